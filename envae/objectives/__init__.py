@@ -1,0 +1,12 @@
+"""What is minimized: one class per row of the papers' tables, found by name.
+
+>>> from envae import objective
+>>> loss = objective("envae", samples=2)(vae, x)
+>>> loss.total.backward()
+"""
+
+# Importing a family registers its objectives.
+from envae.objectives import energy, likelihood
+from envae.objectives._base import Loss, Objective, names, objective
+
+__all__ = ["Loss", "Objective", "energy", "likelihood", "names", "objective"]

@@ -1,0 +1,192 @@
+"""Run records: one run in, one JSON file out; and back as a table.
+
+A record holds what was run (experiment, parameters), what came out (metrics with their units,
+curves) and where (the manifest). Its file name is a hash of experiment and parameters, so that a
+sweep finds what it has already done.
+"""
+
+import datetime
+import functools
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from envae import _project
+
+PACKAGES = ("envae", "torch", "numpy", "lightning-fabric", "scikit-learn", "pytorch-fid")
+CURVE_POINTS = 200  # a curve is thinned to about as many points before it is stored
+
+
+def folder() -> Path:
+    """Where records are written and read: `$ENVAE_RUNS`, else `data/runs` of the checkout."""
+    configured = os.environ.get("ENVAE_RUNS")
+    return Path(configured) if configured else _project.root() / "data" / "runs"
+
+
+def key(experiment: str, parameters: Mapping) -> str:
+    """Twelve hexadecimal digits that stand for one point of an experiment."""
+    text = json.dumps([experiment, parameters], sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def save(
+    experiment: str,
+    parameters: Mapping,
+    metrics: Mapping[str, float],
+    *,
+    units: Mapping[str, str],
+    seconds: float,
+    curves: Mapping[str, Iterable[float]] | None = None,
+    data_checksum: str | None = None,
+    device: str | None = None,
+) -> Path:
+    """Write one run as `<folder>/<experiment>/<key>.json`, whole or not at all.
+
+    Parameters
+    ----------
+    experiment
+        Name of the experiment, which is also the name of the folder.
+    parameters
+        Everything that tells this run from another, the seed included. JSON values only.
+    metrics, units
+        Results and, for each of them, its unit (`"nats per image"`, `"FD (digits-cnn)"`, ...).
+    seconds
+        Wall time of the run.
+    curves
+        Series over epochs; long ones are thinned.
+    data_checksum
+        Checksum of the data that were used, as `datasets` gives it.
+    device
+        Device name; the default is the device of this machine.
+
+    Raises
+    ------
+    ValueError
+        If a metric has no unit or is not finite, or a parameter is not a JSON value.
+    """
+    without_unit = sorted(set(metrics) - set(units))
+    if without_unit:
+        raise ValueError(f"no unit given for the metrics {without_unit}")
+    not_finite = {name: value for name, value in metrics.items() if not math.isfinite(value)}
+    if not_finite:
+        raise ValueError(f"metrics must be finite numbers, received {not_finite}")
+    record = {
+        "experiment": experiment,
+        "parameters": dict(parameters),
+        "metrics": {name: float(value) for name, value in metrics.items()},
+        "units": {name: units[name] for name in metrics},
+        "curves": {name: _thin(values) for name, values in (curves or {}).items()},
+        "manifest": manifest(device) | {"seconds": round(seconds, 2), "data": data_checksum},
+    }
+    path = folder() / experiment / f"{key(experiment, parameters)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    partial.replace(path)
+    return path
+
+
+def load(experiment: str, expected: Iterable[Mapping] | None = None) -> pd.DataFrame:
+    """All records of an experiment, one row each.
+
+    Parameters
+    ----------
+    experiment
+        Name of the experiment.
+    expected
+        Parameters of every run that should be there. The runs that are missing come back as
+        rows with `done = False` and no metrics, so that a table names them instead of hiding them.
+
+    Returns
+    -------
+    DataFrame
+        Columns: `done`, `key`, the parameters, the metrics, and `device`, `date`, `commit`,
+        `seconds` of the manifest.
+
+    Raises
+    ------
+    ValueError
+        If a file is not a whole record.
+    """
+    rows = {}
+    for path in sorted((folder() / experiment).glob("*.json")):
+        try:
+            record = json.loads(path.read_text())
+            origin = {name: record["manifest"][name] for name in _ORIGIN}
+            row = record["parameters"] | record["metrics"] | origin
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a whole run record ({error}): remove it") from error
+        rows[path.stem] = {"done": True, "key": path.stem} | row
+    if expected is not None:
+        wanted = {key(experiment, parameters): parameters for parameters in expected}
+        missing = {
+            name: {"done": False, "key": name} | dict(parameters)
+            for name, parameters in wanted.items()
+            if name not in rows
+        }
+        rows = {name: rows[name] for name in wanted if name in rows} | missing
+    return pd.DataFrame(list(rows.values()))
+
+
+_ORIGIN = ("device", "date", "commit", "seconds")
+
+
+def manifest(device: str | None = None) -> dict:
+    """Where and with what this process runs: commit, date, device, versions."""
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--", *_CODE)),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": device or device_name(),
+        "python": platform.python_version(),
+        "packages": _versions(),
+    }
+
+
+# What decides a result. Notebooks and records are left out: `make refresh` itself rewrites them.
+_CODE = ("envae", "data/features", "data/published", "data/claims.yaml", "requirements.lock")
+
+
+def device_name() -> str:
+    """Name of the accelerator, or of the processor with the number of its cores."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {os.cpu_count()} cores"
+
+
+def _git(*arguments: str) -> str:
+    """Output of a git command in the checkout; empty where there is no git or no commit."""
+    try:
+        result = subprocess.run(
+            ["git", *arguments], cwd=_project.root(), capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return result.stdout.strip()
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _thin(values: Iterable[float]) -> list[float]:
+    """At most about `CURVE_POINTS` of the values, evenly spaced, the last one always kept."""
+    values = [float(value) for value in values]
+    step = math.ceil(len(values) / CURVE_POINTS) or 1
+    return values[:-1:step] + values[-1:]

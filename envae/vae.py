@@ -1,0 +1,100 @@
+"""The variational autoencoder: a Gaussian posterior over codes, and a deterministic decoder.
+
+Objectives use a model through two methods only, :meth:`VAE.encode` and :meth:`VAE.decode`. Any
+object that has them (:class:`EncodesAndDecodes`) can be trained with them: that is how another
+code base takes the loss.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal, kl_divergence
+
+
+class EncodesAndDecodes(Protocol):
+    """What an objective needs of a model."""
+
+    def encode(self, x: Tensor) -> Independent:
+        """Posterior q(z|x): an `Independent(Normal)` over codes, batch shape `(B,)`."""
+        ...
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Decoded codes: `(N, d_z)` to `(N, *event)`, the event shape of x."""
+        ...
+
+
+class VAE(nn.Module):
+    """Encoder and decoder for images of one shape.
+
+    Parameters
+    ----------
+    encoder
+        Maps images `(B, C, H, W)` to `(B, 2 * latent_dim)`: the posterior's mean and the logarithm
+        of its variance.
+    decoder
+        Maps codes `(N, latent_dim)` to images `(N, C, H, W)`.
+    image_shape
+        `(C, H, W)`.
+    latent_dim
+        Dimension d_z of the code.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        image_shape: tuple[int, int, int],
+        latent_dim: int,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.image_shape = tuple(image_shape)
+        self.latent_dim = latent_dim
+
+    def encode(self, x: Tensor) -> Independent:
+        """Posterior q(z|x) of images `(B, C, H, W)`; `.mean` and `.stddev` are `(B, d_z)`.
+
+        Raises
+        ------
+        ValueError
+            If the images do not have the shape the model was built for.
+        """
+        if x.ndim != 4 or tuple(x.shape[1:]) != self.image_shape:
+            raise ValueError(
+                f"this VAE encodes images of shape (B, {', '.join(map(str, self.image_shape))}), "
+                f"received {tuple(x.shape)}"
+            )
+        mean, log_variance = self.encoder(x).chunk(2, dim=-1)
+        return gaussian(mean, torch.exp(0.5 * log_variance))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images of the codes: `(..., B, d_z)` to `(..., B, C, H, W)`.
+
+        Raises
+        ------
+        ValueError
+            If the codes do not have the dimension the model was built for.
+        """
+        if z.ndim < 2 or z.shape[-1] != self.latent_dim:
+            raise ValueError(
+                f"this VAE decodes codes of shape (..., B, {self.latent_dim}), "
+                f"received {tuple(z.shape)}"
+            )
+        return self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+
+
+def gaussian(mean: Tensor, stddev: Tensor) -> Independent:
+    """Gaussian over codes with independent coordinates; mean and stddev are `(B, *code)`.
+
+    Parameters are not validated: where training diverges, `training.fit` says so with epoch and
+    step, which an error from inside a distribution could not.
+    """
+    return Independent(Normal(mean, stddev, validate_args=False), mean.ndim - 1)
+
+
+def kl_to_prior(posterior: Independent) -> Tensor:
+    """KL(q(z|x) || N(0, I)) of each image in nats, shape `(B,)`: the last term of Eq. 4, xu2025."""
+    prior = gaussian(torch.zeros_like(posterior.mean), torch.ones_like(posterior.mean))
+    return kl_divergence(posterior, prior)

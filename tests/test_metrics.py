@@ -1,0 +1,129 @@
+"""Fréchet distance against closed forms, and the extractor behind it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from envae import datasets, networks, sweep
+from envae.metrics import extractor, frechet
+
+
+def test_frechet_distance_of_gaussians_against_its_closed_form():
+    """Means 3 apart, spreads a and b in d dimensions: 9 + d (a - b)^2."""
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randn(200_000, 5, generator=generator, dtype=torch.float64)
+    second = 2 * torch.randn(200_000, 5, generator=generator, dtype=torch.float64)
+    second[:, 0] += 3
+    assert frechet.frechet_distance(first, second) == pytest.approx(9 + 5, rel=0.01)
+
+
+def test_frechet_distance_of_a_set_with_itself_is_zero_and_it_is_symmetric():
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.rand(2, 400, 6, generator=generator)
+    assert frechet.frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
+    forward = frechet.frechet_distance(first, second)
+    assert forward == pytest.approx(frechet.frechet_distance(second, first))
+    shifted = frechet.frechet_distance(first, first + 1)
+    assert shifted == pytest.approx(6, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (torch.rand(6, 6), "N > F, received shape \\(6, 6\\)"),
+        (torch.full((50, 6), torch.nan), "finite"),
+        (torch.rand(50, 7), "same width"),
+    ],
+)
+def test_bad_features_are_errors(features, message):
+    with pytest.raises(ValueError, match=message):
+        frechet.frechet_distance(features, torch.rand(50, 6))
+
+
+def test_stored_extractor_is_as_good_as_its_manifest_says():
+    digits = datasets.load("digits")
+    network, manifest = extractor.load("digits-cnn")
+    with torch.no_grad():
+        right = (network(digits.test).argmax(1) == digits.test_labels).double().mean()
+    assert right.item() == pytest.approx(manifest["test_accuracy"], abs=0.004)
+    assert manifest["data"]["checksum"] == digits.checksum
+    features = network.features(digits.train)
+    assert features.shape == (1297, extractor.FEATURES)
+    torch.testing.assert_close(features.var(0), torch.ones(extractor.FEATURES), rtol=0.1, atol=0)
+
+
+def test_features_of_other_images_and_missing_extractors_are_errors():
+    network, _ = extractor.load("digits-cnn")
+    with pytest.raises(ValueError, match=r"takes images \(N, 1, 8, 8\), received \(4, 1, 9, 9\)"):
+        network.features(torch.rand(4, 1, 9, 9))
+    with pytest.raises(FileNotFoundError, match=r"stored are .*digits-cnn.*python -m"):
+        extractor.load("imagenet-cnn")
+
+
+def test_extractor_can_be_trained_again(monkeypatch):
+    monkeypatch.setitem(extractor._TRAINING, "epochs", 3)
+    network, manifest = extractor.train(datasets.load("digits"))
+    assert network.name == "digits-cnn"
+    assert manifest["test_accuracy"] > 0.85
+
+
+def test_fd_tells_noise_from_digits():
+    digits = datasets.load("digits")
+    network, _ = extractor.load("digits-cnn")
+    real = frechet.fd(network, digits.test, digits.train)
+    noise = frechet.fd(network, torch.rand(500, 1, 8, 8), digits.train)
+    assert 20 * real < noise
+
+
+def test_a_point_of_a_sweep_is_trained_measured_and_recorded(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    digits = datasets.load("digits")
+    network, _ = extractor.load("digits-cnn")
+    outcome = sweep.run(
+        "envae", {"samples": 2}, dataset=digits, extractor=network,
+        setting=sweep.Setting(epochs=2), seed=3, experiment="try",
+    )  # fmt: skip
+    record = sweep.records.load("try").iloc[0]
+    assert record["seed"] == 3
+    assert record["fd_generated"] == outcome.metrics["fd_generated"]
+    assert len(outcome.history) == 2
+    again = sweep.measure(outcome.vae, digits, network, seed=3)
+    assert again == outcome.metrics
+
+
+def test_measure_knows_a_perfect_reconstruction():
+    digits = datasets.load("digits")
+    network, _ = extractor.load("digits-cnn")
+    vae = networks.build("linear", (1, 8, 8), 64)
+    with torch.no_grad():
+        for layer in (vae.encoder.mean[1], vae.decoder[0]):
+            layer.weight.copy_(torch.eye(64))
+            layer.bias.zero_()
+    metrics = sweep.measure(vae, digits, network, seed=0)
+    assert metrics["squared_error"] == pytest.approx(0, abs=1e-10)
+    assert metrics["fd_reconstructed"] == pytest.approx(0, abs=1e-4)
+    expected = 0.5 * digits.test.square().flatten(1).sum(1).mean().item()
+    assert metrics["kl"] == pytest.approx(expected, rel=1e-5)  # posterior variance 1
+    assert np.isfinite(metrics["fd_generated"])
+
+
+def imports(code):
+    """Whether code runs in a fresh interpreter, and what it said."""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return result.returncode == 0, result.stdout + result.stderr
+
+
+def test_torchvision_imports_after_the_operators_are_declared():
+    fine, said = imports("import envae._torchvision, torchvision.transforms, pytorch_fid.fid_score")
+    assert fine, said
+
+
+def test_operators_are_declared_only_where_they_are_missing():
+    """A bare import works exactly where nothing had to be declared."""
+    bare, said = imports("import torchvision")
+    assert bare or "torchvision::nms does not exist" in said
+    needed, said = imports("from envae._torchvision import _library; assert _library is not None")
+    assert needed != bare, said

@@ -1,0 +1,214 @@
+"""Scores against packages that we did not write, and against closed forms."""
+
+import math
+
+import engression.loss_func
+import pytest
+import scoringrules
+import torch
+
+from envae.scores import crps, energy_score, fenvae_surrogate, norm_power
+
+BETAS = [0.3, 1.0, 1.5, 2.0]
+
+
+def random_forecast(draws, batch, event, *, dtype=torch.float32, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    samples = torch.randn(draws, batch, *event, generator=generator, dtype=dtype)
+    return samples, torch.randn(batch, *event, generator=generator, dtype=dtype)
+
+
+def by_definition(samples, x, beta):
+    """Eq. 3 of xu2025, written out with all differences in float64."""
+    samples, x = samples.double().flatten(2), x.double().flatten(1)
+    draws = samples.shape[0]
+    to_x = (samples - x).norm(dim=-1) ** beta
+    first, second = torch.triu_indices(draws, draws, offset=1)
+    pairs = (samples[first] - samples[second]).norm(dim=-1) ** beta
+    return to_x.mean(0) - pairs.sum(0) / (draws * (draws - 1))
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beta", [0.0, -1.0, 2.1, math.nan])
+def test_beta_outside_its_range_is_an_error(beta):
+    samples, x = random_forecast(3, 2, (4,))
+    with pytest.raises(ValueError, match=r"beta must lie in \(0, 2\], received"):
+        energy_score(samples, x, beta=beta)
+    with pytest.raises(ValueError, match="beta must lie"):
+        fenvae_surrogate(x, x, x, x, beta=beta)
+
+
+def test_one_sample_is_an_error():
+    samples, x = random_forecast(1, 2, (4,))
+    with pytest.raises(ValueError, match="M >= 2, received shape \\(1, 2, 4\\)"):
+        energy_score(samples, x)
+    with pytest.raises(ValueError, match="M >= 2"):
+        crps(samples, x)
+
+
+def test_mismatched_shapes_are_an_error():
+    samples, x = random_forecast(3, 2, (4,))
+    with pytest.raises(ValueError, match=r"need x of shape \(2, 4\), received \(2, 3\)"):
+        energy_score(samples, x[:, :3])
+    with pytest.raises(ValueError, match="must have one shape"):
+        fenvae_surrogate(x, x, x[:1], x)
+
+
+# --- equivalence ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event", [(), (1,), (7,), (1, 8, 8), (3, 16, 16)])
+@pytest.mark.parametrize("draws", [2, 3, 10, 50])
+def test_energy_score_agrees_with_scoringrules(draws, event):
+    samples, x = random_forecast(draws, 5, event)
+    score = energy_score(samples, x)
+    assert score.shape == (5,)
+    flat = samples.reshape(draws, 5, -1).transpose(0, 1).double().numpy()
+    expected = scoringrules.es_ensemble(
+        x.reshape(5, -1).double().numpy(), flat, m_axis=-2, v_axis=-1, estimator="fair"
+    )
+    torch.testing.assert_close(score.double(), torch.as_tensor(expected), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_energy_score_agrees_with_engression(beta):
+    samples, x = random_forecast(4, 6, (9,), dtype=torch.float64)
+    expected = engression.loss_func.energy_loss(x, list(samples), beta=beta, verbose=False)
+    score = energy_score(samples, x, beta=beta).mean()
+    # It adds 1e-5 to every distance when beta is not an integer.
+    torch.testing.assert_close(score, expected, rtol=1e-7 if beta.is_integer() else 1e-4, atol=0)
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_energy_score_agrees_with_its_definition(beta):
+    samples, x = random_forecast(6, 4, (3, 5))
+    score = energy_score(samples, x, beta=beta)
+    torch.testing.assert_close(score.double(), by_definition(samples, x, beta), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_energy_score_is_accurate_for_a_sharp_forecast(beta, offset):
+    """Samples of size 1 with a spread of 1e-4, near x or a residual of size 1 away from it."""
+    noise, residual = random_forecast(10, 4, (200,))
+    samples = 1 + 1e-4 * noise
+    x = 1 + (offset or 1e-4) * residual
+    samples.requires_grad_()
+    energy_score(samples, x, beta=beta).sum().backward()
+    exact = samples.detach().double().requires_grad_()
+    reference = by_definition(exact, x, beta)
+    reference.sum().backward()
+    torch.testing.assert_close(
+        energy_score(samples, x, beta=beta).double(), reference, rtol=1e-5, atol=0
+    )
+    scale = exact.grad.abs().max().item()
+    torch.testing.assert_close(samples.grad.double(), exact.grad, rtol=1e-3, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("draws", [2, 3, 8])
+def test_gradient_of_energy_score(draws, beta):
+    samples, x = random_forecast(draws, 3, (2, 4), dtype=torch.float64)
+    samples.requires_grad_()
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda s, o: energy_score(s, o, beta=beta), (samples, x))
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_gradient_is_finite_where_points_coincide(beta):
+    samples, x = random_forecast(5, 3, (300,))
+    samples[1] = samples[0]  # two samples
+    samples[2, 0] = x[0]  # a sample and the observation
+    samples[:, 1] = samples[0, 1]  # all samples
+    samples.requires_grad_()
+    score = energy_score(samples, x, beta=beta)
+    torch.testing.assert_close(score.double(), by_definition(samples, x, beta), rtol=1e-5, atol=0)
+    score.sum().backward()
+    assert samples.grad.isfinite().all()
+    # No sample is pushed away by what the rounding leaves of a vanished distance.
+    force = samples.grad.norm(dim=-1)  # (M, B)
+    assert force[:2].max() < 20 * force[3:].max()
+
+
+def test_what_is_not_a_number_stays_so():
+    samples, x = random_forecast(3, 2, (4,))
+    x[0, 0] = torch.nan
+    for score in (energy_score(samples, x), fenvae_surrogate(*samples, x)):
+        assert score.isnan().tolist() == [True, False]
+
+
+def test_half_precision_is_computed_in_float32():
+    samples, x = random_forecast(4, 3, (50,))
+    half = energy_score(samples.bfloat16(), x.bfloat16())
+    expected = by_definition(samples.bfloat16(), x.bfloat16(), 1.0)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.double(), expected, rtol=1e-2, atol=0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = energy_score(samples, x)
+    torch.testing.assert_close(inside.double(), by_definition(samples, x, 1.0), rtol=1e-5, atol=0)
+
+
+def test_crps_agrees_with_scoringrules():
+    samples, x = random_forecast(7, 5, (3, 2), dtype=torch.float64)
+    expected = scoringrules.crps_ensemble(x.numpy(), samples.numpy(), m_axis=0, estimator="fair")
+    torch.testing.assert_close(crps(samples, x), torch.as_tensor(expected))
+
+
+def test_crps_is_the_energy_score_in_one_dimension():
+    samples, x = random_forecast(7, 5, (1,), dtype=torch.float64)
+    torch.testing.assert_close(crps(samples, x).squeeze(-1), energy_score(samples, x))
+
+
+# --- literal values ---------------------------------------------------------------------------
+
+
+def test_literal_values():
+    samples = torch.tensor([[[0.0, 0.0]], [[3.0, 4.0]]])  # 5 apart
+    x = torch.tensor([[0.0, 4.0]])  # 4 and 3 away
+    assert energy_score(samples, x).item() == pytest.approx(3.5 - 2.5)
+    assert energy_score(samples, x, beta=2.0).item() == pytest.approx(12.5 - 12.5)
+    center = torch.tensor([[0.0, 0.0]])
+    stretched = torch.tensor([[6.0, 8.0]])
+    surrogate = fenvae_surrogate(samples[1], stretched, center, x)
+    assert surrogate.item() == pytest.approx(3 - 5)
+    assert norm_power(stretched, 2.0).item() == pytest.approx(100)
+
+
+def test_energy_score_of_a_gaussian_against_its_closed_form():
+    """E|X - x| - E|X - X'|/2 for X ~ N(0, s^2): the CRPS of a normal forecast."""
+    generator = torch.Generator().manual_seed(0)
+    s, x = 0.7, 1.0
+    samples = s * torch.randn(50, 20000, 1, generator=generator, dtype=torch.float64)
+    normal = torch.distributions.Normal(0.0, 1.0)
+    w = torch.tensor(x / s, dtype=torch.float64)
+    density = torch.exp(normal.log_prob(w))
+    exact = s * (w * (2 * normal.cdf(w) - 1) + 2 * density - 1 / math.sqrt(math.pi))
+    scores = energy_score(samples, torch.full((20000, 1), x, dtype=torch.float64))
+    error = scores.std() / math.sqrt(len(scores))
+    assert abs(scores.mean() - exact) < 4 * error
+
+
+# --- invariance -------------------------------------------------------------------------------
+
+
+def test_order_of_samples_and_common_shift_do_not_matter():
+    samples, x = random_forecast(6, 4, (5,), dtype=torch.float64)
+    score = energy_score(samples, x)
+    torch.testing.assert_close(energy_score(samples.flip(0), x), score)
+    torch.testing.assert_close(energy_score(samples + 3, x + 3), score)
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_score_is_homogeneous_of_degree_beta(beta):
+    samples, x = random_forecast(6, 4, (5,), dtype=torch.float64)
+    scaled = energy_score(3 * samples, 3 * x, beta=beta)
+    torch.testing.assert_close(scaled, 3**beta * energy_score(samples, x, beta=beta))
+
+
+def test_surrogate_gradient_is_finite_where_decodes_coincide():
+    x = torch.ones(2, 3)
+    draw = torch.ones(2, 3, requires_grad=True)
+    fenvae_surrogate(draw, draw, draw, x).sum().backward()
+    assert draw.grad.isfinite().all()

@@ -1,0 +1,128 @@
+"""The training loop: errors, determinism, resume, early stopping."""
+
+import pytest
+import torch
+
+from envae import datasets, networks
+from envae.objectives import objective
+from envae.training import fit
+
+IMAGES = datasets.load("digits").train[:128]
+
+
+def model():
+    return networks.build("mlp", (1, 8, 8), 4, seed=0)
+
+
+def trained(vae=None, **options):
+    vae = vae or model()
+    options = {"epochs": 3, "progress": False, "accelerator": "cpu"} | options
+    return vae, fit(vae, objective("envae", samples=2), options.pop("images", IMAGES), **options)
+
+
+def values(history):
+    """The history without its times."""
+    return history.drop(columns="seconds")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, received 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"lr": 0.0}, "lr must be a positive number"),
+        ({"patience": 2}, "patience .* needs validation"),
+        ({"images": IMAGES[:0]}, "images must be a float tensor"),
+        ({"images": (255 * IMAGES).byte()}, "of torch.uint8"),
+    ],
+)
+def test_arguments_out_of_range_are_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        trained(**options)
+
+
+def test_history_has_a_row_per_epoch_with_every_part():
+    _, history = trained(epochs=2, validation=IMAGES[:10])
+    assert list(history["epoch"]) == [1, 2]
+    columns = {"total", "reconstruction", "regularizer", "kl", "validation", "seconds"}
+    assert columns <= set(history.columns)
+    torch.testing.assert_close(
+        torch.tensor(history["total"]),
+        torch.tensor(history["reconstruction"] + history["regularizer"]),
+    )
+
+
+def test_same_seed_same_numbers_and_another_seed_others():
+    first, second, other = (values(trained(seed=seed)[1]) for seed in (0, 0, 1))
+    assert first.equals(second)
+    assert not first.equals(other)
+
+
+def test_resumed_run_gives_the_numbers_of_an_uninterrupted_one(tmp_path):
+    whole_vae, whole = trained(epochs=4)
+    path = tmp_path / "runs" / "run.safetensors"
+    trained(epochs=2, checkpoint=path)
+    resumed_vae, resumed = trained(networks.build("mlp", (1, 8, 8), 4), epochs=4, checkpoint=path)
+    assert values(resumed).equals(values(whole))
+    for name, weight in whole_vae.state_dict().items():
+        assert torch.equal(resumed_vae.state_dict()[name], weight), name
+    assert [file.name for file in path.parent.iterdir()] == ["run.safetensors"]
+
+
+def test_interrupted_run_keeps_its_last_whole_epoch(tmp_path):
+    path = tmp_path / "run.safetensors"
+    vae = model()
+    decode, calls = vae.decode, []
+
+    def interrupted(z):
+        calls.append(1)
+        if len(calls) > 5:  # two steps an epoch: in the third
+            raise KeyboardInterrupt
+        return decode(z)
+
+    vae.decode = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trained(vae, checkpoint=path)
+    _, resumed = trained(checkpoint=path)
+    assert values(resumed).equals(values(trained()[1]))
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 0.01}, {"batch_size": 32}])
+def test_checkpoint_of_another_run_is_an_error(tmp_path, change):
+    path = tmp_path / "run.safetensors"
+    trained(epochs=1, checkpoint=path)
+    with pytest.raises(ValueError, match=f"of another run: it differs in .*{next(iter(change))}"):
+        trained(checkpoint=path, **change)
+
+
+def test_damaged_checkpoint_is_an_error(tmp_path):
+    path = tmp_path / "run.safetensors"
+    trained(epochs=1, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="not a checkpoint of this project"):
+        trained(checkpoint=path)
+
+
+def test_loss_that_is_not_finite_is_an_error_that_says_where():
+    images = IMAGES.clone()
+    images[0, 0, 0, 0] = torch.nan
+    with pytest.raises(FloatingPointError, match=r"epoch 1, step \d, in total, reconstruction"):
+        trained(images=images)
+
+
+def test_early_stopping_goes_back_to_the_best_epoch():
+    vae, history = trained(
+        epochs=200, images=IMAGES[:20], validation=IMAGES[100:], patience=3, lr=3e-3, batch_size=20
+    )
+    best = history["validation"].idxmin()
+    assert len(history) == best + 1 + 3 < 200
+    again, _ = trained(
+        epochs=int(best) + 1, images=IMAGES[:20], validation=IMAGES[100:], lr=3e-3, batch_size=20
+    )
+    for name, weight in again.state_dict().items():
+        assert torch.equal(vae.state_dict()[name], weight), name
+
+
+def test_bfloat16_trains():
+    _, history = trained(epochs=6, precision="bf16-mixed")
+    assert history["total"].iloc[-1] < history["total"].iloc[0]

@@ -1,0 +1,80 @@
+"""The model, its posterior, and the networks by name."""
+
+import math
+
+import pytest
+import torch
+
+from envae import networks
+from envae.vae import gaussian, kl_to_prior
+
+SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 9, 13)]
+
+
+def test_unknown_network_is_an_error():
+    with pytest.raises(ValueError, match=r"unknown network 'convv'.*did you mean 'conv'"):
+        networks.build("convv", (1, 8, 8), 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "latent_dim", "message"),
+    [((8, 8), 4, "image_shape"), ((1, 8, 8), 0, "latent_dim"), ((1, 7, 8), 4, "8 x 8")],
+)
+def test_sizes_out_of_range_are_errors(shape, latent_dim, message):
+    with pytest.raises(ValueError, match=message):
+        networks.build("conv", shape, latent_dim)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", networks.names())
+def test_shapes(name, shape):
+    vae = networks.build(name, shape, 5)
+    x = torch.rand(3, *shape)
+    posterior = vae.encode(x)
+    assert posterior.mean.shape == posterior.stddev.shape == (3, 5)
+    assert vae.decode(posterior.mean).shape == x.shape
+    assert vae.decode(posterior.rsample((4,))).shape == (4, *x.shape)
+
+
+def test_wrong_shapes_are_errors_that_name_them():
+    vae = networks.build("mlp", (1, 8, 8), 5)
+    with pytest.raises(ValueError, match=r"shape \(B, 1, 8, 8\), received \(3, 1, 9, 8\)"):
+        vae.encode(torch.rand(3, 1, 9, 8))
+    with pytest.raises(ValueError, match=r"shape \(..., B, 5\), received \(3, 4\)"):
+        vae.decode(torch.rand(3, 4))
+
+
+def test_several_draws_decode_as_each_by_itself():
+    vae = networks.build("conv", (1, 8, 8), 5, seed=0)
+    z = torch.randn(4, 3, 5)
+    torch.testing.assert_close(vae.decode(z), torch.stack([vae.decode(draw) for draw in z]))
+
+
+def test_seed_decides_the_weights_and_leaves_the_generator_alone():
+    torch.manual_seed(1)
+    expected = torch.randn(3)
+    torch.manual_seed(1)
+    first = networks.build("mlp", (1, 8, 8), 5, seed=0).state_dict()
+    torch.testing.assert_close(torch.randn(3), expected)
+    second = networks.build("mlp", (1, 8, 8), 5, seed=0).state_dict()
+    other = networks.build("mlp", (1, 8, 8), 5, seed=1).state_dict()
+    name = "encoder.1.weight"
+    assert torch.equal(first[name], second[name])
+    assert not torch.equal(first[name], other[name])
+
+
+def test_kl_against_its_closed_form():
+    """Sec. 3.1 of takida2022: (sigma^2 + mu^2 - ln sigma^2 - 1)/2, summed over the code."""
+    mean, stddev = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, 2.0]])
+    expected = 0.5 * (0.25 + 1 - math.log(0.25) - 1) + 0.5 * (4 + 4 - math.log(4) - 1)
+    assert kl_to_prior(gaussian(mean, stddev)).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_linear_network_is_affine_with_one_variance_for_all_images():
+    vae = networks.build("linear", (1, 8, 8), 3, seed=0)
+    a, b = torch.randn(2, 4, 3)
+    torch.testing.assert_close(
+        vae.decode(a) + vae.decode(b) - vae.decode(a + b), vae.decode(torch.zeros(4, 3))
+    )
+    stddev = vae.encode(torch.rand(6, 1, 8, 8)).stddev
+    assert torch.equal(stddev, stddev[:1].expand_as(stddev))
