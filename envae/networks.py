@@ -10,10 +10,18 @@ from torch import nn
 from envae.vae import VAE
 
 ImageShape = tuple[int, int, int]
-_BUILDERS: dict[str, Callable[[ImageShape, int], VAE]] = {}
+_Builder = Callable[[ImageShape, int, int], VAE]
+_BUILDERS: dict[str, _Builder] = {}
 
 
-def build(name: str, image_shape: ImageShape, latent_dim: int, *, seed: int | None = None) -> VAE:
+def build(
+    name: str,
+    image_shape: ImageShape,
+    latent_dim: int,
+    *,
+    head: int = 0,
+    seed: int | None = None,
+) -> VAE:
     """Make a new VAE with random weights.
 
     Parameters
@@ -24,6 +32,8 @@ def build(name: str, image_shape: ImageShape, latent_dim: int, *, seed: int | No
         `(C, H, W)`.
     latent_dim
         Dimension d_z of the code.
+    head
+        Maps that the decoder returns beside the image, as `objective.head_maps(C)` says.
     seed
         Seed of the initial weights; the global generator is used, and advanced, where it is None.
 
@@ -40,11 +50,13 @@ def build(name: str, image_shape: ImageShape, latent_dim: int, *, seed: int | No
         raise ValueError(f"image_shape must be (C, H, W), received {image_shape}")
     if latent_dim < 1:
         raise ValueError(f"latent_dim must be at least 1, received {latent_dim}")
+    if head < 0:
+        raise ValueError(f"head must be at least 0, received {head}")
     if seed is None:
-        return _BUILDERS[name](tuple(image_shape), latent_dim)
+        return _BUILDERS[name](tuple(image_shape), latent_dim, head)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return _BUILDERS[name](tuple(image_shape), latent_dim)
+        return _BUILDERS[name](tuple(image_shape), latent_dim, head)
 
 
 def names() -> list[str]:
@@ -52,9 +64,14 @@ def names() -> list[str]:
     return list(_BUILDERS)
 
 
-def _network(builder: Callable[[ImageShape, int], VAE]) -> Callable[[ImageShape, int], VAE]:
+def _network(builder: _Builder) -> _Builder:
     _BUILDERS[builder.__name__.strip("_")] = builder
     return builder
+
+
+def _maps(image_shape: ImageShape, head: int) -> ImageShape:
+    """Shape of what a decoder returns: the image's channels and the head's, `(C + head, H, W)`."""
+    return (image_shape[0] + head, *image_shape[1:])
 
 
 class _SharedVariance(nn.Module):
@@ -71,20 +88,20 @@ class _SharedVariance(nn.Module):
 
 
 @_network
-def _linear(image_shape: ImageShape, latent_dim: int) -> VAE:
+def _linear(image_shape: ImageShape, latent_dim: int, head: int) -> VAE:
     """The linear VAE of Lucas et al. (2019): affine maps, and a variance shared by all images."""
-    pixels = math.prod(image_shape)
+    pixels, maps = math.prod(image_shape), _maps(image_shape, head)
     encoder = _SharedVariance(
         nn.Sequential(nn.Flatten(), nn.Linear(pixels, latent_dim)), latent_dim
     )
-    decoder = nn.Sequential(nn.Linear(latent_dim, pixels), nn.Unflatten(1, image_shape))
+    decoder = nn.Sequential(nn.Linear(latent_dim, math.prod(maps)), nn.Unflatten(1, maps))
     return VAE(encoder, decoder, image_shape, latent_dim)
 
 
 @_network
-def _mlp(image_shape: ImageShape, latent_dim: int) -> VAE:
+def _mlp(image_shape: ImageShape, latent_dim: int, head: int) -> VAE:
     """Two hidden layers of 256 units each way; pixels through a sigmoid."""
-    pixels, hidden = math.prod(image_shape), 256
+    pixels, maps, hidden = math.prod(image_shape), _maps(image_shape, head), 256
     encoder = nn.Sequential(
         nn.Flatten(),
         nn.Linear(pixels, hidden),
@@ -98,15 +115,14 @@ def _mlp(image_shape: ImageShape, latent_dim: int) -> VAE:
         nn.ReLU(),
         nn.Linear(hidden, hidden),
         nn.ReLU(),
-        nn.Linear(hidden, pixels),
-        nn.Sigmoid(),
-        nn.Unflatten(1, image_shape),
+        nn.Linear(hidden, math.prod(maps)),
+        nn.Unflatten(1, maps),
     )
-    return VAE(encoder, decoder, image_shape, latent_dim)
+    return VAE(encoder, decoder, image_shape, latent_dim, nn.Sigmoid())
 
 
 @_network
-def _conv(image_shape: ImageShape, latent_dim: int) -> VAE:
+def _conv(image_shape: ImageShape, latent_dim: int, head: int) -> VAE:
     """Convolutions of stride 2, from 32 channels up, until the side is below 8; no normalization.
 
     The decoder goes the same way back; pixels through a sigmoid. Without batch normalization a
@@ -123,15 +139,13 @@ def _conv(image_shape: ImageShape, latent_dim: int) -> VAE:
     for level in range(len(sides) - 1):
         down += [nn.Conv2d(widths[level], widths[level + 1], 4, stride=2, padding=1), nn.ReLU()]
         odd = tuple(s % 2 for s in sides[level])  # the side that halving lost
-        up = [
-            nn.ConvTranspose2d(
-                widths[level + 1], widths[level], 4, stride=2, padding=1, output_padding=odd
-            ),
-            nn.ReLU() if level else nn.Sigmoid(),
-            *up,
-        ]
+        out = widths[level] if level else channels + head
+        upward = nn.ConvTranspose2d(
+            widths[level + 1], out, 4, stride=2, padding=1, output_padding=odd
+        )
+        up = [upward, *([nn.ReLU()] if level else []), *up]
     inner = (widths[-1], *sides[-1])
     units = math.prod(inner)
     encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(units, 2 * latent_dim))
     decoder = nn.Sequential(nn.Linear(latent_dim, units), nn.ReLU(), nn.Unflatten(1, inner), *up)
-    return VAE(encoder, decoder, image_shape, latent_dim)
+    return VAE(encoder, decoder, image_shape, latent_dim, nn.Sigmoid())

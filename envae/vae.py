@@ -33,11 +33,14 @@ class VAE(nn.Module):
         Maps images `(B, C, H, W)` to `(B, 2 * latent_dim)`: the posterior's mean and the logarithm
         of its variance.
     decoder
-        Maps codes `(N, latent_dim)` to images `(N, C, H, W)`.
+        Maps codes `(N, latent_dim)` to maps `(N, C + head, H, W)`: an image, and what an objective
+        may need beside it.
     image_shape
         `(C, H, W)`.
     latent_dim
         Dimension d_z of the code.
+    activation
+        Applied to the image's maps; none by default. The head's maps are left as they are.
     """
 
     def __init__(
@@ -46,12 +49,14 @@ class VAE(nn.Module):
         decoder: nn.Module,
         image_shape: tuple[int, int, int],
         latent_dim: int,
+        activation: nn.Module | None = None,
     ):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.image_shape = tuple(image_shape)
         self.latent_dim = latent_dim
+        self.activation = activation or nn.Identity()
 
     def encode(self, x: Tensor) -> Independent:
         """Posterior q(z|x) of images `(B, C, H, W)`; `.mean` and `.stddev` are `(B, d_z)`.
@@ -77,12 +82,28 @@ class VAE(nn.Module):
         ValueError
             If the codes do not have the dimension the model was built for.
         """
+        return self.decode_with_head(z)[0]
+
+    def decode_with_head(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Images of the codes, and the head's maps `(..., B, K, H, W)`; K is 0 without a head.
+
+        Raises
+        ------
+        ValueError
+            If the codes do not have the dimension the model was built for.
+        """
         if z.ndim < 2 or z.shape[-1] != self.latent_dim:
             raise ValueError(
                 f"this VAE decodes codes of shape (..., B, {self.latent_dim}), "
                 f"received {tuple(z.shape)}"
             )
-        return self.decoder(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+        maps = self.decoder(z.flatten(0, -2))
+        channels = self.image_shape[0]
+        image, head = maps.split([channels, maps.shape[1] - channels], dim=1)
+        return (
+            self.activation(image).unflatten(0, z.shape[:-1]),
+            head.unflatten(0, z.shape[:-1]),
+        )
 
 
 def gaussian(mean: Tensor, stddev: Tensor) -> Independent:

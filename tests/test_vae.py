@@ -50,6 +50,17 @@ def test_several_draws_decode_as_each_by_itself():
     torch.testing.assert_close(vae.decode(z), torch.stack([vae.decode(draw) for draw in z]))
 
 
+@pytest.mark.parametrize("name", networks.names())
+def test_a_head_comes_beside_the_image(name):
+    vae = networks.build(name, (3, 9, 13), 5, head=4)
+    image, head = vae.decode_with_head(torch.randn(2, 6, 5))
+    assert image.shape == (2, 6, 3, 9, 13)
+    assert head.shape == (2, 6, 4, 9, 13)
+    assert networks.build(name, (3, 9, 13), 5).decode_with_head(torch.randn(6, 5))[1].numel() == 0
+    with pytest.raises(ValueError, match="head must be at least 0"):
+        networks.build(name, (3, 9, 13), 5, head=-1)
+
+
 def test_seed_decides_the_weights_and_leaves_the_generator_alone():
     torch.manual_seed(1)
     expected = torch.randn(3)

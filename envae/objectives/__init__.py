@@ -6,7 +6,16 @@
 """
 
 # Importing a family registers its objectives.
-from envae.objectives import energy, likelihood
+from envae.objectives import (  # noqa: F401
+    autoencoder,
+    energy,
+    image,
+    likelihood,
+    matching,
+    mixture,
+    quantile,
+    variance,
+)
 from envae.objectives._base import Loss, Objective, names, objective
 
-__all__ = ["Loss", "Objective", "energy", "likelihood", "names", "objective"]
+__all__ = ["Loss", "Objective", "names", "objective"]

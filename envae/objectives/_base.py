@@ -54,6 +54,10 @@ class Objective(nn.Module):
     paper: ClassVar[str]
     unit: str = NATS
 
+    def head_maps(self, channels: int) -> int:
+        """Maps that the decoder must return beside an image of so many channels."""
+        return 0
+
     def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
         """Loss of a batch.
 
@@ -148,12 +152,37 @@ def encode(vae: EncodesAndDecodes, x: Tensor) -> Independent:
 def decode(vae: EncodesAndDecodes, draws: Tensor, x: Tensor) -> Tensor:
     """Decode M draws per image in one call: `(M, B, *code)` to `(M, B, *event)`."""
     decoded = vae.decode(draws.flatten(0, 1)).unflatten(0, draws.shape[:2])
+    _check_decoded(decoded, x)
+    return decoded
+
+
+def decode_with_head(
+    vae: EncodesAndDecodes, draws: Tensor, x: Tensor, objective: Objective
+) -> tuple[Tensor, Tensor | None]:
+    """Images of M draws per image, and the head's maps `(M, B, K, H, W)` where one is needed."""
+    needed = objective.head_maps(x.shape[1])
+    if not needed:
+        return decode(vae, draws, x), None
+    remedy = (
+        f"objective {objective.name!r} needs {needed} maps beside an image of {x.shape[1]} "
+        f"channels: networks.build(..., head={needed})"
+    )
+    if not hasattr(vae, "decode_with_head"):
+        raise ValueError(f"{remedy}; {type(vae).__name__} has no method decode_with_head")
+    images, head = vae.decode_with_head(draws.flatten(0, 1))
+    if head.shape[1] != needed:
+        raise ValueError(f"{remedy}; received {head.shape[1]}")
+    images = images.unflatten(0, draws.shape[:2])
+    _check_decoded(images, x)
+    return images, head.unflatten(0, draws.shape[:2])
+
+
+def _check_decoded(decoded: Tensor, x: Tensor) -> None:
     if decoded.shape[1:] != x.shape:
         raise ValueError(
             f"the decoder returned images of shape {tuple(decoded.shape[1:])} "
             f"for x of shape {tuple(x.shape)}"
         )
-    return decoded
 
 
 def with_kl(posterior: Independent, reconstruction: Tensor, weight: float, **parts: Tensor) -> Loss:

@@ -1,12 +1,20 @@
-"""Objectives with a likelihood of fixed shape: negative ELBOs."""
+"""Objectives with a likelihood of fixed form: negative ELBOs, in nats per image.
+
+Each is E_q[-ln p(x|z)] + KL(q(z|x) || p(z)) with one draw of z, summed over pixels, all constants
+kept, so that the values of different likelihoods can be compared.
+"""
+
+import math
 
 from torch import Tensor
+from torch.distributions import StudentT as StudentTDistribution
+from torch.nn.functional import binary_cross_entropy, softplus
 
 from envae.objectives._base import (
     Loss,
     Objective,
     check_positive,
-    decode,
+    decode_with_head,
     encode,
     register,
     with_kl,
@@ -14,21 +22,45 @@ from envae.objectives._base import (
 from envae.vae import EncodesAndDecodes
 
 
+class Likelihood(Objective):
+    """Negative ELBO of a decoder with a density: a subclass gives -ln p(x|z)."""
+
+    kl_weight = 1.0
+
+    def negative_log_likelihood(self, x: Tensor, image: Tensor, head: Tensor | None) -> Tensor:
+        """-ln p(x|z) of each image in nats, `(B,)`.
+
+        Parameters
+        ----------
+        x, image
+            Observed and decoded images, `(B, C, H, W)`.
+        head
+            The decoder's other maps, `(B, K, H, W)`, if `head_maps` asks for any.
+        """
+        raise NotImplementedError
+
+    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
+        posterior = encode(vae, x)
+        images, heads = decode_with_head(vae, posterior.rsample((1,)), x, self)
+        image, head = images[0], None if heads is None else heads[0]
+        reconstruction = self.negative_log_likelihood(x, image, head)
+        squared_error = (x - image).square().flatten(1).sum(1)  # (B,)
+        return with_kl(posterior, reconstruction, self.kl_weight, squared_error=squared_error)
+
+
 @register("l2", paper="Table 1 and Eq. 19 of xu2025; Eq. 3 of takida2022")
-class L2(Objective):
+class L2(Likelihood):
     """Gaussian likelihood with one fixed variance: the ordinary VAE.
 
-    .. math:: \\frac{1}{2\\sigma^2} E_{q(z|x)} \\|x - g(z)\\|^2 + KL(q(z|x) \\| p(z)),
-
-    with one draw of z and the constant (n/2) ln(2 pi sigma^2) dropped.
+    .. math:: \\frac{1}{2\\sigma^2} \\|x - g(z)\\|^2 + \\frac n2 \\ln(2\\pi\\sigma^2)
 
     Parameters
     ----------
     sigma2
-        Variance of a pixel given its code; 1 if neither option is given. The loss is in nats.
+        Variance of a pixel given its code; 1 if neither option is given.
     alpha
-        Instead of sigma2: weight of the KL term in half the squared error + alpha KL, which is the
-        loss above times sigma2 = alpha. The loss is in squared units of the data.
+        Instead of sigma2: weight of the KL term in half the squared error + alpha KL. That is the
+        loss above, without its constant, times sigma2 = alpha, in squared units of the data.
     """
 
     def __init__(self, sigma2: float | None = None, alpha: float | None = None):
@@ -37,16 +69,76 @@ class L2(Objective):
             raise ValueError("l2 takes sigma2 or alpha, not both: alpha is sigma2 times the loss")
         if alpha is not None:
             check_positive(alpha=alpha)
-            self.error_weight, self.kl_weight = 0.5, alpha
+            self.error_weight, self.constant, self.kl_weight = 0.5, 0.0, alpha
             self.unit = "squared data units per image"
         else:
             sigma2 = 1.0 if sigma2 is None else sigma2
             check_positive(sigma2=sigma2)
-            self.error_weight, self.kl_weight = 0.5 / sigma2, 1.0
+            self.error_weight = 0.5 / sigma2
+            self.constant = 0.5 * math.log(2 * math.pi * sigma2)  # nats per pixel
 
-    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
-        posterior = encode(vae, x)
-        decoded = decode(vae, posterior.rsample((1,)), x)[0]
-        squared_error = (x - decoded).square().flatten(1).sum(1)  # (B,)
-        reconstruction = self.error_weight * squared_error
-        return with_kl(posterior, reconstruction, self.kl_weight, squared_error=squared_error)
+    def negative_log_likelihood(self, x: Tensor, image: Tensor, head: Tensor | None) -> Tensor:
+        squared_error = (x - image).square().flatten(1)
+        return (self.error_weight * squared_error + self.constant).sum(1)
+
+
+@register("l1", paper="Table 1 and Eq. 20 of xu2025")
+class L1(Likelihood):
+    """Laplace likelihood with one fixed scale.
+
+    .. math:: \\frac1b \\|x - g(z)\\|_1 + n \\ln(2b)
+
+    Parameters
+    ----------
+    scale
+        b, in data units: the mean absolute deviation of a pixel given its code.
+    """
+
+    def __init__(self, scale: float = 1.0):
+        super().__init__()
+        check_positive(scale=scale)
+        self.scale = scale
+
+    def negative_log_likelihood(self, x: Tensor, image: Tensor, head: Tensor | None) -> Tensor:
+        absolute = (x - image).abs().flatten(1)
+        return (absolute / self.scale + math.log(2 * self.scale)).sum(1)
+
+
+@register("bernoulli", paper="Table 1 (CE) and Eq. 21 of xu2025; Table 4 of takida2022")
+class Bernoulli(Likelihood):
+    """Cross entropy of pixels in [0, 1] with a decoder of probabilities.
+
+    .. math:: -\\sum_i x_i \\ln g_i(z) + (1 - x_i) \\ln(1 - g_i(z))
+
+    A likelihood only for pixels that are 0 or 1. For grey values it is not normalized, and its
+    minimum is the entropy of the pixels, not zero.
+    """
+
+    def negative_log_likelihood(self, x: Tensor, image: Tensor, head: Tensor | None) -> Tensor:
+        for name, values in {"x": x, "the decoded image": image}.items():
+            low, high = (bound.item() for bound in values.detach().aminmax())
+            if low < 0 or high > 1:
+                raise ValueError(
+                    f"bernoulli needs values in [0, 1], {name} has [{low:.3g}, {high:.3g}]"
+                )
+        return binary_cross_entropy(image, x, reduction="none").flatten(1).sum(1)
+
+
+@register("student_t", paper="Table 1 and Sec. 6.4.2 of xu2025 (Takahashi et al., 2018)")
+class StudentT(Likelihood):
+    """Student-t likelihood per pixel: a Gaussian whose precision is integrated out.
+
+    With a Gamma(a, b) prior on the precision of a pixel, p(x|z) is a Student-t distribution with
+    location g(z), precision lambda = a / b and nu = 2 a degrees of freedom. Both are maps of the
+    decoder's head, `2 C` of them, made positive by a softplus.
+    """
+
+    least = 1e-4  # keeps lambda and nu away from zero, where the density has no limit
+
+    def head_maps(self, channels: int) -> int:
+        return 2 * channels
+
+    def negative_log_likelihood(self, x: Tensor, image: Tensor, head: Tensor | None) -> Tensor:
+        precision, freedom = (softplus(head) + self.least).chunk(2, dim=1)
+        density = StudentTDistribution(freedom, image, precision.rsqrt(), validate_args=False)
+        return -density.log_prob(x).flatten(1).sum(1)

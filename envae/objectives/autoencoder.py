@@ -1,0 +1,133 @@
+"""Deterministic autoencoders: the posterior's mean is the code (Ghosh et al., 2020)."""
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from envae.objectives._base import (
+    Loss,
+    Objective,
+    check_positive,
+    decode,
+    encode,
+    register,
+)
+from envae.vae import EncodesAndDecodes
+
+
+@register("ae", paper="Table 4 of takida2022")
+class AE(Objective):
+    """Plain autoencoder: half the squared error.
+
+    .. math:: \\tfrac12 \\|x - g(\\mu(x))\\|^2
+    """
+
+    unit = "squared data units per image"
+
+    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
+        code = encode(vae, x).mean
+        squared_error = (x - decode(vae, code.unsqueeze(0), x)[0]).square().flatten(1).sum(1)
+        penalties = self.penalties(vae, code)
+        parts = {name: value.mean() for name, (_, value) in penalties.items()}
+        regularizer = sum(
+            (weight * 0.5 * parts[name] for name, (weight, _) in penalties.items()),
+            start=torch.zeros_like(squared_error[0]),
+        )
+        logged = {"squared_error": squared_error.mean()} | parts
+        return Loss(
+            reconstruction=0.5 * squared_error.mean(),
+            regularizer=regularizer,
+            parts={name: value.detach() for name, value in logged.items()},
+        )
+
+    def penalties(self, vae: EncodesAndDecodes, code: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """Weight and values `(B,)` of each penalty; half of each is added to the loss."""
+        return {}
+
+
+@register("rae", paper="Table 4 of takida2022")
+class RAE(AE):
+    """Regularized autoencoder: codes are held near zero.
+
+    .. math:: \\tfrac12 \\|x - g(z)\\|^2 + \\tfrac{w}{2} \\|z\\|^2, \\qquad z = \\mu(x)
+
+    Parameters
+    ----------
+    code_weight
+        w. The paper does not say which it used.
+    """
+
+    def __init__(self, code_weight: float = 0.05):
+        super().__init__()
+        check_positive(code_weight=code_weight)
+        self.code_weight = code_weight
+
+    def penalties(self, vae: EncodesAndDecodes, code: Tensor) -> dict[str, tuple[float, Tensor]]:
+        return {"code": (self.code_weight, code.flatten(1).square().sum(1))}
+
+
+@register("rae_gp", paper="Table 4 of takida2022; compare its Eq. 4")
+class RAEGP(RAE):
+    """Regularized autoencoder with a gradient penalty on the decoder at the code.
+
+    .. math:: \\tfrac12 \\|x - g(z)\\|^2 + \\tfrac{w}{2} \\|z\\|^2
+              + \\tfrac{w_J}{2} \\|J_g(z)\\|_F^2, \\qquad z = \\mu(x)
+
+    Eq. 4 of takida2022 up to its weights. The gradient reaches the encoder through z as well.
+
+    Parameters
+    ----------
+    code_weight
+        w.
+    gradient_weight
+        w_J. The paper does not say which it used.
+    probes
+        Random directions for a Hutchinson estimate of the squared Frobenius norm, unbiased. By
+        default exact, one direction per latent dimension, up to `exact_up_to` dimensions, and one
+        probe above.
+    """
+
+    exact_up_to = 32
+
+    def __init__(
+        self,
+        code_weight: float = 0.05,
+        gradient_weight: float = 0.01,
+        probes: int | None = None,
+    ):
+        super().__init__(code_weight)
+        check_positive(gradient_weight=gradient_weight)
+        if probes is not None and (not isinstance(probes, int) or probes < 1):
+            raise ValueError(f"probes must be an integer from 1 up, received {probes!r}")
+        self.gradient_weight, self.probes = gradient_weight, probes
+
+    def penalties(self, vae: EncodesAndDecodes, code: Tensor) -> dict[str, tuple[float, Tensor]]:
+        jacobian = squared_jacobian(vae, code, self._directions(code))
+        return super().penalties(vae, code) | {"jacobian": (self.gradient_weight, jacobian)}
+
+    def _directions(self, code: Tensor) -> Tensor:
+        """Directions `(P, B, *code)`: the axes, or random ones of as much length on average."""
+        dimensions = code[0].numel()
+        if self.probes is None and dimensions <= self.exact_up_to:
+            axes = torch.eye(dimensions, device=code.device, dtype=code.dtype)
+            return axes.reshape(dimensions, 1, *code.shape[1:]).expand(-1, *code.shape)
+        probes = self.probes or 1
+        return torch.randn(probes, *code.shape, device=code.device, dtype=code.dtype) / probes**0.5
+
+
+def squared_jacobian(vae: EncodesAndDecodes, code: Tensor, directions: Tensor) -> Tensor:
+    """Sum over directions of ||J_g(z) v||^2, `(B,)`; with the axes it is ||J_g(z)||_F^2.
+
+    Parameters
+    ----------
+    code
+        Codes z, `(B, *code)`.
+    directions
+        Directions v, `(P, B, *code)`.
+    """
+
+    def along(direction: Tensor) -> Tensor:
+        _, tangent = jvp(vae.decode, (code,), (direction,))
+        return tangent.flatten(1).square().sum(1)
+
+    return vmap(along)(directions).sum(0)

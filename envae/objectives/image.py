@@ -1,0 +1,94 @@
+"""Objectives that compare images as images: structural similarity and focal frequency loss."""
+
+from focal_frequency_loss import FocalFrequencyLoss
+from pytorch_msssim import SSIM as StructuralSimilarity
+from torch import Tensor
+
+from envae.objectives._base import (
+    Loss,
+    Objective,
+    check_positive,
+    decode,
+    encode,
+    register,
+    with_kl,
+)
+from envae.vae import EncodesAndDecodes
+
+
+@register("ssim", paper="Table 1 and Eqs. 22-23 of xu2025")
+class SSIM(Objective):
+    """1 - SSIM(x, g(z)), by pytorch-msssim, plus the weighted KL term.
+
+    Parameters
+    ----------
+    alpha
+        Weight of the KL term.
+    window
+        Side of the Gaussian window in pixels, odd. By default 11, as the package has it, or the
+        largest odd number of pixels that fits into the image.
+    """
+
+    unit = "1 - SSIM per image"
+
+    def __init__(self, alpha: float = 1e-3, window: int | None = None):
+        super().__init__()
+        check_positive(alpha=alpha)
+        if window is not None and (window < 3 or window % 2 == 0):
+            raise ValueError(f"window must be an odd number of pixels from 3 up, received {window}")
+        self.alpha, self.window = alpha, window
+
+    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
+        posterior = encode(vae, x)
+        decoded = decode(vae, posterior.rsample((1,)), x)[0]
+        fits = min(x.shape[-2:]) - 1 + min(x.shape[-2:]) % 2
+        window = self.window or min(11, fits)
+        if x.ndim != 4 or window > fits:
+            raise ValueError(
+                f"ssim with a window of {window} pixels needs images (B, C, H, W) of at least "
+                f"that size, received {tuple(x.shape)}"
+            )
+        similarity = StructuralSimilarity(
+            data_range=1, size_average=False, win_size=window, channel=x.shape[1]
+        )
+        return with_kl(posterior, 1 - similarity(decoded, x), self.alpha)
+
+
+@register("ffl", paper="Table 1 of xu2025 (Jiang et al., 2021)")
+class FFL(Objective):
+    """Half the squared error plus the focal frequency loss, plus the weighted KL term.
+
+    The focal frequency loss weighs the squared error of each spatial frequency by its own size, so
+    that what is hard to reconstruct counts more. It comes from its authors' package, which returns
+    a mean over pixels; here it is times the number of pixels, like the squared error beside it.
+
+    Parameters
+    ----------
+    weight
+        Weight of the focal frequency loss beside the squared error. Its authors use 100 in an
+        autoencoder; xu2025 does not say which it used.
+    focus
+        Exponent of the frequency weights (alpha of the package).
+    alpha
+        Weight of the KL term.
+    """
+
+    unit = "squared data units per image"
+
+    def __init__(self, weight: float = 1.0, focus: float = 1.0, alpha: float = 0.1):
+        super().__init__()
+        check_positive(weight=weight, focus=focus, alpha=alpha)
+        self.weight, self.alpha = weight, alpha
+        self.frequency_loss = FocalFrequencyLoss(loss_weight=1.0, alpha=focus)
+
+    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
+        posterior = encode(vae, x)
+        decoded = decode(vae, posterior.rsample((1,)), x)[0]
+        if x.ndim != 4:
+            raise ValueError(f"ffl needs images (B, C, H, W), received {tuple(x.shape)}")
+        squared_error = (x - decoded).square().flatten(1).sum(1)
+        frequency = self.frequency_loss(decoded.float(), x.float()) * x[0].numel()
+        reconstruction = 0.5 * squared_error + self.weight * frequency
+        return with_kl(
+            posterior, reconstruction, self.alpha, squared_error=squared_error, frequency=frequency
+        )
