@@ -73,7 +73,8 @@ class RAEGP(RAE):
     .. math:: \\tfrac12 \\|x - g(z)\\|^2 + \\tfrac{w}{2} \\|z\\|^2
               + \\tfrac{w_J}{2} \\|J_g(z)\\|_F^2, \\qquad z = \\mu(x)
 
-    Eq. 4 of takida2022 up to its weights. The gradient reaches the encoder through z as well.
+    Eq. 4 of takida2022 up to its weights. The gradient reaches the encoder through z as well. The
+    decoder must have forward-mode derivatives (torch.func.jvp); diffusers' attention has none.
 
     Parameters
     ----------

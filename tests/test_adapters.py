@@ -1,0 +1,82 @@
+"""Models of pythae and diffusers under our objectives; small and randomly initialized."""
+
+import pytest
+import torch
+
+from envae import datasets
+from envae.adapters import FromDiffusers, FromPythae
+from envae.objectives import names, objective
+from envae.training import fit
+
+PLAIN = [name for name in names() if objective(name).head_maps(3) == 0]
+
+
+@pytest.fixture
+def pythae_vae():
+    models = pytest.importorskip("pythae.models")
+    torch.manual_seed(0)
+    return models.VAE(models.VAEConfig(input_dim=(1, 8, 8), latent_dim=4))
+
+
+@pytest.fixture
+def autoencoder_kl():
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    return diffusers.AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 2,
+        up_block_types=["UpDecoderBlock2D"] * 2,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        latent_channels=2,
+        sample_size=16,
+    )
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_every_objective_without_a_head_takes_a_pythae_model(pythae_vae, name):
+    model = FromPythae(pythae_vae)
+    objective(name)(model, datasets.load("digits").train[:5]).total.backward()
+    assert all(weight.grad.isfinite().all() for weight in pythae_vae.decoder.parameters())
+
+
+@pytest.mark.parametrize("name", [name for name in PLAIN if name not in ("bernoulli", "rae_gp")])
+def test_objectives_take_an_autoencoder_kl(autoencoder_kl, name):
+    """All but those that need images in [0, 1], or forward-mode derivatives of its attention."""
+    model = FromDiffusers(autoencoder_kl)
+    objective(name)(model, torch.rand(2, 3, 16, 16)).total.backward()
+    assert all(weight.grad.isfinite().all() for weight in autoencoder_kl.decoder.parameters())
+
+
+def test_pythae_model_gives_its_own_loss_with_our_l2(pythae_vae):
+    """pythae: half the squared error + KL, in evaluation of the same draw."""
+    x = datasets.load("digits").train[:6]
+    torch.manual_seed(3)
+    theirs = pythae_vae({"data": x})
+    torch.manual_seed(3)
+    ours = objective("l2", alpha=1.0)(FromPythae(pythae_vae), x)
+    torch.testing.assert_close(ours.total, theirs.loss)
+
+
+def test_diffusers_images_are_rescaled_both_ways(autoencoder_kl):
+    model = FromDiffusers(autoencoder_kl)
+    x = torch.rand(2, 3, 16, 16)
+    posterior = autoencoder_kl.encode(2 * x - 1).latent_dist
+    torch.testing.assert_close(model.encode(x).mean, posterior.mean)
+    torch.testing.assert_close(model.encode(x).stddev, posterior.std)
+    decoded = autoencoder_kl.decode(posterior.mean).sample
+    torch.testing.assert_close(2 * model.decode(posterior.mean) - 1, decoded)
+
+
+def test_adapted_models_train(pythae_vae):
+    images = datasets.load("digits").train[:640]
+    history = fit(
+        FromPythae(pythae_vae), objective("envae", samples=2), images, epochs=5, progress=False
+    )
+    assert history["total"].iloc[-1] < 0.95 * history["total"].iloc[0]
+
+
+def test_pythae_autoencoder_without_a_variance_is_an_error():
+    models = pytest.importorskip("pythae.models")
+    model = models.AE(models.AEConfig(input_dim=(1, 8, 8), latent_dim=4))
+    with pytest.raises(ValueError, match=r"encoder of AE returns \['embedding'\]"):
+        FromPythae(model).encode(torch.rand(2, 1, 8, 8))
