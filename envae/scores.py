@@ -9,6 +9,8 @@ observation x, for 0 < beta <= 2:
 Smaller is better. It is strictly proper for beta < 2; at beta = 2 it sees only the mean of P.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -22,10 +24,11 @@ def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
     .. math:: \\frac1M \\sum_i \\|x_i - x\\|^\\beta
               - \\frac{1}{2M(M-1)} \\sum_{i \\ne j} \\|x_i - x_j\\|^\\beta
 
-    Time is that of two batched matrix products of the samples with themselves, and memory one copy
-    of the samples: the M x M differences are never held. The result stays accurate when the
-    samples lie close together compared with their size. Its gradient is finite everywhere: where
-    two points coincide, their pair contributes none. It can be differentiated once.
+    Time is about that of two batched matrix products of the samples with themselves; beside the
+    samples and their gradient hardly any memory is used, as the M x M differences are never held.
+    The result stays accurate when the samples lie close together compared with their size. Its
+    gradient is finite everywhere: where two points coincide, their pair contributes none. It can
+    be differentiated once.
 
     Parameters
     ----------
@@ -72,44 +75,60 @@ class _EnergyScore(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, samples: Tensor, x: Tensor, beta: float) -> Tensor:
-        draws, batch = samples.shape[:2]
-        # Half precision cannot hold the Gram matrix; float32 and float64 stay as they are.
-        dtype = torch.promote_types(samples.dtype, torch.float32)
+        draws = samples.shape[0]
         with torch.autocast(samples.device.type, enabled=False):
-            flat = samples.reshape(draws, batch, -1).to(dtype)  # (M, B, n)
-            center = flat.mean(0)  # (B, n)
-            points = flat.new_empty(batch, draws + 1, flat.shape[-1])  # (B, M+1, n)
-            torch.sub(flat, center, out=points[:, :draws].transpose(0, 1))
-            torch.sub(x.reshape(batch, -1).to(dtype), center, out=points[:, draws])
-            distance = _distances(torch.bmm(points, points.mT))  # (B, M+1, M+1)
+            grams = [torch.bmm(points, points.mT) for _, points in _centered(samples, x)]
+            distance = _distances(torch.cat(grams))  # (B, M+1, M+1)
 
-            pair = torch.full((draws + 1, draws + 1), -1 / (draws * (draws - 1)), dtype=dtype)
+            pair = torch.full((draws + 1, draws + 1), -1 / (draws * (draws - 1)))
             pair[draws] = pair[:, draws] = 1 / draws
-            pair = pair.fill_diagonal_(0).to(distance.device)
+            pair = pair.fill_diagonal_(0).to(distance)
             score = 0.5 * (pair * distance**beta).sum((1, 2))  # each pair stands twice in the sum
 
             together = distance == 0
             slope = distance.masked_fill(together, 1) ** (beta - 2)
             weight = beta * pair * slope.masked_fill(together, 0)
             laplacian = torch.diag_embed(weight.sum(-1)) - weight
-        ctx.save_for_backward(points, laplacian[:, :draws])
-        ctx.shape, ctx.dtypes = samples.shape, (samples.dtype, x.dtype)
+        ctx.save_for_backward(samples, x, laplacian[:, :draws])
         return score.to(torch.promote_types(samples.dtype, x.dtype))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_score: Tensor):
-        points, laplacian = ctx.saved_tensors
-        with torch.autocast(points.device.type, enabled=False):
+        samples, x, laplacian = ctx.saved_tensors
+        draws, batch = samples.shape[:2]
+        gradient = torch.empty(batch, draws, samples[0, 0].numel(), device=x.device, dtype=x.dtype)
+        with torch.autocast(samples.device.type, enabled=False):
             weighted = laplacian * grad_score.to(laplacian.dtype)[:, None, None]
-            gradient = torch.bmm(weighted, points)  # (B, M, n)
-            # Moving samples and x together changes nothing: their gradients add up to zero.
-            grad_x = -gradient.sum(1) if ctx.needs_input_grad[1] else None
-        to_samples, to_x = ctx.dtypes
-        grad_samples = gradient.transpose(0, 1).reshape(ctx.shape).to(to_samples)
-        if grad_x is not None:
-            grad_x = grad_x.reshape(ctx.shape[1:]).to(to_x)
+            for rows, points in _centered(samples, x):
+                gradient[rows] = torch.bmm(weighted[rows], points)  # (b, M, n)
+        # Moving samples and x together changes nothing: their gradients add up to zero.
+        grad_x = -gradient.sum(1).reshape(x.shape) if ctx.needs_input_grad[1] else None
+        grad_samples = gradient.transpose(0, 1).reshape(samples.shape).to(samples.dtype)
         return grad_samples, grad_x, None
+
+
+_CHUNK = 2**22  # numbers in a buffer of centred points, 16 MB of float32
+
+
+def _centered(samples: Tensor, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Samples and x less the samples' mean, `(b, M + 1, n)`, for a few observations at a time.
+
+    In float32 or float64: half precision cannot hold a Gram matrix. A copy of all samples at once
+    would cost more time for its memory than the products do for their arithmetic.
+    """
+    draws, batch = samples.shape[:2]
+    dtype = torch.promote_types(samples.dtype, torch.float32)
+    flat, target = samples.reshape(draws, batch, -1), x.reshape(batch, -1)  # (M, B, n), (B, n)
+    step = max(1, _CHUNK // ((draws + 1) * flat.shape[-1]))
+    for start in range(0, batch, step):
+        rows = slice(start, start + step)
+        part = flat[:, rows].to(dtype)
+        center = part.mean(0)  # (b, n)
+        points = part.new_empty(len(center), draws + 1, flat.shape[-1])
+        torch.sub(part, center, out=points[:, :draws].transpose(0, 1))
+        torch.sub(target[rows].to(dtype), center, out=points[:, draws])
+        yield rows, points
 
 
 def _distances(gram: Tensor) -> Tensor:
