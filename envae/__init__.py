@@ -2,10 +2,18 @@
 
 The energy score instead of a likelihood (EnVAE, FEnVAE; xu2025), and the decoder's variance by
 maximum likelihood (AR-ELBO; takida2022). The parts, from the ground up: `scores`, `vae`,
-`networks`, `datasets`, `objectives`, `training`, `metrics`, `published`, `records`, `claims`,
-`plots`, `cli`.
+`networks`, `datasets`, `objectives`, `training`, `metrics`, `sweep`, `published`, `records`,
+`claims`, `plots`, `adapters`, `cli`.
 """
 
-from envae.objectives import objective as objective
-from envae.scores import energy_score as energy_score
-from envae.vae import VAE as VAE
+import importlib
+
+__all__ = ["VAE", "energy_score", "objective"]
+_HOMES = {"VAE": "vae", "energy_score": "scores", "objective": "objectives"}
+
+
+def __getattr__(name: str):
+    # At first use: importing torch takes a second, and `envae --help` does without it.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'envae' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"envae.{_HOMES[name]}"), name)

@@ -29,7 +29,11 @@ CURVE_POINTS = 200  # a curve is thinned to about as many points before it is st
 def folder() -> Path:
     """Where records are written and read: `$ENVAE_RUNS`, else `data/runs` of the checkout."""
     configured = os.environ.get("ENVAE_RUNS")
-    return Path(configured) if configured else _project.root() / "data" / "runs"
+    return Path(configured) if configured else _committed()
+
+
+def _committed() -> Path:
+    return _project.root() / "data" / "runs"
 
 
 def key(experiment: str, parameters: Mapping) -> str:
@@ -98,6 +102,9 @@ def save(
 def load(experiment: str, expected: Iterable[Mapping] | None = None) -> pd.DataFrame:
     """All records of an experiment, one row each.
 
+    Records of the checkout, in `data/runs`, and those in `$ENVAE_RUNS`, which come first where a
+    run is recorded in both.
+
     Parameters
     ----------
     experiment
@@ -118,7 +125,8 @@ def load(experiment: str, expected: Iterable[Mapping] | None = None) -> pd.DataF
         If a file is not a whole record.
     """
     rows = {}
-    for path in sorted((folder() / experiment).glob("*.json")):
+    folders = dict.fromkeys([_committed(), folder()])
+    for path in [file for place in folders for file in sorted((place / experiment).glob("*.json"))]:
         try:
             record = json.loads(path.read_text())
             origin = {name: record["manifest"][name] for name in _ORIGIN}

@@ -1,10 +1,12 @@
-"""One point of a table: train a model, sample from it, measure it, record it."""
+"""Points of a table: train a model, sample from it, measure it, record it."""
 
 import dataclasses
 import time
+from collections.abc import Iterable
 
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
 
 from envae import networks, records
 from envae.datasets import Dataset
@@ -108,6 +110,21 @@ def run(
         data_checksum=dataset.checksum,
     )
     return Outcome(vae, parameters, metrics, history, seconds)
+
+
+def run_all(points: Iterable[tuple[str, dict, int]], **shared) -> list[Outcome]:
+    """Several points side by side, one process per core; in the order they are given.
+
+    Parameters
+    ----------
+    points
+        Objective, options and seed of each.
+    shared
+        The other arguments of :func:`run`, the same for all.
+    """
+    return Parallel(n_jobs=-1)(
+        delayed(run)(name, options, seed=seed, **shared) for name, options, seed in points
+    )
 
 
 def measure(vae: VAE, dataset: Dataset, extractor: Extractor, *, seed: int) -> dict[str, float]:

@@ -81,6 +81,16 @@ def test_missing_runs_are_named(runs):
     assert table.set_index("seed")["fd"].isna()[0]
 
 
+def test_committed_records_are_read_too_and_fresh_ones_come_first(runs, monkeypatch):
+    committed = runs / "data" / "runs"
+    monkeypatch.setattr("envae._project.root", lambda: runs)
+    for place, fd in ((committed, 1.0), (runs / "fresh", 2.0)):
+        monkeypatch.setenv("ENVAE_RUNS", str(place))
+        save(fd=fd)
+    save(seed=1, fd=3.0)
+    assert records.load("try").set_index("seed")["fd"].to_dict() == {0: 2.0, 1: 3.0}
+
+
 def test_bad_records_are_errors(runs):
     with pytest.raises(ValueError, match="finite"):
         save(fd=float("nan"))

@@ -1,0 +1,77 @@
+# The two commands are `make book` and `make test`. This file makes the environment and calls
+# Snakemake; what is built from what stands in the Snakefile.
+
+PYTHON ?= python3
+JOBS ?= all
+# executed: run the notebooks and show what they gave. committed: show the outputs in the
+# repository, without running anything.
+OUTPUTS ?= executed
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+INDEX := _build/html/index.html
+# One thread each, since notebooks and tests run side by side on the cores there are.
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1
+SNAKEMAKE := $(RUN) $(BIN)/snakemake --quiet host progress rules --cores $(JOBS) --rerun-incomplete
+
+.PHONY: help book test refresh serve unlock lock clean
+.DELETE_ON_ERROR:
+
+help: ## show this list
+	@echo "make TARGET, where TARGET is one of:"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@echo "Variables: PYTHON=python3.12  JOBS=2 (processes side by side, default: all cores)"
+
+book: $(INSTALLED) ## run the notebooks and build the book (OUTPUTS=committed: without running)
+	@$(SNAKEMAKE) book --config outputs=$(OUTPUTS) || { $(EXPLAIN_LOCK); exit 1; }
+	@echo "The book: file://$(CURDIR)/$(INDEX)"
+
+test: $(INSTALLED) ## check the style, run the tests, compare the notebooks with their outputs
+	@$(BIN)/ruff check
+	@$(RUN) $(BIN)/pytest -n $(JOBS:all=auto) --nbval tests notebooks
+
+refresh: $(INSTALLED) ## run the notebooks anew and replace the outputs and records in the repository
+	@$(SNAKEMAKE) refresh --forceall || { $(EXPLAIN_LOCK); exit 1; }
+
+serve: ## show the built book at http://127.0.0.1:8000
+	@test -e $(INDEX) || { echo "there is no book yet: make book"; exit 1; }
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+unlock: $(INSTALLED) ## after a run was killed: allow the next one
+	@$(SNAKEMAKE) --unlock
+
+lock: ## for maintainers: resolve the dependencies anew into requirements.lock
+	@$(PYTHON) -m venv --clear _build/uv
+	@_build/uv/bin/pip install --quiet uv
+	@echo setuptools | _build/uv/bin/uv pip compile --quiet pyproject.toml - \
+	  --extra book --extra test --universal --fork-strategy fewest --python-version 3.11 \
+	  --no-header --no-annotate -o _build/uv/resolved
+	@{ $(LOCK_HEADER); grep -Ev '^(nvidia|cuda|triton)' _build/uv/resolved \
+	  | sed -E 's/^torch==([0-9.]+).*/torch==\1/' | uniq; } > requirements.lock
+
+clean: ## remove everything that was built; the environment stays
+	rm -rf _build .snakemake
+
+# Without the stamp an environment is half-made: it is made anew. The stamp goes first, so that an
+# interrupted update counts as half-made too.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "envae needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1):" \
+	    "make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -e $@ || $(PYTHON) -m venv --clear .venv
+	@rm -f $@
+	@echo "Installing requirements.lock into .venv (about 2 GB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation --editable .
+	@touch $@
+
+# torch names the CUDA packages that it needs, where it needs them: they are not pinned twice.
+LOCK_HEADER = \
+  echo "\# Exact versions of everything that the book and the tests need; made by: make lock"; \
+  echo "\# What the versions are held back for stands in pyproject.toml, under tool.uv."
+
+# Snakemake locks the folder while it runs; a killed run leaves its lock behind.
+EXPLAIN_LOCK = if [ -n "$$(ls -A .snakemake/locks 2>/dev/null)" ]; then \
+  echo "This folder is locked by another make, or by one that was killed. If none is running:" \
+    "make unlock"; fi

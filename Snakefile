@@ -1,0 +1,74 @@
+# What is built from what: notebooks are executed, the book is made of them. `make` calls this on
+# the cores of one machine; with `--executor slurm` or `kubernetes` the same rules run on a cluster.
+
+from pathlib import Path
+
+NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
+PAGES = [path for path in Path("book").rglob("*.*") if path.is_file() and path.suffix != ".pyc"]
+# Code and data that can change what a notebook computes.
+CODE = [path for path in Path("envae").rglob("*.py") if path != Path("envae/cli.py")]
+DATA = [path for path in Path("data").rglob("*") if path.is_file()]
+
+# `committed`: the book shows the outputs in the repository and nothing is executed.
+PLACE = {"executed": "_build/executed", "committed": "notebooks"}[config.get("outputs", "executed")]
+
+
+localrules:
+    refresh,
+
+
+rule book:
+    input:
+        settings=["_config.yml", "_toc.yml"],
+        pages=sorted(PAGES),
+        claims="data/claims.yaml",
+        notebooks=expand(PLACE + "/{name}.ipynb", name=NOTEBOOKS),
+    output:
+        directory("_build/html"),
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    shell:
+        """
+        rm -rf _build/source
+        mkdir -p _build/source/notebooks
+        cp -R {input.settings} book _build/source/
+        cp {input.notebooks} _build/source/notebooks/
+        jupyter-book build --all -n -W --keep-going --quiet _build/source > /dev/null
+        mv _build/source/_build/html {output}
+        """
+
+
+# Records are written into a folder of this run's own, so that nothing but the outputs appears.
+rule execute:
+    input:
+        notebook="notebooks/{name}.ipynb",
+        code=sorted(CODE),
+        data=sorted(DATA),
+    output:
+        notebook="_build/executed/{name}.ipynb",
+        records=directory("_build/runs/{name}"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    shell:
+        """
+        mkdir -p {output.records}
+        ENVAE_RUNS="$PWD/{output.records}" OMP_NUM_THREADS={threads} \
+            envae run {input.notebook} -o {output.notebook} 2>&1 | cat
+        """
+
+
+# The one rule that changes the repository's own files. Time stamps are kept, so that the copies
+# do not count as newer than what they were copied from.
+rule refresh:
+    input:
+        notebooks=expand("_build/executed/{name}.ipynb", name=NOTEBOOKS),
+        records=expand("_build/runs/{name}", name=NOTEBOOKS),
+    shell:
+        """
+        cp -p {input.notebooks} notebooks/
+        mkdir -p data/runs
+        for folder in {input.records}; do cp -Rp "$folder"/* data/runs/ 2>/dev/null || true; done
+        """

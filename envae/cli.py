@@ -1,0 +1,93 @@
+"""The command `envae`: run a notebook, look at the ledger, look for a data set.
+
+What needs torch is imported by the command that needs it, so that help and errors come at once.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from envae import execute
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status: 0, 1 (a cell failed), 2 (bad input), 130 (stopped)."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except execute.CellError as error:
+        return _fail(error, 1)
+    except (execute.RunError, ValueError, FileNotFoundError) as error:
+        return _fail(error, 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted: nothing was written", 130)
+    return 0
+
+
+def _fail(message: object, status: int) -> int:
+    print(f"envae: {' '.join(str(message).split())}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="envae", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="execute a notebook with papermill")
+    run.add_argument("notebook", help="a path, or a name in notebooks/ or the beginning of one")
+    run.add_argument("--profile", default=execute.QUICK, help="default: %(default)s")
+    run.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), dest="given",
+        help="set a parameter; may be repeated",
+    )  # fmt: skip
+    run.add_argument("-o", "--output", type=Path, help="default: _build/run/NAME.PROFILE.ipynb")
+    run.set_defaults(command=_run)
+
+    claims = commands.add_parser("claims", help="print the ledger of claims and verdicts")
+    claims.add_argument("--paper", help="only the claims of this paper: xu2025, takida2022")
+    claims.add_argument("--verdict", help="only the claims with this verdict")
+    claims.set_defaults(command=_claims)
+
+    data = commands.add_parser("data", help="find a data set and say what it is")
+    data.add_argument("name")
+    data.set_defaults(command=_data)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    notebook = execute.find(options.notebook)
+    default = Path("_build") / "run" / f"{notebook.stem}.{options.profile}.ipynb"
+    output = options.output or default
+    origin = execute.run(notebook, output, profile=options.profile, given=dict(options.given))
+    print(f"{output} ({origin['seconds']:.0f} s)")
+
+
+def _claims(options: argparse.Namespace) -> None:
+    from envae import claims
+
+    table = claims.table()
+    for column in ("paper", "verdict"):
+        wanted = getattr(options, column)
+        known = list(claims.VERDICTS) if column == "verdict" else sorted(set(table["paper"]))
+        if wanted and wanted not in known:
+            raise ValueError(f"no {column} {wanted!r}: known are {known}")
+        if wanted:
+            table = table[table[column] == wanted]
+    for claim, row in table.iterrows():
+        print(f"{claim}  [{row.verdict}]  {row.paper}, {row.place}")
+        print(f"    {row.statement}")
+        print(f"    {row.evidence} ({row.notebook})")
+    print(
+        ", ".join(
+            f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items()
+        )
+    )
+
+
+def _data(options: argparse.Namespace) -> None:
+    from envae import datasets
+
+    data = datasets.load(options.name)
+    shape = " x ".join(map(str, data.image_shape))
+    print(f"{data.name}: {len(data.train)} training and {len(data.test)} test images of {shape}")
+    print(f"{data.place}; checksum {data.checksum}")

@@ -1,0 +1,227 @@
+"""The command `envae run`: what it accepts, what it refuses, and what it leaves behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from envae import cli
+
+PARAMETERS = """\
+epochs: int = 2  # passes over the data
+lr: float = 1e-3  # learning rate
+models: list[str] = ["l2"]  # objectives
+limit: int | None = None  # images used, all if None
+shuffle: bool = True  # new order in every pass
+"""
+PROGRAMS = Path(sys.executable).parent
+SHOW = "print(epochs, lr, models, limit, shuffle)"
+
+
+def write_notebook(path: Path, *cells: str) -> Path:
+    code = [nbformat.v4.new_code_cell(cell) for cell in (PARAMETERS, *cells)]
+    code[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    nbformat.write(nbformat.v4.new_notebook(cells=code, metadata={"kernelspec": kernel}), path)
+    return path
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "small.paper.yaml").write_text("epochs: 70\nlr: 3.0e-4\n")
+    (tmp_path / "params" / "small.wrong.yaml").write_text("lr: 1e-3\n")
+    (tmp_path / "params" / "small.stale.yaml").write_text("epoch: 70\n")
+    return write_notebook(tmp_path / "small.ipynb", SHOW)
+
+
+def run(notebook, *arguments) -> tuple[int, Path]:
+    output = notebook.parent / "out" / "executed.ipynb"
+    return cli.main(["run", str(notebook), "-o", str(output), *arguments]), output
+
+
+def printed(output: Path) -> str:
+    outputs = [cell.get("outputs", []) for cell in nbformat.read(output, as_version=4).cells]
+    return "".join(part["text"] for cell in outputs for part in cell)
+
+
+REFUSED = {
+    "misspelt parameter": (["-p", "epoch", "3"], ["'epoch'", "did you mean 'epochs'", "shuffle"]),
+    "text for an int": (["-p", "epochs", "abc"], ["epochs takes int", "passes over", "'abc'"]),
+    "float for an int": (["-p", "epochs", "1.5"], ["epochs takes int", "'1.5'"]),
+    "text for a float": (["-p", "lr", "fast"], ["lr takes float", "'fast'"]),
+    "number for a bool": (["-p", "shuffle", "2"], ["shuffle takes bool", "'2'"]),
+    "text for an optional int": (["-p", "limit", "few"], ["limit takes int | None", "'few'"]),
+    "unknown profile": (["--profile", "papr"], ["'papr'", "quick", "paper"]),
+    "YAML that is text": (["--profile", "wrong"], ["lr takes float", "'1e-3'", "1.0e-3"]),
+    "misspelt in the profile": (["--profile", "stale"], ["'epoch'", "did you mean 'epochs'"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_wrong_arguments_are_one_clear_line_and_nothing_is_written(case, notebook, capsys):
+    arguments, expected = REFUSED[case]
+    before = sorted(notebook.parent.rglob("*"))
+    status, _ = run(notebook, *arguments)
+    error = capsys.readouterr().err
+    assert status == 2
+    assert error.count("\n") == 1
+    for part in expected:
+        assert part in error
+    assert sorted(notebook.parent.rglob("*")) == before
+
+
+def test_unknown_notebook_lists_the_known_ones(capsys):
+    assert cli.main(["run", "99"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "01_theory_checks" in error
+
+
+def test_ambiguous_beginning_of_a_name_is_refused(capsys):
+    assert cli.main(["run", "0"]) == 2
+    assert "several" in capsys.readouterr().err
+
+
+def test_profile_and_overrides_reach_the_kernel_and_the_provenance(notebook, capsys):
+    status, output = run(
+        notebook, "--profile", "paper", "-p", "epochs", "5", "-p", "models", "l2, envae",
+        "-p", "limit", "100", "-p", "shuffle", "false",
+    )  # fmt: skip
+    assert status == 0
+    assert printed(output) == "5 0.0003 ['l2', 'envae'] 100 False\n"
+    executed = nbformat.read(output, as_version=4)
+    provenance = executed.metadata["envae"]
+    assert provenance["profile"] == "paper"
+    assert provenance["parameters"] == {
+        "epochs": 5, "lr": 3e-4, "models": ["l2", "envae"], "limit": 100, "shuffle": False,
+    }  # fmt: skip
+    assert set(provenance) >= {"commit", "dirty", "date", "device", "seconds"}
+    injected = [c for c in executed.cells if "injected-parameters" in c.metadata.get("tags", [])]
+    assert [cell.metadata["tags"][-1] for cell in injected] == ["hide-input"]
+    captured = capsys.readouterr()
+    assert str(output) in captured.out
+    assert "cell 3/3" in captured.err  # plain lines where there is no terminal
+
+
+def test_quick_profile_is_the_defaults_and_output_is_free_of_run_metadata(notebook):
+    status, output = run(notebook)
+    assert status == 0
+    assert printed(output) == "2 0.001 ['l2'] None True\n"
+    executed = nbformat.read(output, as_version=4)
+    assert executed.metadata["envae"]["parameters"] == {}
+    assert len(executed.cells) == 2  # no cell injected
+    assert '"papermill"' not in output.read_text()
+    source = nbformat.read(notebook, as_version=4)
+    assert [cell.id for cell in executed.cells] == [cell.id for cell in source.cells]
+
+
+def test_kernel_is_of_this_environment_with_the_allocator_set(tmp_path):
+    notebook = write_notebook(
+        tmp_path / "small.ipynb",
+        "import os, sys\nprint(sys.executable, os.environ.get('MALLOC_TOP_PAD_'))",
+    )
+    _, output = run(notebook)
+    executable, top_pad = printed(output).split()
+    assert Path(executable).parent == Path(sys.executable).parent
+    assert (top_pad == "268435456") == (sys.platform == "linux")
+
+
+def test_failing_cell_is_named_and_nothing_is_written(tmp_path, capfd):
+    notebook = write_notebook(tmp_path / "small.ipynb", SHOW, "1 / 0")
+    status, _ = run(notebook)
+    assert status == 1
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("envae: ")]
+    assert len(lines) == 1
+    assert "cell 3" in lines[0]
+    assert "ZeroDivisionError: division by zero" in lines[0]
+    assert list(tmp_path.iterdir()) == [notebook]
+
+
+def test_failed_run_leaves_an_older_output_as_it_was(tmp_path):
+    _, output = run(write_notebook(tmp_path / "small.ipynb", SHOW))
+    before = output.read_bytes()
+    status, _ = run(write_notebook(tmp_path / "small.ipynb", "1 / 0"))
+    assert status == 1
+    assert output.read_bytes() == before
+
+
+def test_kernel_that_dies_is_one_line(tmp_path, capfd):
+    notebook = write_notebook(tmp_path / "small.ipynb", "import os; os._exit(9)")
+    status, _ = run(notebook)
+    assert status == 1
+    assert "kernel died" in capfd.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interruption_ends_the_kernel_and_leaves_nothing(number, tmp_path):
+    started = tmp_path / "started"
+    busy = f"import os, pathlib, time\npathlib.Path({str(started)!r}).write_text(str(os.getpid()))"
+    notebook = write_notebook(tmp_path / "small.ipynb", f"{busy}\ntime.sleep(60)")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    process = subprocess.Popen(
+        [PROGRAMS / "envae", "run", notebook, "-o", tmp_path / "out.ipynb"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(scratch)},
+    )
+    wait_until(lambda: started.exists() and started.read_text(), "the cell has not started")
+    process.send_signal(number)
+    error = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    lines = [line for line in error.splitlines() if "%" not in line]  # all but the progress
+    assert lines == ["envae: interrupted: nothing was written"]
+    kernel = Path("/proc") / started.read_text()
+    if Path("/proc").is_dir():
+        wait_until(lambda: not kernel.exists(), "the kernel still runs")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scratch", "small.ipynb", "started"]
+    assert list(scratch.iterdir()) == []
+
+
+def wait_until(condition, otherwise: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.05)
+
+
+def test_plain_papermill_takes_the_same_parameters(notebook, tmp_path):
+    output = tmp_path / "plain.ipynb"
+    subprocess.run(
+        [PROGRAMS / "papermill", notebook, output, "-p", "epochs", "5"],
+        check=True,
+        capture_output=True,
+    )
+    assert printed(output).startswith("5 0.001")
+
+
+def test_wrong_arguments_do_not_wait_for_torch(notebook):
+    code = (
+        "import sys; from envae import cli; "
+        f"status = cli.main(['run', {str(notebook)!r}, '-p', 'epoch', '1']); "
+        "print(status, 'torch' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["2", "False"]
+
+
+def test_claims_can_be_chosen_by_paper_and_verdict(capsys):
+    assert cli.main(["claims", "--paper", "xu2025"]) == 0
+    assert "E-Eq1-strict" in capsys.readouterr().out
+    assert cli.main(["claims", "--verdict", "maybe"]) == 2
+    assert "does not hold as written" in capsys.readouterr().err
+
+
+def test_data_says_what_a_data_set_is(capsys):
+    assert cli.main(["data", "digits"]) == 0
+    assert "1297" in capsys.readouterr().out
+    assert cli.main(["data", "digit"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
