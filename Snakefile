@@ -7,7 +7,8 @@ NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 PAGES = [path for path in Path("book").rglob("*.*") if path.is_file() and path.suffix != ".pyc"]
 # Code and data that can change what a notebook computes.
 CODE = [path for path in Path("envae").rglob("*.py") if path != Path("envae/cli.py")]
-DATA = [path for path in Path("data").rglob("*") if path.is_file()]
+# Records are left out: they are what the notebooks themselves write.
+DATA = [p for p in Path("data").rglob("*") if p.is_file() and not p.is_relative_to("data/runs")]
 
 # `committed`: the book shows the outputs in the repository and nothing is executed.
 PLACE = {"executed": "_build/executed", "committed": "notebooks"}[config.get("outputs", "executed")]
@@ -70,5 +71,7 @@ rule refresh:
         """
         cp -p {input.notebooks} notebooks/
         mkdir -p data/runs
-        for folder in {input.records}; do cp -Rp "$folder"/* data/runs/ 2>/dev/null || true; done
+        for folder in {input.records}; do
+            find "$folder" -mindepth 1 -maxdepth 1 -type d -exec cp -Rp {{}} data/runs/ \;
+        done
         """
