@@ -142,7 +142,11 @@ def _html(table: pd.DataFrame) -> str:
         f"<td>{escape(row.evidence)}</td></tr>"
         for claim, row in table.iterrows()
     )
-    return f'<table class="ledger"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    # Themes leave a table of the class `dataframe` readable on a dark page.
+    return (
+        f'<table class="dataframe ledger"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
 
 
 def collect(notebooks: Iterable[Path]) -> pd.DataFrame:
