@@ -70,6 +70,8 @@ rule refresh:
     shell:
         """
         cp -p {input.notebooks} notebooks/
+        python book/_ext/picture.py notebooks/04_gpu_fid_experiments.ipynb fig-reconstructions \
+            book/_static/reconstructions.png
         mkdir -p data/runs
         for folder in {input.records}; do
             find "$folder" -mindepth 1 -maxdepth 1 -type d -exec cp -Rp {{}} data/runs/ \;

@@ -47,8 +47,8 @@ def save(
     parameters: Mapping,
     metrics: Mapping[str, float],
     *,
-    units: Mapping[str, str],
-    seconds: float,
+    units: Mapping[str, str] | None = None,
+    seconds: float | None = None,
     curves: Mapping[str, Iterable[float]] | None = None,
     data_checksum: str | None = None,
     device: str | None = None,
@@ -62,7 +62,8 @@ def save(
     parameters
         Everything that tells this run from another, the seed included. JSON values only.
     metrics, units
-        Results and, for each of them, its unit (`"nats per image"`, `"FD (digits-cnn)"`, ...).
+        Results and, for each of them, its unit (`"nats per image"`, `"FD (digits-cnn)"`, ...). A
+        metric without one is stored as `"unit not given"`.
     seconds
         Wall time of the run.
     curves
@@ -75,11 +76,13 @@ def save(
     Raises
     ------
     ValueError
-        If a metric has no unit or is not finite, or a parameter is not a JSON value.
+        If a metric is not finite, or there is a unit for a metric that is not there.
+    TypeError
+        If a parameter is not a JSON value.
     """
-    without_unit = sorted(set(metrics) - set(units))
-    if without_unit:
-        raise ValueError(f"no unit given for the metrics {without_unit}")
+    units = units or {}
+    if unknown := sorted(set(units) - set(metrics)):
+        raise ValueError(f"units for {unknown}, but the metrics are {sorted(metrics)}")
     not_finite = {name: value for name, value in metrics.items() if not math.isfinite(value)}
     if not_finite:
         raise ValueError(f"metrics must be finite numbers, received {not_finite}")
@@ -87,9 +90,9 @@ def save(
         "experiment": experiment,
         "parameters": dict(parameters),
         "metrics": {name: float(value) for name, value in metrics.items()},
-        "units": {name: units[name] for name in metrics},
+        "units": {name: units.get(name, "unit not given") for name in metrics},
         "curves": {name: _thin(values) for name, values in (curves or {}).items()},
-        "manifest": manifest(device) | {"seconds": round(seconds, 2), "data": data_checksum},
+        "manifest": manifest(device) | {"seconds": seconds, "data": data_checksum},
     }
     path = folder() / experiment / f"{key(experiment, parameters)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -108,7 +108,7 @@ def run(
             "squared_error_draw": "posterior draws; sum over pixels, mean over the test split",
             "kl": "nats per image, test split",
         },
-        seconds=seconds,
+        seconds=round(seconds, 2),
         curves={"total": history["total"]},
         data_checksum=dataset.checksum,
     )

@@ -94,8 +94,11 @@ def test_committed_records_are_read_too_and_fresh_ones_come_first(runs, monkeypa
 def test_bad_records_are_errors(runs):
     with pytest.raises(ValueError, match="finite"):
         save(fd=float("nan"))
-    with pytest.raises(ValueError, match="no unit given for the metrics \\['fd'\\]"):
-        records.save("try", {}, {"fd": 1.0}, units={}, seconds=1)
+    with pytest.raises(ValueError, match=r"units for \['FD'\], but the metrics are \['fd'\]"):
+        records.save("try", {}, {"fd": 1.0}, units={"FD": "FD (x)"})
+    with pytest.raises(TypeError):
+        records.save("try", {"seed": torch.tensor(1)}, {"fd": 1.0})
+    assert list(runs.rglob("*")) == []
     save().write_text("{")
     with pytest.raises(ValueError, match="not a whole run record"):
         records.load("try")
