@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -237,8 +238,6 @@ class _Run:
 
 def _read_text(path: Path) -> tuple[dict, list[dict]]:
     """Settings and history in a checkpoint's header."""
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="pt") as file:
             text = file.metadata()
