@@ -170,6 +170,8 @@ def test_interruption_ends_the_kernel_and_leaves_nothing(number, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"TMPDIR": str(scratch)},
+        # A shell starts background jobs, such as a whole CI run, with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: started.exists() and started.read_text(), "the cell has not started")
     process.send_signal(number)
