@@ -10,8 +10,6 @@ its own for each function, as a multiple of the samples' size.
 """
 
 import argparse
-import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -62,12 +60,19 @@ def extra_memory(function: str, samples: torch.Tensor, x: torch.Tensor, beta: fl
     forward_and_backward(
         function, torch.randn(2, 3, 4, requires_grad=True), torch.randn(3, 4), beta
     )
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    resident = pages * os.sysconf("SC_PAGE_SIZE")
+    resident = memory("VmRSS")
     forward_and_backward(function, samples, x, beta)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     size = samples.numel() * samples.element_size()
-    return (peak - resident) / size - 1  # the gradient has the samples' size
+    return (memory("VmHWM") - resident) / size - 1  # the gradient has the samples' size
+
+
+def memory(field: str) -> int:
+    """Bytes in a field of this process's status: VmRSS now, VmHWM at its peak. Linux only.
+
+    Not getrusage: its peak starts from that of the process that started this one.
+    """
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split(f"{field}:")[1].split()[0])
 
 
 def in_own_process(function: str, options: argparse.Namespace, beta: float) -> float:
@@ -94,15 +99,15 @@ def main() -> None:
     event = f"3 x {options.side} x {options.side}"
     threads = torch.get_num_threads()
     print(f"M = {options.draws}, batch {options.batch}, {event}, float32, {threads} threads")
-    functions = FUNCTIONS if options.scoringrules else FUNCTIONS[:2]
     for beta in (1.0, 1.5):
-        seconds: dict[str, list[float]] = {function: [] for function in functions}
+        warm: dict[str, list[float]] = {"ours": [], "products": []}
         for repeat in range(options.repeats + 2):
-            for function in functions:
-                if function == "scoringrules" and (repeat or beta != 1):
-                    continue  # once: it has beta = 1 only and takes a minute
-                seconds[function].append(timed(function, samples, x, beta))
-        warm = {name: values[2:] or values for name, values in seconds.items() if values}
+            for function, values in warm.items():
+                value = timed(function, samples, x, beta)
+                if repeat >= 2:
+                    values.append(value)
+        if options.scoringrules and beta == 1:  # it has no other beta
+            warm["scoringrules"] = [timed("scoringrules", samples, x, beta)]
         median = {name: statistics.median(values) for name, values in warm.items()}
         for name, value in median.items():
             spread = f"({min(warm[name]):.3f} .. {max(warm[name]):.3f})"
