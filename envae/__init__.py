@@ -2,8 +2,8 @@
 
 The energy score instead of a likelihood (EnVAE, FEnVAE; xu2025), and the decoder's variance by
 maximum likelihood (AR-ELBO; takida2022). The parts, from the ground up: `scores`, `vae`,
-`networks`, `datasets`, `objectives`, `training`, `metrics`, `sweep`, `published`, `records`,
-`claims`, `plots`, `adapters`, `cli`.
+`networks`, `linear`, `datasets`, `objectives`, `training`, `metrics`, `sweep`, `published`,
+`audit`, `records`, `claims`, `plots`, `adapters`, `cli`.
 """
 
 import importlib

@@ -22,6 +22,9 @@ NOT_RUN = "not run here"
 OPEN = "open"
 VERDICTS = (HOLDS, CAVEAT, FALSE, NOT_RUN, OPEN)
 
+PAPERS = {"xu2025": "EnVAE", "takida2022": "AR-ELBO", "both": "Both papers"}
+SCALES = ("closed form", "seconds", "minutes", "GPU")
+
 MIME = "application/vnd.envae.claims+json"
 _FIELDS = ("paper", "place", "statement", "scale", "notebook")
 
@@ -115,10 +118,12 @@ class Ledger:
         self._settled[claim] = {"verdict": verdict, "evidence": evidence}
 
     def table(self) -> pd.DataFrame:
-        """Verdict and evidence of every claim of this notebook; unsettled ones are `open`."""
-        open_claim = {"verdict": OPEN, "evidence": "not settled in this run"}
-        rows = {claim: self._settled.get(claim, open_claim) for claim in self._claims.index}
-        return pd.DataFrame.from_dict(rows, orient="index").join(
+        """Verdict and evidence of the claims settled so far, in the order of their settling.
+
+        The claims of this notebook that wait are rows of the whole ledger: :func:`table`.
+        """
+        columns = ["verdict", "evidence"]
+        return pd.DataFrame.from_dict(self._settled, orient="index", columns=columns).join(
             self._claims[["paper", "place", "statement"]]
         )
 

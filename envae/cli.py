@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     claims = commands.add_parser("claims", help="print the ledger of claims and verdicts")
-    claims.add_argument("--paper", help="only the claims of this paper: xu2025, takida2022")
+    claims.add_argument("--paper", help="only the claims of this paper: xu2025, takida2022, both")
     claims.add_argument("--verdict", help="only the claims with this verdict")
     claims.set_defaults(command=_claims)
 

@@ -137,8 +137,19 @@ def test_verdicts_come_from_what_was_computed(checkout):
     )
     assert claims.Ledger("first").settle("A", as_written=False, evidence="seen") == claims.FALSE
     bundle = ledger._repr_mimebundle_()
-    assert bundle["text/plain"] == "A: holds (seen)\nB: open (not settled in this run)"
+    assert bundle["text/plain"] == "A: holds (seen)"
+    assert "two &lt;3" not in bundle["text/html"]
+
+
+def test_a_notebook_shows_what_it_settled_in_that_order(checkout):
+    ledger = claims.Ledger("first")
+    assert ledger._repr_mimebundle_()["text/plain"] == ""
+    ledger.settle("B", as_written=False, evidence="seen")
+    ledger.not_run("A", needs="a GPU")
+    bundle = ledger._repr_mimebundle_()
+    assert bundle["text/plain"] == "B: does not hold as written (seen)\nA: not run here (a GPU)"
     assert "two &lt;3" in bundle["text/html"]
+    assert list(ledger.table().index) == ["B", "A"]
 
 
 def test_a_notebook_settles_only_its_own_claims_and_once(checkout):

@@ -21,8 +21,14 @@ from envae import claims, records
 
 logger = logging.getLogger(__name__)
 
-PAPERS = {"xu2025": "EnVAE", "takida2022": "AR-ELBO"}
 MATHJAX = "mathjax/tex-svg-full.js"  # one file: fonts and every TeX extension are inside
+
+# What the ledger's table can be filtered by: column of the ledger, label, and choices.
+FILTERS = {
+    "paper": ("Paper", claims.PAPERS),
+    "verdict": ("Verdict", {verdict: verdict for verdict in claims.VERDICTS}),
+    "scale": ("Scale", {scale: scale for scale in claims.SCALES}),
+}
 
 
 def use_installed_mathjax(app: Sphinx) -> None:
@@ -71,6 +77,12 @@ def _day(manifest: dict) -> str:
     return manifest["date"][:10]
 
 
+def add_ledger_filters(app, page, template, context, doctree) -> None:
+    """Load the filters where there is a form for them, and nowhere else."""
+    if doctree is not None and 'class="ledger-filters"' in context["body"]:
+        app.add_js_file("ledger.js")
+
+
 def leave_out_thebe(app, page, template, context, doctree) -> None:
     """Jupyter Book adds thebe, which nothing here uses, twice: an error on every page."""
     context["script_files"] = [
@@ -79,25 +91,40 @@ def leave_out_thebe(app, page, template, context, doctree) -> None:
 
 
 class LedgerTable(SphinxDirective):
-    """`{ledger-table}`: every claim with its verdict, linked to the page that settles it."""
+    """`{ledger-table}`: every claim with its verdict, linked to the page that settles it.
+
+    Rows carry their paper, verdict and scale as classes, by which `ledger.js` filters them.
+    """
 
     def run(self) -> list[nodes.Node]:
+        ledger = _ledger(self)
         rows = [
             [
-                [nodes.literal(text=claim), nodes.Text(f" {PAPERS[row.paper]}, {row.place}")],
+                [
+                    nodes.literal(text=claim),
+                    nodes.Text(f" {claims.PAPERS[row.paper]}, {row.place} ({row.scale})"),
+                ],
                 [nodes.Text(row.statement)],
                 [nodes.strong(text=row.verdict)],
-                [nodes.Text(row.evidence), nodes.Text(" "), *self._link(row.notebook)],
+                self._evidence(row),
             ]
-            for claim, row in _ledger(self).iterrows()
+            for claim, row in ledger.iterrows()
         ]
         heads = ["Claim", "Statement", "Verdict", "Evidence"]
-        return [_table(heads, rows, [18, 34, 16, 32], classes=["ledger"])]
+        table = _table(heads, rows, [23, 35, 16, 26], classes=["ledger"])
+        for line, (_, row) in zip(table.findall(_is_body_row), ledger.iterrows(), strict=True):
+            line["classes"] += [_filter_class(column, row[column]) for column in FILTERS]
+        return [nodes.raw("", _filter_form(), format="html"), table]
+
+    def _evidence(self, row) -> list[nodes.Node]:
+        if row.verdict == claims.OPEN:
+            return [nodes.Text("waits for "), *self._link(row.notebook)]
+        return [nodes.Text(row.evidence), nodes.Text(" "), *self._link(row.notebook)]
 
     def _link(self, notebook: str) -> list[nodes.Node]:
         page = f"notebooks/{notebook}"
         if page not in self.env.found_docs:
-            return [nodes.Text(f"({notebook}, not written yet)")]
+            return [nodes.Text(f"{notebook} (not written yet)")]
         link = addnodes.pending_xref(
             "",
             nodes.inline(text=notebook),
@@ -115,14 +142,39 @@ class LedgerCounts(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         ledger = _ledger(self)
-        present = [paper for paper in PAPERS if (ledger["paper"] == paper).any()]
+        present = [paper for paper in claims.PAPERS if (ledger["paper"] == paper).any()]
         rows = []
         for verdict in claims.VERDICTS:
             of_verdict = ledger[ledger["verdict"] == verdict]
             numbers = [int((of_verdict["paper"] == paper).sum()) for paper in present]
             rows.append([[nodes.Text(verdict)], *[[nodes.Text(str(n))] for n in numbers]])
-        heads = ["Verdict", *[PAPERS[paper] for paper in present]]
+        heads = ["Verdict", *[claims.PAPERS[paper] for paper in present]]
         return [_table(heads, rows, [40, *[20] * len(present)])]
+
+
+def _filter_class(column: str, value: str) -> str:
+    return nodes.make_id(f"{column}-{value}")
+
+
+def _filter_form() -> str:
+    """Hidden until `ledger.js` shows it: without JavaScript the whole table stands alone."""
+    labels = []
+    for column, (label, choices) in FILTERS.items():
+        options = "".join(
+            f'<option value="{_filter_class(column, value)}">{name}</option>'
+            for value, name in choices.items()
+        )
+        labels.append(
+            f'<label>{label} <select><option value="">all</option>{options}</select></label>'
+        )
+    return (
+        '<form class="ledger-filters" aria-label="Filter the claims" hidden>'
+        f"{''.join(labels)}<output></output></form>"
+    )
+
+
+def _is_body_row(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.row) and isinstance(node.parent, nodes.tbody)
 
 
 def _ledger(directive: SphinxDirective):
@@ -143,12 +195,13 @@ def _table(heads: list[str], rows: list, widths: list[int], classes: Sequence[st
     group = nodes.tgroup("", *[nodes.colspec(colwidth=w) for w in widths], cols=len(widths))
     group += nodes.thead("", line([[nodes.Text(head)] for head in heads]))
     group += nodes.tbody("", *[line(row) for row in rows])
-    return nodes.table("", group, classes=list(classes))
+    return nodes.table("", group, classes=["colwidths-given", *classes])
 
 
 def setup(app: Sphinx) -> dict:
     app.connect("builder-inited", use_installed_mathjax, priority=100)
     app.connect("html-page-context", add_provenance)
+    app.connect("html-page-context", add_ledger_filters)
     app.connect("html-page-context", leave_out_thebe)
     app.add_directive("ledger-counts", LedgerCounts)
     app.add_directive("ledger-table", LedgerTable)

@@ -1,0 +1,123 @@
+"""The linear VAE in closed form (Lucas et al., 2019), and probabilistic PCA.
+
+Data of covariance with eigenvalues lambda_1 >= ... >= lambda_n; an affine decoder with pixel
+variance sigma^2; an affine encoder. At the optimum latent dimension i carries the i-th principal
+direction, and everything follows from its eigenvalue. A dimension with lambda_i <= sigma^2 is
+collapsed: its decoder column is zero and its posterior is the prior.
+"""
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimum:
+    """The best linear VAE at a pixel variance; tensors per latent dimension `(..., d_z)`.
+
+    Attributes
+    ----------
+    decoder_scale
+        Length of the decoder's column, sqrt(max(lambda_i - sigma^2, 0)).
+    posterior_variance
+        min(sigma^2 / lambda_i, 1).
+    kl
+        KL of the posterior to the prior in nats, max(ln(lambda_i / sigma^2), 0) / 2. It is also
+        the mutual information of image and code: at the optimum their aggregate is the prior.
+    expected_local_smoothness
+        Squared Frobenius norm of the decoder's Jacobian (Eq. 6 of takida2022), `(...)`.
+    negative_elbo
+        In nats per image, `(...)`; equal to the negative log-likelihood.
+    """
+
+    decoder_scale: Tensor
+    posterior_variance: Tensor
+    kl: Tensor
+    expected_local_smoothness: Tensor
+    negative_elbo: Tensor
+
+
+def optimum(eigenvalues: Tensor, latent_dim: int, sigma2: Tensor | float) -> Optimum:
+    """Closed-form optimum with a posterior variance of its own for each latent dimension.
+
+    Parameters
+    ----------
+    eigenvalues
+        All n eigenvalues of the data's covariance, `(n,)`.
+    latent_dim
+        d_z, at most n.
+    sigma2
+        Pixel variance of the decoder, positive; a number or any shape `(...)`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    eigenvalues = _sorted(eigenvalues, latent_dim)
+    sigma2 = torch.as_tensor(sigma2, dtype=eigenvalues.dtype)
+    if not (sigma2 > 0).all():
+        raise ValueError(f"sigma2 must be positive, received {sigma2}")
+    kept = eigenvalues[:latent_dim]
+    ratio = kept / sigma2.unsqueeze(-1)  # (..., d_z)
+    scale2 = (kept - sigma2.unsqueeze(-1)).clamp(min=0)
+    # Variance that the model gives to each principal direction of the data.
+    modelled = torch.cat(
+        [scale2, torch.zeros(*scale2.shape[:-1], len(eigenvalues) - latent_dim)], -1
+    )
+    modelled = modelled + sigma2.unsqueeze(-1)  # (..., n)
+    nats = 0.5 * (math.log(2 * math.pi) + modelled.log() + eigenvalues / modelled)
+    return Optimum(
+        decoder_scale=scale2.sqrt(),
+        posterior_variance=(1 / ratio).clamp(max=1),
+        kl=0.5 * ratio.log().clamp(min=0),
+        expected_local_smoothness=scale2.sum(-1),
+        negative_elbo=nats.sum(-1),
+    )
+
+
+def shared_posterior_variance(eigenvalues: Tensor, sigma2: float) -> float:
+    """Posterior variance where all latent dimensions share one, as Sec. 4 of takida2022 has it.
+
+    .. math:: \\sigma_z^2 = \\sigma_x^2 / \\bigl(\\tfrac1{d_z} \\sum_i \\sqrt{\\lambda_i}\\bigr)^2
+
+    if with that value every dimension is active, lambda_i > sigma_x^2 sigma_z^2.
+
+    Parameters
+    ----------
+    eigenvalues
+        Those of the d_z latent dimensions, `(d_z,)`.
+    sigma2
+        Pixel variance sigma_x^2.
+
+    Raises
+    ------
+    ValueError
+        If a dimension is not active: then there is no such closed form.
+    """
+    shared = float(sigma2 / eigenvalues.sqrt().mean() ** 2)
+    if shared > 1 or eigenvalues.min() <= sigma2 * shared:
+        raise ValueError(
+            f"at sigma2 = {sigma2} not every latent dimension is active: smallest eigenvalue "
+            f"{eigenvalues.min():.4g}"
+        )
+    return shared
+
+
+def most_likely_variance(eigenvalues: Tensor, latent_dim: int) -> float:
+    """Pixel variance by maximum likelihood: the mean of the discarded eigenvalues (pPCA)."""
+    eigenvalues = _sorted(eigenvalues, latent_dim)
+    if latent_dim == len(eigenvalues):
+        raise ValueError("with as many latent dimensions as pixels no variance is left to estimate")
+    return eigenvalues[latent_dim:].mean().item()
+
+
+def _sorted(eigenvalues: Tensor, latent_dim: int) -> Tensor:
+    if eigenvalues.ndim != 1 or not 1 <= latent_dim <= len(eigenvalues):
+        raise ValueError(
+            "needs eigenvalues (n,) and 1 <= latent_dim <= n, "
+            f"received shape {tuple(eigenvalues.shape)} and latent_dim {latent_dim}"
+        )
+    return eigenvalues.sort(descending=True).values

@@ -1,0 +1,104 @@
+"""The linear VAE's closed forms against scikit-learn's pPCA, minimization and training."""
+
+import math
+
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from envae import linear, networks
+from envae.objectives import objective
+from envae.training import fit
+
+EIGENVALUES = torch.tensor([3.0, 1.5, 0.5, 0.2, 0.1], dtype=torch.float64)
+
+
+def data(count=4000):
+    """Images of five pixels whose sample covariance has exactly these eigenvalues."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(count, 5, generator=generator, dtype=torch.float64)
+    whitened = torch.linalg.qr(noise - noise.mean(0)).Q * math.sqrt(count)
+    rotation = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64)).Q
+    return whitened * EIGENVALUES.sqrt() @ rotation
+
+
+def test_likelihood_at_the_most_likely_variance_is_that_of_scikit_learn():
+    x = data() * math.sqrt(3999 / 4000)  # scikit-learn's covariance divides by N - 1
+    pca = PCA(2).fit(x.numpy())
+    variance = linear.most_likely_variance(EIGENVALUES, 2)
+    assert variance == pytest.approx(pca.noise_variance_, rel=1e-9)
+    best = linear.optimum(EIGENVALUES, 2, variance)
+    # The mean over the N images sees (N - 1)/N of that covariance.
+    assert best.negative_elbo.item() == pytest.approx(-pca.score(x.numpy()), rel=1e-3)
+
+
+@pytest.mark.parametrize("sigma2", [0.05, 0.3, 1.0, 2.0, 5.0])
+def test_optimum_is_where_minimization_ends(sigma2):
+    """Per dimension: (l - 2 w v l + w^2 (v^2 l + s)) / (2 sigma^2) + KL."""
+    kept = EIGENVALUES[:3]
+    raw = torch.full((3, 3), 0.5, dtype=torch.float64, requires_grad=True)  # w, v, ln s
+    optimizer = torch.optim.LBFGS([raw], max_iter=500, line_search_fn="strong_wolfe")
+
+    def loss():
+        w, v, log_s = raw
+        code = v**2 * kept + log_s.exp()
+        error = kept - 2 * w * v * kept + w**2 * code
+        return (error / (2 * sigma2) + 0.5 * (code - log_s - 1)).sum()
+
+    def closure():
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        return value
+
+    for _ in range(5):
+        optimizer.step(closure)
+    best = linear.optimum(EIGENVALUES, 3, sigma2)
+    torch.testing.assert_close(raw[0].abs().detach(), best.decoder_scale, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(raw[2].exp().detach(), best.posterior_variance, atol=1e-3, rtol=1e-3)
+    rest = EIGENVALUES[3:].sum() / (2 * sigma2) + 2.5 * math.log(2 * math.pi * sigma2)
+    assert (loss() + rest).item() == pytest.approx(best.negative_elbo.item(), rel=1e-6)
+    _, v, log_s = raw.detach()
+    kl = 0.5 * (v**2 * kept + log_s.exp() - log_s - 1)
+    torch.testing.assert_close(kl, best.kl, atol=1e-4, rtol=1e-3)
+
+
+def test_shared_variance_is_where_minimization_ends():
+    """Best over v and w in closed form, sum sqrt(l s)/sigma - (d/2) ln s, minimized over s."""
+    kept, sigma2 = EIGENVALUES[:3], 0.2
+    s = torch.linspace(0.01, 1, 99_001, dtype=torch.float64)
+    value = (kept[:, None] * s / sigma2).sqrt().sum(0) - 1.5 * s.log()
+    expected = s[value.argmin()].item()
+    assert linear.shared_posterior_variance(kept, sigma2) == pytest.approx(expected, abs=2e-5)
+    with pytest.raises(ValueError, match="not every latent dimension is active"):
+        linear.shared_posterior_variance(kept, 2.0)
+
+
+def test_dimensions_collapse_at_their_eigenvalues():
+    sigma2 = torch.tensor([0.49, 0.51, 1.49, 1.51, 2.99, 3.01])
+    active = linear.optimum(EIGENVALUES, 3, sigma2).decoder_scale > 0
+    assert active.sum(-1).tolist() == [3, 2, 2, 1, 1, 0]
+
+
+def test_trained_linear_network_comes_to_the_closed_form():
+    x = data(1000).float().reshape(-1, 1, 1, 5)
+    vae = networks.build("linear", (1, 1, 5), 2, seed=0)
+    history = fit(
+        vae, objective("l2", sigma2=0.4), x, epochs=60, batch_size=100, lr=1e-2, progress=False
+    )
+    best = linear.optimum(EIGENVALUES, 2, 0.4)
+    assert history["total"].iloc[-1] == pytest.approx(best.negative_elbo.item(), rel=0.01)
+    assert history["kl"].iloc[-1] == pytest.approx(best.kl.sum().item(), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((EIGENVALUES, 6, 1.0), "1 <= latent_dim <= n"),
+        ((EIGENVALUES[None], 1, 1.0), "eigenvalues \\(n,\\)"),
+        ((EIGENVALUES, 2, 0.0), "sigma2 must be positive"),
+    ],
+)
+def test_arguments_out_of_range_are_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        linear.optimum(*arguments)
