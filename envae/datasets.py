@@ -1,13 +1,14 @@
 """Image data sets by name, as tensors with a fixed split."""
 
 import dataclasses
-import difflib
 import hashlib
 from collections.abc import Callable
 
 import sklearn.datasets
 import torch
 from torch import Tensor
+
+from envae._names import unknown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +62,7 @@ def load(name: str) -> Dataset:
         If the name is unknown.
     """
     if name not in _LOADERS:
-        close = difflib.get_close_matches(str(name), _LOADERS, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"unknown data set {name!r}: known are {names()}{hint}")
+        raise ValueError(unknown("data set", name, _LOADERS))
     return _LOADERS[name]()
 
 

@@ -1,12 +1,12 @@
 """Encoder and decoder pairs, by name."""
 
-import difflib
 import math
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from envae._names import unknown
 from envae.vae import VAE
 
 ImageShape = tuple[int, int, int]
@@ -43,9 +43,7 @@ def build(
         If the name is unknown or a size is out of range.
     """
     if name not in _BUILDERS:
-        close = difflib.get_close_matches(str(name), _BUILDERS, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"unknown network {name!r}: known are {names()}{hint}")
+        raise ValueError(unknown("network", name, _BUILDERS))
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"image_shape must be (C, H, W), received {image_shape}")
     if latent_dim < 1:

@@ -7,12 +7,13 @@ such a cell and only warns of an unknown name; here both are exact.
 
 import ast
 import dataclasses
-import difflib
 import io
 import tokenize
 import types
 import typing
 from collections.abc import Iterable, Mapping
+
+from envae._names import unknown
 
 TAG = "parameters"
 _TYPES = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
@@ -121,14 +122,6 @@ def find(name: str, known: Mapping[str, Parameter]) -> Parameter:
     if name in known:
         return known[name]
     raise ValueError(unknown("parameter", name, known))
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Message for a name that is not among the known ones."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    meant = f", did you mean {close[0]!r}?" if close else ""
-    return f"unknown {kind} {name!r}{meant} (known: {', '.join(known) or 'none'})"
 
 
 def _parse(text: str, kind: object) -> object:

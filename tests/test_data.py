@@ -21,7 +21,9 @@ def test_digits_are_whole_and_their_split_is_fixed():
 
 
 def test_unknown_data_set_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown data set 'digit': known are .*did you mean"):
+    with pytest.raises(
+        ValueError, match=r"unknown data set 'digit', did you mean 'digits'\? \(known: "
+    ):
         datasets.load("digit")
 
 

@@ -12,7 +12,9 @@ SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 9, 13)]
 
 
 def test_unknown_network_is_an_error():
-    with pytest.raises(ValueError, match=r"unknown network 'convv'.*did you mean 'conv'"):
+    with pytest.raises(
+        ValueError, match=r"unknown network 'convv', did you mean 'conv'\? \(known: lin"
+    ):
         networks.build("convv", (1, 8, 8), 4)
 
 

@@ -1,7 +1,6 @@
 """What every objective shares: its result, its checks, and how it is found by name."""
 
 import dataclasses
-import difflib
 import inspect
 from typing import ClassVar
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
+from envae._names import unknown
 from envae.vae import EncodesAndDecodes, kl_to_prior
 
 NATS = "nats per image"
@@ -111,25 +111,17 @@ def objective(name: str, **options) -> Objective:
         If the name or an option is unknown, or an option's value is out of range.
     """
     if name not in _REGISTRY:
-        raise ValueError(f"unknown objective {name!r}: known are {names()}{_hint(name, _REGISTRY)}")
+        raise ValueError(unknown("objective", name, _REGISTRY))
     known = list(inspect.signature(_REGISTRY[name]).parameters)
     for option in options:
         if option not in known:
-            raise ValueError(
-                f"objective {name!r} has no option {option!r}: its options are {known}"
-                f"{_hint(option, known)}"
-            )
+            raise ValueError(unknown(f"{name} option", option, known))
     return _REGISTRY[name](**options)
 
 
 def names() -> list[str]:
     """Names that :func:`objective` knows."""
     return list(_REGISTRY)
-
-
-def _hint(given: str, known) -> str:
-    close = difflib.get_close_matches(str(given), list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def check_positive(**values: float) -> None:
