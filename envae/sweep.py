@@ -112,7 +112,8 @@ def run(
         curves={"total": history["total"]},
         data_checksum=dataset.checksum,
     )
-    return Outcome(vae, parameters, metrics, history, seconds)
+    # Off the device: models come back from processes of their own, and meet data held in memory.
+    return Outcome(vae.cpu(), parameters, metrics, history, seconds)
 
 
 def run_all(points: Iterable[tuple[str, dict, int]], **shared) -> list[Outcome]:

@@ -32,7 +32,7 @@ def fit(
     checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Minimize an objective with Adam; the model is trained in place.
+    """Minimize an objective with Adam; the model is trained in place, and left on the device.
 
     The images are held on the device. Every epoch draws its order and its noise from a seed of its
     own, so that a resumed run gives the numbers of one that was never interrupted.
@@ -147,7 +147,7 @@ def _epoch(fabric, model, optimizer, images: Tensor, batch_size: int, epoch: int
         values.append(torch.stack([part.detach() for part in parts.values()]))
         counts.append(len(batch))
     # Read once per epoch: a value read at every step would make a GPU wait at every step.
-    table = torch.stack(values).double().cpu()  # (steps, parts)
+    table = torch.stack(values).cpu().double()  # (steps, parts)
     _check_finite(table, list(parts), epoch)
     weight = torch.tensor(counts, dtype=torch.float64)
     means = (table * weight[:, None]).sum(0) / weight.sum()
