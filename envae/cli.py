@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from envae import execute
+from envae._names import unknown
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,7 +71,7 @@ def _claims(options: argparse.Namespace) -> None:
         wanted = getattr(options, column)
         known = list(claims.VERDICTS) if column == "verdict" else sorted(set(table["paper"]))
         if wanted and wanted not in known:
-            raise ValueError(f"no {column} {wanted!r}: known are {known}")
+            raise ValueError(unknown(column, wanted, known))
         if wanted:
             table = table[table[column] == wanted]
     for claim, row in table.iterrows():

@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from envae import parameters
+from envae._names import unknown
 from envae.parameters import Parameter
 
 QUICK = "quick"  # the profile without a file: the defaults in the parameters cell
@@ -143,7 +144,7 @@ def read_profile(notebook: Path, profile: str) -> dict:
     files = sorted((notebook.parent / "params").glob(f"{stem}*.yaml"))
     known = {file.stem.removeprefix(stem): file for file in files}
     if profile not in known:
-        raise RunError(f"{notebook.stem} has no profile {profile!r}: known are {[QUICK, *known]}")
+        raise RunError(f"{notebook.stem}: {unknown('profile', profile, [QUICK, *known])}")
     return yaml.safe_load(known[profile].read_text()) or {}
 
 

@@ -50,10 +50,9 @@ def build(
         raise ValueError(f"latent_dim must be at least 1, received {latent_dim}")
     if head < 0:
         raise ValueError(f"head must be at least 0, received {head}")
-    if seed is None:
-        return _BUILDERS[name](tuple(image_shape), latent_dim, head)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
         return _BUILDERS[name](tuple(image_shape), latent_dim, head)
 
 

@@ -49,7 +49,7 @@ def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
     ValueError
         If M < 2, beta is outside (0, 2], or the shapes do not match.
     """
-    _check_beta(beta)
+    check_beta(beta)
     if samples.ndim < 2 or samples.shape[0] < 2:
         raise ValueError(
             "the energy score needs samples of shape (M, B, *event) with M >= 2, "
@@ -176,7 +176,7 @@ def fenvae_surrogate(
     ValueError
         If beta is outside (0, 2] or the shapes differ.
     """
-    _check_beta(beta)
+    check_beta(beta)
     shapes = {tuple(tensor.shape) for tensor in (draw, stretched, center, x)}
     if len(shapes) > 1:
         raise ValueError(f"draw, stretched, center and x must have one shape, received {shapes}")
@@ -227,6 +227,7 @@ def norm_power(difference: Tensor, beta: float) -> Tensor:
     return (squared.masked_fill(zero, 1) ** (beta / 2)).masked_fill(zero, 0)
 
 
-def _check_beta(beta: float) -> None:
+def check_beta(beta: float) -> None:
+    """Raise a ValueError if the exponent lies outside (0, 2]."""
     if not 0 < beta <= 2:
         raise ValueError(f"beta must lie in (0, 2], received {beta}")

@@ -14,14 +14,8 @@ from envae.objectives._base import (
     register,
     with_kl,
 )
-from envae.scores import energy_score, fenvae_surrogate
+from envae.scores import check_beta, energy_score, fenvae_surrogate
 from envae.vae import EncodesAndDecodes
-
-
-def _check(beta: float, alpha: float) -> None:
-    check_positive(alpha=alpha)
-    if not 0 < beta <= 2:
-        raise ValueError(f"beta must lie in (0, 2], received {beta}")
 
 
 @register("envae", paper="Eq. 5 of xu2025")
@@ -51,7 +45,8 @@ class EnVAE(Objective):
         super().__init__()
         if not isinstance(samples, int) or samples < 2:
             raise ValueError(f"envae needs at least 2 samples (an integer), received {samples!r}")
-        _check(beta, alpha)
+        check_positive(alpha=alpha)
+        check_beta(beta)
         self.samples, self.beta, self.alpha = samples, beta, alpha
 
     def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
@@ -87,7 +82,8 @@ class FEnVAE(Objective):
 
     def __init__(self, beta: float = 1.0, alpha: float = 0.1, draws: str = "single"):
         super().__init__()
-        _check(beta, alpha)
+        check_positive(alpha=alpha)
+        check_beta(beta)
         if draws not in ("single", "double"):
             raise ValueError(f"draws must be 'single' or 'double', received {draws!r}")
         self.beta, self.alpha, self.draws = beta, alpha, draws
