@@ -1,21 +1,21 @@
-"""Points of a table: train a model, sample from it, measure it, record it."""
+"""Points of a table: train a model, measure it, record it; a recorded point is not run again."""
 
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import pandas as pd
-import torch
 from joblib import Parallel, delayed
-from torch import Tensor
 
 from envae import networks, records
 from envae.datasets import Dataset
-from envae.metrics.extractor import Extractor
-from envae.metrics.frechet import fd
-from envae.objectives import objective
+from envae.objectives import Objective, objective
 from envae.training import fit
-from envae.vae import VAE, kl_to_prior
+from envae.vae import VAE
+
+# What a measurement gives: the unit stands beside each value.
+Values = Mapping[str, tuple[float, str]]
+Measure = Callable[[VAE, Objective, Dataset, int], Values]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +39,10 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A trained model with its parameters, metrics, training history and wall time."""
+    """A trained model with its objective, parameters, metrics, training history and wall time."""
 
     vae: VAE
+    objective: Objective
     parameters: dict
     metrics: dict[str, float]
     history: pd.DataFrame
@@ -53,10 +54,10 @@ def run(
     options: dict,
     *,
     dataset: Dataset,
-    extractor: Extractor,
     setting: Setting,
     seed: int,
     experiment: str,
+    measure: Measure,
 ) -> Outcome:
     """Train with an objective, measure, and write the run's record.
 
@@ -66,20 +67,25 @@ def run(
         The objective, as `objective(name, **options)`.
     dataset
         Trained on its train split.
-    extractor
-        Network in whose features distances are measured.
     setting
         What is shared with the other rows.
     seed
-        Seed of weights, order, noise and samples.
+        Seed of weights, order, noise and whatever `measure` draws.
     experiment
         Name under which the run is recorded.
+    measure
+        Called with the trained model, the objective, the data set and the seed; gives values with
+        their units. With arguments of its own it is passed as `functools.partial`.
     """
     start = time.perf_counter()
-    vae = networks.build(setting.network, dataset.image_shape, setting.latent_dim, seed=seed)
+    minimized = objective(name, **options)
+    head = minimized.head_maps(dataset.image_shape[0])
+    vae = networks.build(
+        setting.network, dataset.image_shape, setting.latent_dim, head=head, seed=seed
+    )
     history = fit(
         vae,
-        objective(name, **options),
+        minimized,
         dataset.train,
         epochs=setting.epochs,
         batch_size=setting.batch_size,
@@ -87,33 +93,31 @@ def run(
         seed=seed,
         progress=False,
     )
-    metrics = measure(vae, dataset, extractor, seed=seed)
+    values = measure(vae, minimized, dataset, seed)
     seconds = time.perf_counter() - start
-    parameters = dataclasses.asdict(setting) | {
-        "dataset": dataset.name,
-        "objective": name,
-        "options": options,
-        "seed": seed,
-    }
-    fd_unit = f"FD ({extractor.name})"
+    parameters = point(name, options, dataset=dataset, setting=setting, seed=seed)
+    metrics = {metric: value for metric, (value, _) in values.items()}
     records.save(
         experiment,
         parameters,
         metrics,
-        units={
-            "fd_generated": f"{fd_unit}, {len(dataset.train)} samples against the train split",
-            "fd_reconstructed": f"{fd_unit}, test split from posterior means against itself",
-            "fd_reconstructed_draw": f"{fd_unit}, test split from posterior draws against itself",
-            "squared_error": "posterior means; sum over pixels, mean over the test split",
-            "squared_error_draw": "posterior draws; sum over pixels, mean over the test split",
-            "kl": "nats per image, test split",
-        },
+        units={metric: unit for metric, (_, unit) in values.items()},
         seconds=round(seconds, 2),
         curves={"total": history["total"]},
         data_checksum=dataset.checksum,
     )
     # Off the device: models come back from processes of their own, and meet data held in memory.
-    return Outcome(vae.cpu(), parameters, metrics, history, seconds)
+    return Outcome(vae.cpu(), minimized.cpu(), parameters, metrics, history, seconds)
+
+
+def point(name: str, options: dict, *, dataset: Dataset, setting: Setting, seed: int) -> dict:
+    """Parameters that a run is recorded under."""
+    return dataclasses.asdict(setting) | {
+        "dataset": dataset.name,
+        "objective": name,
+        "options": options,
+        "seed": seed,
+    }
 
 
 def run_all(points: Iterable[tuple[str, dict, int]], **shared) -> list[Outcome]:
@@ -131,41 +135,20 @@ def run_all(points: Iterable[tuple[str, dict, int]], **shared) -> list[Outcome]:
     )
 
 
-def measure(vae: VAE, dataset: Dataset, extractor: Extractor, *, seed: int) -> dict[str, float]:
-    """Quality of samples from the prior, and of reconstructions.
+def complete(points: Iterable[tuple[str, dict, int]], **shared) -> pd.DataFrame:
+    """Records of all points; those that have none are run first, side by side.
 
-    Test images are reconstructed from the mean of their posterior and from one draw of it, since
-    the papers do not say which they mean.
+    A long sweep that was interrupted goes on where it stopped. Arguments as in :func:`run_all`.
 
     Returns
     -------
-    dict
-        `fd_generated`: as many samples as training images, against the training images.
-        `fd_reconstructed`, `fd_reconstructed_draw`: test images, against themselves.
-        `squared_error`, `squared_error_draw`: summed over pixels, mean over images.
-        `kl`: of the posteriors of the test images to the prior, in nats.
+    DataFrame
+        As `records.load` gives it.
     """
-    device = next(vae.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    codes = torch.randn(len(dataset.train), vae.latent_dim, generator=generator)
-    noise = torch.randn(len(dataset.test), vae.latent_dim, generator=generator)
-    vae.eval()
-    with torch.no_grad():
-        generated = vae.decode(codes.to(device)).cpu()
-        posterior = vae.encode(dataset.test.to(device))
-        from_mean = vae.decode(posterior.mean).cpu()
-        from_draw = vae.decode(posterior.mean + posterior.stddev * noise.to(device)).cpu()
-        kl = kl_to_prior(posterior).mean().item()
-    vae.train()
-
-    def squared_error(images: Tensor) -> float:
-        return (images - dataset.test).square().flatten(1).sum(1).mean().item()
-
-    return {
-        "fd_generated": fd(extractor, generated, dataset.train),
-        "fd_reconstructed": fd(extractor, from_mean, dataset.test),
-        "fd_reconstructed_draw": fd(extractor, from_draw, dataset.test),
-        "squared_error": squared_error(from_mean),
-        "squared_error_draw": squared_error(from_draw),
-        "kl": kl,
-    }
+    points = list(points)
+    told = {name: shared[name] for name in ("dataset", "setting")}
+    wanted = [point(name, options, seed=seed, **told) for name, options, seed in points]
+    done = records.load(shared["experiment"], wanted).set_index("key")["done"]
+    keys = [records.key(shared["experiment"], parameters) for parameters in wanted]
+    run_all([each for each, key in zip(points, keys, strict=True) if not done[key]], **shared)
+    return records.load(shared["experiment"], wanted)

@@ -1,5 +1,6 @@
 """Fréchet distance against closed forms, and the extractor behind it."""
 
+import functools
 import subprocess
 import sys
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from envae import datasets, networks, sweep
-from envae.metrics import extractor, frechet
+from envae.metrics import extractor, frechet, quality
+from envae.objectives import objective
 
 
 def test_frechet_distance_of_gaussians_against_its_closed_form():
@@ -82,16 +84,38 @@ def test_a_point_of_a_sweep_is_trained_measured_and_recorded(tmp_path, monkeypat
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     digits = datasets.load("digits")
     network, _ = extractor.load("digits-cnn")
+    measure = functools.partial(quality.measure, extractor=network)
     outcome = sweep.run(
-        "envae", {"samples": 2}, dataset=digits, extractor=network,
+        "envae", {"samples": 2}, dataset=digits, measure=measure,
         setting=sweep.Setting(epochs=2), seed=3, experiment="try",
     )  # fmt: skip
     record = sweep.records.load("try").iloc[0]
     assert record["seed"] == 3
     assert record["fd_generated"] == outcome.metrics["fd_generated"]
     assert len(outcome.history) == 2
-    again = sweep.measure(outcome.vae, digits, network, seed=3)
-    assert again == outcome.metrics
+    again = measure(outcome.vae, outcome.objective, digits, 3)
+    assert {name: value for name, (value, _) in again.items()} == outcome.metrics
+
+
+def test_points_that_are_recorded_are_not_run_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+
+    def measure(vae, objective, dataset, seed):
+        return {"answer": (42.0, "none")}
+
+    shared = {
+        "dataset": datasets.load("digits"), "setting": sweep.Setting(epochs=1),
+        "experiment": "try", "measure": measure,
+    }  # fmt: skip
+    first = sweep.complete([("l2", {}, 0)], **shared)
+    both = sweep.complete([("l2", {}, 0), ("l2", {}, 1)], **shared)
+    assert both["done"].all()
+    assert both["seed"].tolist() == [0, 1]
+    assert (both["answer"] == 42).all()
+    assert both["date"][0] == first["date"][0]
+    written = {path.stem: path.stat().st_mtime_ns for path in tmp_path.glob("try/*.json")}
+    sweep.complete([("l2", {}, 1), ("l2", {}, 0)], **shared)
+    assert written == {path.stem: path.stat().st_mtime_ns for path in tmp_path.glob("try/*.json")}
 
 
 def test_measure_knows_a_perfect_reconstruction():
@@ -102,7 +126,8 @@ def test_measure_knows_a_perfect_reconstruction():
         for layer in (vae.encoder.mean[1], vae.decoder[0]):
             layer.weight.copy_(torch.eye(64))
             layer.bias.zero_()
-    metrics = sweep.measure(vae, digits, network, seed=0)
+    values = quality.measure(vae, objective("l2"), digits, 0, extractor=network)
+    metrics = {name: value for name, (value, _) in values.items()}
     assert metrics["squared_error"] == pytest.approx(0, abs=1e-10)
     assert metrics["fd_reconstructed"] == pytest.approx(0, abs=1e-4)
     expected = 0.5 * digits.test.square().flatten(1).sum(1).mean().item()
