@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.command(options)
     except execute.CellError as error:
         return _fail(error, 1)
-    except (execute.RunError, ValueError, FileNotFoundError) as error:
+    except (execute.RunError, ValueError, FileNotFoundError, ConnectionError) as error:
         return _fail(error, 2)
     except KeyboardInterrupt:
         return _fail("interrupted: nothing was written", 130)
@@ -49,8 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--verdict", help="only the claims with this verdict")
     claims.set_defaults(command=_claims)
 
-    data = commands.add_parser("data", help="find a data set and say what it is")
-    data.add_argument("name")
+    data = commands.add_parser("data", help="find a data set, or download it; say what it is")
+    data.add_argument("name", help="as envae.datasets.load knows it; in $ENVAE_DATA or the cache")
+    data.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), dest="given",
+        help="set an option of the data set (root, size, crop); may be repeated",
+    )  # fmt: skip
     data.set_defaults(command=_data)
     return parser
 
@@ -86,9 +90,18 @@ def _claims(options: argparse.Namespace) -> None:
 
 
 def _data(options: argparse.Namespace) -> None:
+    import yaml
+
     from envae import datasets
 
-    data = datasets.load(options.name)
+    given = {name: yaml.safe_load(value) for name, value in options.given}
+    try:
+        data = datasets.load(options.name, **given)
+    except FileNotFoundError:
+        if options.name not in datasets.DOWNLOADS:
+            raise
+        datasets.download(options.name)
+        data = datasets.load(options.name, **given)
     shape = " x ".join(map(str, data.image_shape))
     print(f"{data.name}: {len(data.train)} training and {len(data.test)} test images of {shape}")
     print(f"{data.place}; checksum {data.checksum}")

@@ -28,6 +28,8 @@ class Setting:
         As `networks.build` takes them.
     epochs, batch_size, lr
         As `training.fit` takes them.
+    posterior
+        As `networks.build` takes it; None is the network's own.
     """
 
     network: str = "mlp"
@@ -35,6 +37,7 @@ class Setting:
     epochs: int = 60
     batch_size: int = 64
     lr: float = 1e-3
+    posterior: str | float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +84,12 @@ def run(
     minimized = objective(name, **options)
     head = minimized.head_maps(dataset.image_shape[0])
     vae = networks.build(
-        setting.network, dataset.image_shape, setting.latent_dim, head=head, seed=seed
+        setting.network,
+        dataset.image_shape,
+        setting.latent_dim,
+        head=head,
+        posterior=setting.posterior,
+        seed=seed,
     )
     history = fit(
         vae,
@@ -111,8 +119,11 @@ def run(
 
 
 def point(name: str, options: dict, *, dataset: Dataset, setting: Setting, seed: int) -> dict:
-    """Parameters that a run is recorded under."""
-    return dataclasses.asdict(setting) | {
+    """Parameters that a run is recorded under; the posterior only if it is not the network's."""
+    shared = dataclasses.asdict(setting)
+    if setting.posterior is None:
+        del shared["posterior"]
+    return shared | {
         "dataset": dataset.name,
         "objective": name,
         "options": options,

@@ -1,31 +1,11 @@
-"""Data sets, published tables, run records and the ledger."""
+"""Published tables, run records and the ledger."""
 
 import json
 
 import pytest
 import torch
 
-from envae import claims, datasets, published, records
-
-# --- data sets --------------------------------------------------------------------------------
-
-
-def test_digits_are_whole_and_their_split_is_fixed():
-    digits = datasets.load("digits")
-    assert digits.train.shape == (1297, 1, 8, 8)
-    assert digits.test.shape == (500, 1, 8, 8)
-    assert digits.train.dtype == torch.float32
-    assert digits.train.min() == 0
-    assert digits.train.max() == 1
-    assert digits.checksum == "07d820155f01"
-
-
-def test_unknown_data_set_lists_the_known_ones():
-    with pytest.raises(
-        ValueError, match=r"unknown data set 'digit', did you mean 'digits'\? \(known: "
-    ):
-        datasets.load("digit")
-
+from envae import claims, published, records
 
 # --- published tables -------------------------------------------------------------------------
 

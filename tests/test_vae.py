@@ -8,6 +8,7 @@ import torch
 from envae import networks
 from envae.vae import gaussian, kl_to_prior
 
+ANY_SIZE = ["linear", "mlp", "conv"]
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 9, 13)]
 
 
@@ -28,7 +29,7 @@ def test_sizes_out_of_range_are_errors(shape, latent_dim, message):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", networks.names())
+@pytest.mark.parametrize("name", ANY_SIZE)
 def test_shapes(name, shape):
     vae = networks.build(name, shape, 5)
     x = torch.rand(3, *shape)
@@ -52,7 +53,7 @@ def test_several_draws_decode_as_each_by_itself():
     torch.testing.assert_close(vae.decode(z), torch.stack([vae.decode(draw) for draw in z]))
 
 
-@pytest.mark.parametrize("name", networks.names())
+@pytest.mark.parametrize("name", ANY_SIZE)
 def test_a_head_comes_beside_the_image(name):
     vae = networks.build(name, (3, 9, 13), 5, head=4)
     image, head = vae.decode_with_head(torch.randn(2, 6, 5))

@@ -115,7 +115,7 @@ class GaussianWithVariance(Objective):
             # The residuals over their own mean square add up to one per pixel.
             nats = 1 + torch.log(2 * math.pi * (variance + self.epsilon))
         else:
-            log_variance = self._trained(heads)
+            log_variance = self.trained_log_variance(heads)
             variance = log_variance.exp()
             nats = squared / variance + log_variance + math.log(2 * math.pi)
         reconstruction = 0.5 * nats.expand(self.draws, *x.shape).flatten(2).sum(2).mean(0)
@@ -134,7 +134,7 @@ class GaussianWithVariance(Objective):
             images, heads = decode_with_head(vae, draws, x, self)
             if self.estimate == "mle":
                 return self._most_likely((x - images).square())[0].expand_as(x)
-            return self._trained(heads).exp().expand(self.draws, *x.shape).mean(0)
+            return self.trained_log_variance(heads).exp().expand(self.draws, *x.shape).mean(0)
 
     def _most_likely(self, squared: Tensor) -> Tensor:
         """Mean of squared residuals `(K, B, *event)` over what shares a variance; 1 for each."""
@@ -143,7 +143,7 @@ class GaussianWithVariance(Objective):
             mean = mean.mean(tuple(range(2, squared.ndim)), keepdim=True)
         return _mean_over_whole_batch(mean) if self.one_for_all_images else mean
 
-    def _trained(self, heads: Tensor | None) -> Tensor:
+    def trained_log_variance(self, heads: Tensor | None) -> Tensor:
         """Log variance that broadcasts with `(K, B, *event)`."""
         if self.log_variance is not None:
             return self.log_variance

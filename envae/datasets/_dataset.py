@@ -1,0 +1,98 @@
+"""What a data set is, and how its loader is found by name."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Images `(N, C, H, W)`, float32 in [0, 1], with integer labels `(N,)`, in two splits.
+
+    Attributes
+    ----------
+    name
+        Name that `load` knows, and after it whatever tells these images from those that `load`
+        gives without options: `mnist`, `mnist-10000`. Run records are kept under it.
+    train, test
+        Images.
+    train_labels, test_labels
+        Classes; zeros where the data have none.
+    place
+        Where the data lie.
+    """
+
+    name: str
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+    place: str
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(C, H, W)`."""
+        return tuple(self.train.shape[1:])
+
+    @functools.cached_property
+    def checksum(self) -> str:
+        """SHA-256 of all images and labels in their order, twelve hexadecimal digits."""
+        digest = hashlib.sha256()
+        for tensor in (self.train, self.train_labels, self.test, self.test_labels):
+            digest.update(tensor.contiguous().numpy())
+        return digest.hexdigest()[:12]
+
+    def subset(self, train_size: int) -> "Dataset":
+        """A random part of the train split, of so many images, and the whole test split.
+
+        The part is the beginning of one fixed random order, so that a smaller part lies within a
+        larger one, and sets that are sorted by class keep all their classes. The name says the
+        size: `mnist-10000`.
+
+        Raises
+        ------
+        ValueError
+            If there are not so many images.
+        """
+        if not isinstance(train_size, int) or not 1 <= train_size <= len(self.train):
+            raise ValueError(
+                f"train_size must be an integer from 1 to the {len(self.train)} training images "
+                f"of {self.name}, received {train_size!r}"
+            )
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))
+        kept = order[:train_size]
+        return dataclasses.replace(
+            self,
+            name=f"{self.name}-{train_size}",
+            train=self.train[kept],
+            train_labels=self.train_labels[kept],
+        )
+
+
+def unlabelled(name: str, train: Tensor, test: Tensor, place: str) -> Dataset:
+    """Data set of images that have no classes."""
+    labels = (torch.zeros(len(images), dtype=torch.long) for images in (train, test))
+    return Dataset(name, train, next(labels), test, next(labels), place)
+
+
+def held_out(items: Sequence, count: int) -> tuple[list, list]:
+    """Items for training, and a fixed random part of `count` for testing."""
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0)).tolist()
+    return [items[i] for i in order[count:]], [items[i] for i in order[:count]]
+
+
+LOADERS: dict[str, Callable[..., Dataset]] = {}
+
+
+def register(name: str):
+    """Decorator: make a loader known by name; its keyword arguments are the set's options."""
+
+    def enter(loader: Callable[..., Dataset]) -> Callable[..., Dataset]:
+        LOADERS[name] = loader
+        return loader
+
+    return enter

@@ -1,0 +1,48 @@
+"""Getting data sets that a host gives away, by torchvision."""
+
+from envae import _torchvision as _torchvision  # before torchvision
+from envae._names import unknown
+from envae.datasets import _files
+
+# torchvision's class, and what to do where the host refuses.
+DOWNLOADS = {
+    "mnist": (
+        "MNIST",
+        "get train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
+        "t10k-labels-idx1-ubyte, unpacked, into MNIST/raw",
+    ),
+    "cifar10": (
+        "CIFAR10",
+        "unpack cifar-10-python.tar.gz of www.cs.toronto.edu/~kriz/cifar.html",
+    ),
+    "celeba64": (
+        "CelebA",
+        "get list_eval_partition.txt and img_align_celeba.zip, unpacked, of "
+        "mmlab.ie.cuhk.edu.hk/projects/CelebA.html into celeba (to download, torchvision needs "
+        "the package gdown)",
+    ),
+}
+
+
+def download(name: str) -> None:
+    """Download a data set into `$ENVAE_DATA`, else into the cache folder.
+
+    Raises
+    ------
+    ValueError
+        If the set cannot be downloaded.
+    ConnectionError
+        If the host refuses or its answer is not what was published; says what to do by hand.
+    """
+    if name not in DOWNLOADS:
+        raise ValueError(unknown("data set to download", name, DOWNLOADS))
+    import torchvision.datasets  # takes seconds
+
+    cls, by_hand = DOWNLOADS[name]
+    folder = _files.places()[0]
+    try:
+        getattr(torchvision.datasets, cls)(folder, download=True)
+    except (OSError, RuntimeError, ImportError) as error:
+        raise ConnectionError(
+            f"could not download {name} ({error}); by hand, in {folder}: {by_hand}"
+        ) from error

@@ -1,0 +1,93 @@
+"""Folders of image files: LSUN Church, and anybody's own."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from envae.datasets import _files, _images
+from envae.datasets._dataset import Dataset, held_out, register, unlabelled
+
+_CHURCH = "church_outdoor_train"
+_CHURCHES, _CHURCHES_HELD_OUT = 126_227, 10_000
+
+
+@register("lsun_church64")
+def lsun_church64() -> Dataset:
+    """LSUN Church at 3 x 64 x 64, cut square: 126,227 images, 6.2 GB in memory.
+
+    A seeded 10,000 of the training images are held out: the published validation split has 300,
+    too few for a Fréchet distance, and xu2025 does not say which it used. Layout: a folder
+    `lsun/church_outdoor_train` of image files. LSUN comes as an LMDB database, which would need
+    the package lmdb; its own script exports the files.
+    """
+    folder = _files.find(
+        "lsun_church64",
+        [f"lsun/{_CHURCH}"],
+        by_hand=f"with the script of github.com/fyu/lsun, `python3 download.py -c church_outdoor` "
+        f"and `python3 data.py export {_CHURCH}_lmdb --out_dir {_CHURCH}`, and move it there",
+    )
+    images = _images.listed(folder)
+    if len(images) != _CHURCHES:
+        raise ValueError(
+            f"{folder} holds {len(images)} images, not the {_CHURCHES} of LSUN Church: export them "
+            "again"
+        )
+    train, test = held_out(images, _CHURCHES_HELD_OUT)
+    return unlabelled(
+        "lsun_church64", _images.read(train, 64), _images.read(test, 64), place=str(folder)
+    )
+
+
+@register("imagefolder")
+def imagefolder(root: str, size: int = 64, crop: int | None = None) -> Dataset:
+    """Any folder of images, in colour: 12 bytes of memory a pixel.
+
+    With subfolders `train` and `test` that is the split, else a seeded tenth is held out. The
+    folder below that, where there is one, is the class. The name holds the folder's name, the size
+    and the beginning of the checksum: run records of other images are other records.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    size
+        Side in pixels after resizing.
+    crop
+        Side of the square cut from the middle before resizing; by default the shorter side.
+    """
+    _images.check_sides(size=size, crop=crop)
+    folder = Path(root)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"imagefolder needs root, a folder of images; there is no {folder}")
+    train, test = _split(folder)
+    if not train or not test:
+        raise ValueError(
+            f"{folder} has {len(train)} images for training and {len(test)} for testing: it needs "
+            f"some of each, and reads files ending in {', '.join(_images.EXTENSIONS)}"
+        )
+    classes = sorted({name for _, name in train + test})
+    dataset = Dataset(
+        name="imagefolder",
+        train=_images.read([path for path, _ in train], size, crop),
+        train_labels=torch.tensor([classes.index(name) for _, name in train]),
+        test=_images.read([path for path, _ in test], size, crop),
+        test_labels=torch.tensor([classes.index(name) for _, name in test]),
+        place=str(folder),
+    )
+    name = f"imagefolder-{folder.resolve().name}-{size}-{dataset.checksum[:6]}"
+    return dataclasses.replace(dataset, name=name)
+
+
+def _split(folder: Path) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]]:
+    """Image files with their classes, for training and for testing."""
+    if (folder / "train").is_dir() and (folder / "test").is_dir():
+        return _classified(folder / "train"), _classified(folder / "test")
+    images = _classified(folder)
+    return held_out(images, max(len(images) // 10, 1))
+
+
+def _classified(folder: Path) -> list[tuple[Path, str]]:
+    """Image files with the first folder on the way to them, empty if there is none."""
+    paths = _images.listed(folder)
+    return [(path, "".join(path.relative_to(folder).parts[:-1][:1])) for path in paths]

@@ -1,0 +1,73 @@
+"""Codes between codes: spherical interpolation (Shoemake, 1985; Sec. 6.2 of takida2022)."""
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import normalize
+
+
+def slerp(start: Tensor, end: Tensor, ratio: Tensor | float) -> Tensor:
+    """Spherical interpolation between codes.
+
+    .. math:: \\frac{\\sin((1-t)\\omega)}{\\sin\\omega} a + \\frac{\\sin(t\\omega)}{\\sin\\omega} b
+
+    with the angle omega between a and b. Where they are parallel it is the straight line, which is
+    the limit for small angles. Codes of equal length stay on their sphere.
+
+    Parameters
+    ----------
+    start, end
+        a and b, `(..., d_z)`.
+    ratio
+        t: 0 at a, 1 at b; a number or `(..., 1)`.
+    """
+    a, b = normalize(start, dim=-1), normalize(end, dim=-1)
+    # Kahan's form: the arc cosine loses half the digits of small angles and of those near pi.
+    angle = 2 * torch.atan2((a - b).norm(dim=-1, keepdim=True), (a + b).norm(dim=-1, keepdim=True))
+    sine = angle.sin()
+    parallel = sine < 1e-4
+    sine = torch.where(parallel, 1.0, sine)
+    ratio = torch.as_tensor(ratio, dtype=start.dtype, device=start.device)
+    of_start = torch.where(parallel, 1 - ratio, ((1 - ratio) * angle).sin() / sine)
+    of_end = torch.where(parallel, ratio, (ratio * angle).sin() / sine)
+    return of_start * start + of_end * end
+
+
+def between_pairs(
+    codes: Tensor, generator: Generator, *, pairs: int = 10_000, ratio: float | None = 0.5
+) -> Tensor:
+    """Codes between those of random pairs of images, as Table 5 of takida2022 measures them.
+
+    Parameters
+    ----------
+    codes
+        `(N, d_z)`, N at least 2.
+    generator
+        On the CPU, for the pairs and their ratios. The two of a pair are different images.
+    pairs
+        Number of pairs.
+    ratio
+        In [0, 1]; 0.5 is the mid-point. None: uniformly random, one of each pair.
+
+    Returns
+    -------
+    Tensor
+        `(pairs, d_z)`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    if codes.ndim != 2 or len(codes) < 2:
+        raise ValueError(f"needs codes (N, d_z) with N >= 2, received shape {tuple(codes.shape)}")
+    if pairs < 1 or (ratio is not None and not 0 <= ratio <= 1):
+        raise ValueError(
+            "needs pairs from 1 up and a ratio in [0, 1] or None, "
+            f"received pairs {pairs} and ratio {ratio}"
+        )
+    first = torch.randint(len(codes), (pairs,), generator=generator)
+    further = torch.randint(1, len(codes), (pairs,), generator=generator)
+    second = (first + further) % len(codes)
+    if ratio is None:
+        ratio = torch.rand(pairs, 1, generator=generator).to(codes)
+    return slerp(codes[first], codes[second], ratio)

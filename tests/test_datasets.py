@@ -1,0 +1,408 @@
+"""Data sets: what is loaded, and the errors where something is missing or broken.
+
+Sets that cannot be had everywhere are read from small folders made here in the real file layout.
+"""
+
+import hashlib
+import importlib
+import pickle
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from envae import cli, datasets
+
+mnist = importlib.import_module("envae.datasets.mnist")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty `$ENVAE_DATA`, and a cache folder that is empty too."""
+    monkeypatch.setenv("ENVAE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "data"
+
+
+# --- what all sets share ----------------------------------------------------------------------
+
+
+def test_digits_are_whole_and_their_split_is_fixed():
+    digits = datasets.load("digits")
+    assert digits.name == "digits"
+    assert digits.train.shape == (1297, 1, 8, 8)
+    assert digits.test.shape == (500, 1, 8, 8)
+    assert digits.train.dtype == torch.float32
+    assert digits.train.min() == 0
+    assert digits.train.max() == 1
+    assert digits.checksum == "07d820155f01"
+
+
+def test_unknown_data_set_lists_the_known_ones():
+    with pytest.raises(
+        ValueError, match=r"unknown data set 'digit', did you mean 'digits'\? \(known: "
+    ):
+        datasets.load("digit")
+
+
+def test_unknown_option_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown digits option 'crop' \(known: train_size"):
+        datasets.load("digits", crop=140)
+
+
+def test_a_part_of_the_train_split_is_told_by_name_and_lies_within_larger_ones():
+    whole = datasets.load("digits")
+    small, larger = (datasets.load("digits", train_size=size) for size in (100, 200))
+    assert (small.name, larger.name) == ("digits-100", "digits-200")
+    assert torch.equal(small.train, larger.train[:100])
+    assert torch.equal(small.train_labels, larger.train_labels[:100])
+    assert torch.equal(small.test, whole.test)
+    assert len({whole.checksum, small.checksum, larger.checksum}) == 3
+    everything = datasets.load("digits", train_size=1297)
+    assert everything.train_labels.bincount().equal(whole.train_labels.bincount())
+
+
+@pytest.mark.parametrize("size", [0, 1298, 10.0])
+def test_a_part_that_is_none_is_an_error(size):
+    with pytest.raises(ValueError, match="from 1 to the 1297 training images of digits, received"):
+        datasets.load("digits", train_size=size)
+
+
+# --- MNIST ------------------------------------------------------------------------------------
+
+
+def idx(array):
+    """An array of bytes in the format of the MNIST files."""
+    header = np.array([0x0800 + array.ndim, *array.shape], dtype=">i4")
+    return header.tobytes() + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def tiny_mnist(place, monkeypatch):
+    """Six training and four test images in MNIST's layout, taken for the published ones."""
+    folder = place / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for split, count in (("train", 6), ("t10k", 4)):
+        images = random.integers(0, 256, (count, 28, 28))
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(idx(images))
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(idx(np.arange(count)))
+    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    monkeypatch.setattr(mnist, "_MD5", sums)
+    return folder
+
+
+def test_mnist_is_read_in_its_published_split(tiny_mnist):
+    data = datasets.load("mnist")
+    assert data.train.shape == (6, 1, 28, 28)
+    assert data.test_labels.tolist() == [0, 1, 2, 3]
+    first = np.random.default_rng(0).integers(0, 256, (6, 28, 28))[0]
+    assert data.train.dtype == torch.float32
+    np.testing.assert_allclose(data.train[0, 0], first / 255, rtol=1e-6)
+    assert data.place == str(tiny_mnist)
+
+
+def test_published_mnist_where_it_is_at_hand():
+    try:
+        data = datasets.load("mnist")
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    assert (len(data.train), len(data.test)) == (60_000, 10_000)
+    assert data.checksum == "55c41ac0f5a8"
+    assert data.test_labels.bincount()[:3].tolist() == [980, 1135, 1032]
+
+
+def test_missing_mnist_says_how_to_get_it(place):
+    with pytest.raises(
+        FileNotFoundError, match=r"no mnist data: .*/data and in .*/cache/envae; .*`envae data mni"
+    ):
+        datasets.load("mnist")
+
+
+def test_truncated_or_incomplete_mnist_is_an_error(tiny_mnist):
+    images = tiny_mnist / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-5])
+    with pytest.raises(ValueError, match=r"idx3-ubyte \(4715 bytes\) is truncated or corrupt.*rem"):
+        datasets.load("mnist")
+    images.unlink()
+    with pytest.raises(FileNotFoundError, match=r"mnist is not complete: .*idx3-ubyte is missing"):
+        datasets.load("mnist")
+
+
+# --- CIFAR-10 ---------------------------------------------------------------------------------
+
+cifar10 = importlib.import_module("envae.datasets.cifar10")
+
+
+@pytest.fixture
+def tiny_cifar10(place, monkeypatch):
+    """Four images a batch in CIFAR-10's layout, taken for the published ones."""
+    from torchvision.datasets import CIFAR10
+
+    folder = place / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for batch in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        content = {
+            "data": random.integers(0, 256, (4, 3072), dtype=np.uint8), "labels": [0, 1, 2, 3],
+        }  # fmt: skip
+        (folder / batch).write_bytes(pickle.dumps(content))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": ["a", "b", "c", "d"]}))
+    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    monkeypatch.setattr(cifar10, "_MD5", sums)
+    monkeypatch.setattr(CIFAR10, "train_list", [[b, sums[b]] for b in sums if b[:4] == "data"])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": sums["batches.meta"]})
+    return folder
+
+
+def test_cifar10_is_read_in_its_published_split(tiny_cifar10):
+    data = datasets.load("cifar10")
+    assert data.train.shape == (20, 3, 32, 32)
+    assert data.test.shape == (4, 3, 32, 32)
+    assert data.test_labels.tolist() == [0, 1, 2, 3]
+    content = pickle.loads((tiny_cifar10 / "test_batch").read_bytes())
+    np.testing.assert_allclose(data.test[1], content["data"][1].reshape(3, 32, 32) / 255, rtol=1e-6)
+
+
+def test_damaged_cifar10_is_an_error_before_anything_is_unpickled(tiny_cifar10):
+    (tiny_cifar10 / "data_batch_3").write_bytes(b"cos\nsystem\n")
+    with pytest.raises(ValueError, match=r"data_batch_3 .* is truncated or corrupt"):
+        datasets.load("cifar10")
+
+
+def picture(path, colour=(255, 0, 0), size=(32, 32)):
+    """An image file of one colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+@pytest.fixture
+def tiny_jpegs(place, monkeypatch):
+    """`cifar10-jpeg` of two classes: three images for training and two for testing."""
+    monkeypatch.setattr(cifar10, "_JPEGS", {"train": 3, "test": 2})
+    folder = place / "cifar10-jpeg"
+    picture(folder / "train" / "cat" / "0000.jpg", (0, 255, 0))
+    picture(folder / "train" / "bird" / "0000.jpg")
+    picture(folder / "train" / "bird" / "0001.jpg")
+    picture(folder / "test" / "bird" / "0000.jpg")
+    picture(folder / "test" / "cat" / "0000.jpg", (0, 255, 0))
+    return folder
+
+
+def archived(folder):
+    """The folder as an archive beside it, in its place."""
+    path = folder.with_suffix(".tar.xz")
+    with tarfile.open(path, "w:xz") as packed:
+        for split in ("train", "test"):
+            packed.add(folder / split, split)
+    shutil.rmtree(folder)
+    return path
+
+
+def test_jpeg_copy_of_cifar10_is_the_same_packed_and_unpacked(tiny_jpegs):
+    unpacked = datasets.load("cifar10-jpeg")
+    archived(tiny_jpegs)
+    packed = datasets.load("cifar10-jpeg")
+    assert unpacked.train.shape == (3, 3, 32, 32)
+    assert unpacked.train_labels.tolist() == [0, 0, 1]
+    torch.testing.assert_close(
+        unpacked.test[:, :, 0, 0], torch.tensor([[1.0, 0, 0], [0, 1, 0]]), atol=0.01, rtol=0
+    )
+    assert packed.checksum == unpacked.checksum
+    assert packed.place.endswith("cifar10-jpeg.tar.xz")
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.8])
+def test_truncated_archive_is_an_error(tiny_jpegs, kept):
+    path = archived(tiny_jpegs)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(ValueError, match=r"cifar10-jpeg.tar.xz is truncated or corrupt"):
+        datasets.load("cifar10-jpeg")
+
+
+def test_folder_that_lacks_an_image_or_has_half_of_one_is_an_error(tiny_jpegs):
+    half = tiny_jpegs / "train" / "cat" / "0000.jpg"
+    half.write_bytes(half.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"cat/0000.jpg is truncated or corrupt"):
+        datasets.load("cifar10-jpeg")
+    half.unlink()
+    with pytest.raises(ValueError, match="holds 2 images in train, not 3"):
+        datasets.load("cifar10-jpeg")
+
+
+# --- faces ------------------------------------------------------------------------------------
+
+faces = importlib.import_module("envae.datasets.faces")
+
+
+@pytest.fixture
+def tiny_celeba(place, monkeypatch):
+    """Three images in CelebA's layout: red, with a green square of 140 in the middle."""
+    folder = place / "celeba"
+    for number in (1, 2, 3):
+        path = picture(folder / "img_align_celeba" / f"{number:06}.jpg", size=(178, 218))
+        image = Image.open(path)
+        image.paste((0, 255, 0), (19, 39, 159, 179))
+        image.save(path, format="png")  # without loss, so that the edge of the crop is sharp
+    partition = folder / "list_eval_partition.txt"
+    partition.write_text("000001.jpg 0\n000002.jpg 1\n000003.jpg 2\n")
+    checksum = hashlib.md5(partition.read_bytes()).hexdigest()
+    monkeypatch.setattr(faces, "_MD5", {partition.name: checksum})
+    return folder
+
+
+def test_celeba_is_cropped_from_the_middle_and_the_crop_is_told(tiny_celeba):
+    data = datasets.load("celeba64")
+    wide = datasets.load("celeba64", crop=178)
+    assert (data.name, wide.name) == ("celeba64", "celeba64-crop178")
+    assert data.train.shape == data.test.shape == (1, 3, 64, 64)
+    red, green = data.train[0, 0], data.train[0, 1]
+    assert green.min() == 1
+    assert red.max() == 0
+    assert wide.train[0, 0, 0].min() > 0.99
+
+
+def test_celeba_that_lacks_images_or_is_cropped_too_wide_is_an_error(tiny_celeba):
+    with pytest.raises(ValueError, match=r"has 178 x 218 pixels: too few for a crop of 200"):
+        datasets.load("celeba64", crop=200)
+    with pytest.raises(ValueError, match="crop must be an integer from 1 up"):
+        datasets.load("celeba64", crop=0)
+    (tiny_celeba / "img_align_celeba" / "000002.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 3 images are missing in .*000002.jpg"):
+        datasets.load("celeba64")
+    (tiny_celeba / "list_eval_partition.txt").write_text("000001.jpg 0\n")
+    with pytest.raises(ValueError, match=r"list_eval_partition.txt .* is truncated or corrupt"):
+        datasets.load("celeba64")
+
+
+FOLDERS = {
+    "celebahq128": ("celebahq", "envae.datasets.faces", {"_HQ_IMAGES": 20}, (18, 2), 128),
+    "lsun_church64": (
+        "lsun/church_outdoor_train", "envae.datasets.folders",
+        {"_CHURCHES": 20, "_CHURCHES_HELD_OUT": 5}, (15, 5), 64,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_sets_that_are_folders(name, place, monkeypatch):
+    layout, module, counts, split, side = FOLDERS[name]
+    with pytest.raises(FileNotFoundError, match=rf"no {name} data: .*{layout}.*github.com"):
+        datasets.load(name)
+    for number in range(20):
+        picture(place / layout / f"{number}.jpg", (12 * number,) * 3, size=(150, 130))
+    with pytest.raises(ValueError, match=r"holds 20 images, not the \d+ of"):
+        datasets.load(name)
+    for constant, value in counts.items():
+        monkeypatch.setattr(importlib.import_module(module), constant, value)
+    data = datasets.load(name)
+    assert (len(data.train), len(data.test)) == split
+    assert data.image_shape == (3, side, side)
+    levels = torch.cat([data.train, data.test]).mean((1, 2, 3)).mul(255 / 12).round()
+    assert levels.sort().values.tolist() == list(range(20))
+    assert data.train_labels.unique().tolist() == [0]
+
+
+# --- anybody's own images ---------------------------------------------------------------------
+
+
+def test_images_without_classes_are_split_and_their_name_tells_them_apart(tmp_path):
+    for number in range(20):
+        picture(tmp_path / "mine" / f"{number}.png", (number, 0, 0), size=(40, 30))
+    data = datasets.load("imagefolder", root=str(tmp_path / "mine"), size=16)
+    assert (len(data.train), len(data.test)) == (18, 2)
+    assert data.image_shape == (3, 16, 16)
+    assert data.name.startswith("imagefolder-mine-16-")
+    assert data.train_labels.unique().tolist() == [0]
+    picture(tmp_path / "mine" / "3.png", (99, 0, 0), size=(40, 30))
+    assert datasets.load("imagefolder", root=str(tmp_path / "mine"), size=16).name != data.name
+
+
+def test_folders_train_and_test_are_the_split_and_those_below_the_classes(tmp_path):
+    for path, colour in {
+        "train/b/1.png": (255, 0, 0), "train/a/1.png": (0, 255, 0), "train/b/deep/2.webp": (0,) * 3,
+        "test/a/1.jpg": (0, 255, 0), "test/b/notes.txt": None,
+    }.items():  # fmt: skip
+        if colour:
+            picture(tmp_path / path, colour)
+        else:
+            (tmp_path / path).parent.mkdir()
+            (tmp_path / path).write_text("no image")
+    data = datasets.load("imagefolder", root=str(tmp_path))
+    assert data.train_labels.tolist() == [0, 1, 1]
+    assert data.test_labels.tolist() == [0]
+    assert data.train[0, :, 0, 0].tolist() == [0, 1, 0]
+
+
+def test_folders_that_are_none_or_hold_no_images_are_errors(tmp_path):
+    with pytest.raises(ValueError, match="imagefolder needs the option root"):
+        datasets.load("imagefolder")
+    with pytest.raises(FileNotFoundError, match=r"there is no .*missing"):
+        datasets.load("imagefolder", root=str(tmp_path / "missing"))
+    with pytest.raises(
+        ValueError, match=r"has 0 images for training .* reads files ending in \.jpg"
+    ):
+        datasets.load("imagefolder", root=str(tmp_path))
+    picture(tmp_path / "1.png")
+    with pytest.raises(ValueError, match="size must be an integer"):
+        datasets.load("imagefolder", root=str(tmp_path), size=0)
+
+
+# --- `envae data` -----------------------------------------------------------------------------
+
+
+def test_command_says_where_images_lie(tmp_path, capsys):
+    for number in range(4):
+        picture(tmp_path / f"{number}.png")
+    assert cli.main(["data", "imagefolder", "-p", "root", str(tmp_path), "-p", "size", "8"]) == 0
+    said = capsys.readouterr().out
+    assert "3 training and 1 test images of 3 x 8 x 8" in said
+    assert str(tmp_path) in said
+
+
+def test_command_downloads_what_is_missing_and_says_what_to_do_where_a_host_refuses(
+    place, monkeypatch, capsys
+):
+    from torchvision.datasets import MNIST
+
+    asked = []
+
+    def refuse(self):
+        asked.append(self.root)
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+
+    monkeypatch.setattr(MNIST, "download", refuse)
+    assert cli.main(["data", "mnist"]) == 2
+    said = capsys.readouterr().err
+    assert asked == [place]
+    assert "could not download mnist (Error downloading" in said
+    assert f"by hand, in {place}: get train-images-idx3-ubyte" in said
+    with pytest.raises(ValueError, match="unknown data set to download 'lsun_church64'"):
+        datasets.download("lsun_church64")
+
+
+def test_command_loads_what_it_downloaded(tiny_mnist, monkeypatch, capsys):
+    from torchvision.datasets import MNIST
+
+    held = {path.name: path.read_bytes() for path in tiny_mnist.iterdir()}
+    shutil.rmtree(tiny_mnist)
+
+    def download(self):
+        tiny_mnist.mkdir()
+        for name, content in held.items():
+            (tiny_mnist / name).write_bytes(content)
+
+    monkeypatch.setattr(MNIST, "download", download)
+    assert cli.main(["data", "mnist"]) == 0
+    assert "6 training and 4 test images of 1 x 28 x 28" in capsys.readouterr().out
+
+
+def test_command_says_what_to_do_by_hand_where_nothing_can_be_downloaded(place, capsys):
+    assert cli.main(["data", "lsun_church64"]) == 2
+    assert "data.py export church_outdoor_train_lmdb" in capsys.readouterr().err
