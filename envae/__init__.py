@@ -1,9 +1,14 @@
 """Executable companion to two papers on VAE decoders.
 
 The energy score instead of a likelihood (EnVAE, FEnVAE; xu2025), and the decoder's variance by
-maximum likelihood (AR-ELBO; takida2022). The parts, from the ground up: `scores`, `vae`,
-`networks`, `linear`, `datasets`, `objectives`, `training`, `metrics`, `sweep`, `published`,
-`audit`, `records`, `claims`, `plots`, `adapters`, `cli`.
+maximum likelihood (AR-ELBO; takida2022). From the ground up:
+
+- scores and models: `scores`, `vae`, `networks`, `datasets`, `noise`
+- closed forms: `linear`, `linear_gaussian`, `linear_energy`, `theory`, `minimize`, `errata`
+- training: `objectives`, `training`, `ensemble`, `sweep`
+- after it: `priors`, `interpolation`, `metrics`
+- the book: `published`, `audit`, `records`, `claims`, `plots`, `fenvae_study`
+- for other programs: `adapters`, `cli`
 """
 
 import importlib

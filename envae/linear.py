@@ -56,7 +56,7 @@ def optimum(eigenvalues: Tensor, latent_dim: int, sigma2: Tensor | float) -> Opt
     ValueError
         If an argument is out of range.
     """
-    eigenvalues = _sorted(eigenvalues, latent_dim)
+    eigenvalues = check_spectrum(eigenvalues, latent_dim)
     sigma2 = torch.as_tensor(sigma2, dtype=eigenvalues.dtype)
     if not (sigma2 > 0).all():
         raise ValueError(f"sigma2 must be positive, received {sigma2}")
@@ -108,13 +108,104 @@ def shared_posterior_variance(eigenvalues: Tensor, sigma2: float) -> float:
 
 def most_likely_variance(eigenvalues: Tensor, latent_dim: int) -> float:
     """Pixel variance by maximum likelihood: the mean of the discarded eigenvalues (pPCA)."""
-    eigenvalues = _sorted(eigenvalues, latent_dim)
+    eigenvalues = check_spectrum(eigenvalues, latent_dim)
     if latent_dim == len(eigenvalues):
         raise ValueError("with as many latent dimensions as pixels no variance is left to estimate")
     return eigenvalues[latent_dim:].mean().item()
 
 
-def _sorted(eigenvalues: Tensor, latent_dim: int) -> Tensor:
+@dataclasses.dataclass(frozen=True)
+class FixedPosterior:
+    """The best linear VAE where the posterior variance is fixed (App. E of takida2022).
+
+    Attributes
+    ----------
+    pixel_variance
+        sigma_x^2 by maximum likelihood.
+    kl, information
+        KL of the posterior to the prior, and mutual information of image and code, in nats. They
+        differ: at a fixed variance the aggregate is not the prior.
+    expected_local_smoothness
+        Squared Frobenius norm of the decoder's Jacobian.
+    squared_error
+        Mean of ||x - g(z)||^2 over images and draws of z.
+    active
+        Latent dimensions that carry information.
+    """
+
+    pixel_variance: float
+    kl: float
+    information: float
+    expected_local_smoothness: float
+    squared_error: float
+    active: int
+
+
+def optimum_at_posterior_variance(
+    eigenvalues: Tensor, latent_dim: int, sigma2_z: float
+) -> FixedPosterior:
+    """Closed-form optimum of `iso_i` where all latent dimensions have one, fixed variance s.
+
+    At a pixel variance sigma^2 dimension i is active where lambda_i > sigma^2 s. Its mean codes
+    then have the variance :math:`\\sqrt{\\lambda_i s} / \\sigma - s`, and it leaves a squared error
+    of :math:`\\sigma \\sqrt{\\lambda_i s}`. The pixel variance is the mean squared error; with the
+    k largest eigenvalues active it is the root of
+
+    .. math:: n \\sigma^2
+              = \\sigma \\sqrt s \\sum_{i \\le k} \\sqrt{\\lambda_i} + \\sum_{i > k} \\lambda_i
+
+    Of the k whose root agrees with itself the best is taken.
+
+    Parameters
+    ----------
+    eigenvalues
+        All n eigenvalues of the data's covariance, `(n,)`.
+    latent_dim
+        d_z, at most n.
+    sigma2_z
+        The posterior variance s, positive.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    eigenvalues, sigma2_z = check_spectrum(eigenvalues, latent_dim), float(sigma2_z)
+    if not 0 < sigma2_z < math.inf:
+        raise ValueError(f"sigma2_z must be a positive number, received {sigma2_z}")
+    at_each_count = [
+        _with_active(eigenvalues, latent_dim, sigma2_z, active) for active in range(latent_dim + 1)
+    ]
+    return min(filter(None, at_each_count), key=lambda pair: pair[0])[1]
+
+
+def _with_active(
+    eigenvalues: Tensor, latent_dim: int, s: float, active: int
+) -> tuple[float, FixedPosterior] | None:
+    """Loss and stationary point with so many active dimensions; None where there is no such."""
+    n, kept = len(eigenvalues), eigenvalues[:active]
+    slope = math.sqrt(s) * kept.sqrt().sum().item()
+    rest = eigenvalues[active:].sum().item()
+    sigma = (slope + math.sqrt(slope**2 + 4 * n * rest)) / (2 * n)
+    codes = (kept * s).sqrt() / sigma - s  # (k,), variance of the mean codes
+    if not (codes > 0).all():
+        return None
+    squared_error = n * sigma**2
+    kl = 0.5 * (codes.sum().item() + latent_dim * (s - math.log(s) - 1))
+    weights2 = kept * codes / (codes + s) ** 2
+    point = FixedPosterior(
+        pixel_variance=sigma**2,
+        kl=kl,
+        information=0.5 * (codes / s).log1p().sum().item(),
+        expected_local_smoothness=weights2.sum().item(),
+        squared_error=squared_error,
+        active=active,
+    )
+    return n * math.log(sigma) + kl, point
+
+
+def check_spectrum(eigenvalues: Tensor, latent_dim: int) -> Tensor:
+    """Eigenvalues `(n,)`, largest first, after a check that there are at least d_z of them."""
     if eigenvalues.ndim != 1 or not 1 <= latent_dim <= len(eigenvalues):
         raise ValueError(
             "needs eigenvalues (n,) and 1 <= latent_dim <= n, "

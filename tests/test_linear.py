@@ -74,6 +74,54 @@ def test_shared_variance_is_where_minimization_ends():
         linear.shared_posterior_variance(kept, 2.0)
 
 
+@pytest.mark.parametrize("sigma2_z", [0.05, 0.3, 1.0, 1.9, 4.0])
+def test_optimum_at_a_fixed_posterior_variance_is_where_minimization_ends(sigma2_z):
+    """Per dimension the error l - 2 w v l + w^2 (v^2 l + s); the loss is that of iso_i."""
+    kept, rest = EIGENVALUES[:3], EIGENVALUES[3:].sum()
+    best = linear.optimum_at_posterior_variance(EIGENVALUES, 3, sigma2_z)
+    start = torch.rand(2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    raw = (0.5 + start).requires_grad_()  # w, v
+    optimizer = torch.optim.LBFGS([raw], max_iter=500, line_search_fn="strong_wolfe")
+
+    def parts():
+        w, v = raw
+        code = v**2 * kept + sigma2_z
+        error = (kept - 2 * w * v * kept + w**2 * code).sum() + rest
+        return error, 0.5 * (code - math.log(sigma2_z) - 1).sum(), w
+
+    def closure():
+        optimizer.zero_grad()
+        error, kl, _ = parts()
+        value = 2.5 * error.log() + kl
+        value.backward()
+        return value
+
+    for _ in range(5):
+        optimizer.step(closure)
+    error, kl, w = (value.detach() for value in parts())
+    assert best.squared_error == pytest.approx(error.item(), rel=1e-4)
+    assert best.pixel_variance == pytest.approx(error.item() / 5, rel=1e-4)
+    assert best.kl == pytest.approx(kl.item(), abs=1e-4)
+    assert best.expected_local_smoothness == pytest.approx(w.square().sum().item(), abs=1e-3)
+    codes = raw[1].detach() ** 2 * kept
+    information = 0.5 * (codes / sigma2_z).log1p().sum().item()
+    assert best.information == pytest.approx(information, abs=1e-3)
+
+
+def test_a_fixed_posterior_variance_collapses_the_information_but_not_the_kl():
+    """At s = n l_1 / trace: there even the largest eigenvalue is no more than sigma_x^2 s."""
+    threshold = 5 * EIGENVALUES[0].item() / EIGENVALUES.sum().item()
+    below = linear.optimum_at_posterior_variance(EIGENVALUES, 3, 0.99 * threshold)
+    above = linear.optimum_at_posterior_variance(EIGENVALUES, 3, 1.01 * threshold)
+    assert below.information > 0
+    assert (below.active, above.active) == (1, 0)
+    assert above.information == 0
+    s = 1.01 * threshold
+    assert above.kl == pytest.approx(1.5 * (s - math.log(s) - 1))
+    with pytest.raises(ValueError, match="positive number, received 0"):
+        linear.optimum_at_posterior_variance(EIGENVALUES, 3, 0)
+
+
 def test_dimensions_collapse_at_their_eigenvalues():
     sigma2 = torch.tensor([0.49, 0.51, 1.49, 1.51, 2.99, 3.01])
     active = linear.optimum(EIGENVALUES, 3, sigma2).decoder_scale > 0
