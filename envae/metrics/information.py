@@ -1,0 +1,103 @@
+"""Mutual information of an index and what a Gaussian channel makes of it, bounded from both sides.
+
+Image i gives a draw of its own Gaussian q_i. With q_i = q(z|x_i), the posteriors of a VAE, the
+information is that of image and code, I(x; z); with q_i = N(g(z_i), sigma_x^2 I), the decoder's
+density at a code, that of code and reconstruction, I(z; x').
+
+.. math:: I = \\mathbb E_i\\, \\mathbb E_{y \\sim q_i}
+              \\bigl[\\ln q_i(y) - \\ln \\mathbb E_j\\, q_j(y)\\bigr]
+
+Eq. D.1 of takida2022 is this for a variance that all q_i share: there E ln q_i(y) is
+-d/2 - (d/2) ln(2 pi sigma^2), with d the dimension of y. (The paper prints -d_x/2 beside codes,
+whose dimension is d_z.)
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent
+
+from envae.vae import gaussian, kl_to_prior
+
+
+def mutual_information(
+    channel: Independent,
+    *,
+    reference: Independent | None = None,
+    generator: torch.Generator | None = None,
+) -> float:
+    """Estimate of the mutual information in nats, with one draw of each Gaussian.
+
+    Without a reference the mixture E_j q_j is that of the same N Gaussians. The estimate is at most
+    ln N on every draw. Its expectation is the information of the N images, and a lower bound of
+    the information of what they were drawn from.
+
+    With a reference, independent of the images, the mixture is the reference's. By Jensen's
+    inequality the expectation is then an upper bound, and a loose one where draws of q_i fall far
+    from every Gaussian of the reference.
+
+    Parameters
+    ----------
+    channel
+        Gaussians with independent coordinates, batch shape `(N,)`: `vae.encode(x)`, or
+        `vae.gaussian(means, stddevs)`.
+    reference
+        Others of the same kind, `(N',)`.
+    generator
+        Source of the draws.
+
+    Raises
+    ------
+    ValueError
+        If a standard deviation is zero, where the information has no finite estimate, or the
+        shapes do not fit.
+    """
+    channel = _flat(channel)
+    mixture = channel if reference is None else _flat(reference)
+    if mixture.mean.shape[1] != channel.mean.shape[1]:
+        raise ValueError(
+            f"channel and reference need the same dimension, received {channel.mean.shape[1]} "
+            f"and {mixture.mean.shape[1]}"
+        )
+    y = _draw(channel, generator)
+    return (channel.log_prob(y) - _log_mixture(mixture, y)).mean().item()
+
+
+def aggregate_kl(posterior: Independent, *, generator: torch.Generator | None = None) -> float:
+    """KL(q(z) || p(z)) in nats of the aggregated posterior q(z) = E_i q(z|x_i) (Eq. A.2).
+
+    It is the mean KL of the posteriors less the mutual information of image and code, both of the
+    N images themselves. Arguments as in :func:`mutual_information`.
+    """
+    information = mutual_information(posterior, generator=generator)
+    return kl_to_prior(_flat(posterior)).mean().item() - information
+
+
+def _flat(channel: Independent) -> Independent:
+    """The same Gaussians in double precision, with one axis of coordinates, `(N, d)`."""
+    mean, stddev = channel.mean.detach().flatten(1), channel.stddev.detach().flatten(1)
+    if not (stddev > 0).all():
+        raise ValueError(
+            "mutual information needs positive standard deviations: without noise an image's code "
+            "tells the image apart, and the estimate is ln N or infinite"
+        )
+    return gaussian(mean.double(), stddev.double())
+
+
+def _draw(channel: Independent, generator: torch.Generator | None) -> Tensor:
+    noise = torch.randn(channel.mean.shape, generator=generator, dtype=channel.mean.dtype)
+    return channel.mean + channel.stddev * noise.to(channel.mean.device)
+
+
+def _log_mixture(mixture: Independent, y: Tensor) -> Tensor:
+    """ln of the mean density of the Gaussians `(N', d)` at the points y `(N, d)`: `(N,)`."""
+    centre = mixture.mean.mean(0)  # squares of differences cancel less near the origin
+    mean, precision = mixture.mean - centre, mixture.stddev**-2  # (N', d)
+    constant = 0.5 * (precision.log() - precision * mean**2 - math.log(2 * math.pi)).sum(1)
+
+    def of_chunk(points: Tensor) -> Tensor:  # (n, d)
+        exponents = points @ (precision * mean).T - 0.5 * points**2 @ precision.T + constant
+        return exponents.logsumexp(1) - math.log(len(mean))
+
+    return torch.cat([of_chunk(points) for points in (y - centre).split(1000)])
