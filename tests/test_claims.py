@@ -1,5 +1,7 @@
 """The ledger itself: every entry is whole, and notebooks settle none but their own claims."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,21 @@ NOTEBOOKS = {
     "04_gpu_fid_experiments",
     "05_published_tables",
     "06_fenvae_examined",
+    "07_variance_theory",
+    "08_linear_envae",
+    "09_formulas_around",
 }
 LONGEST_STATEMENT = 400
 WRITTEN = sorted(NOTEBOOKS & {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")})
+
+ID = r"`([ETX]-[\w.-]+)`"  # as pages and notebooks write it
+
+
+def cited(page):
+    """Claims under the items of the errata."""
+    return [
+        claim for line in re.findall(r"^```{verdicts} (.*)$", page, re.M) for claim in line.split()
+    ]
 
 
 def test_ids_are_unique():
@@ -51,6 +65,36 @@ def test_notebook_settles_claims_that_are_its_own(notebook):
     assert not settled.empty
     assert set(claims.load().loc[settled.index, "notebook"]) == {notebook}
     assert set(settled) <= set(claims.VERDICTS) - {claims.OPEN}
+
+
+@pytest.mark.parametrize("notebook", WRITTEN)
+def test_notebook_lists_the_claims_it_settles_and_leaves_none_open(notebook):
+    path = ROOT / "notebooks" / f"{notebook}.ipynb"
+    cells = json.loads(path.read_text())["cells"]
+    (box,) = [
+        "".join(cell["source"])
+        for cell in cells
+        if "Claims settled here" in "".join(cell["source"])
+    ]
+    own = {entry["id"] for entry in ENTRIES if entry["notebook"] == notebook}
+    assert set(re.findall(ID, box)) == own
+    assert set(claims.collect([path]).index) == own
+
+
+def test_pages_name_no_claim_that_is_not_in_the_ledger():
+    pages = {path: path.read_text() for path in sorted((ROOT / "book").glob("*.md"))}
+    named = {claim for text in pages.values() for claim in re.findall(ID, text)}
+    named |= set(cited(pages[ROOT / "book" / "errata.md"]))
+    assert named <= {entry["id"] for entry in ENTRIES}
+
+
+def test_errata_cite_every_claim_that_does_not_hold_as_written():
+    ledger = claims.table()
+    wrong = set(ledger.index[ledger["verdict"] == claims.FALSE])
+    listed = cited((ROOT / "book" / "errata.md").read_text())
+    assert len(listed) == len(set(listed))
+    assert wrong <= set(listed)
+    assert not set(ledger.index[ledger["verdict"] == claims.HOLDS]) & set(listed)
 
 
 def test_what_no_notebook_settled_is_open():

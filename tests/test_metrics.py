@@ -66,7 +66,7 @@ def test_features_of_other_images_and_missing_extractors_are_errors():
 
 
 def test_extractor_can_be_trained_again(monkeypatch):
-    monkeypatch.setitem(extractor._TRAINING, "epochs", 3)
+    monkeypatch.setitem(extractor._EPOCHS, "digits", 3)
     network, manifest = extractor.train(datasets.load("digits"))
     assert network.name == "digits-cnn"
     assert manifest["test_accuracy"] > 0.85

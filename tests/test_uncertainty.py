@@ -1,0 +1,122 @@
+"""Estimated variance, residual and spread, against models whose noise is known."""
+
+import pytest
+import torch
+
+from envae import datasets, recovery, sweep
+from envae.metrics import uncertainty
+from envae.noise import noisy
+from envae.objectives import objective
+from envae.vae import gaussian
+
+
+class Known:
+    """Codes N(0, s^2) whatever the image; every pixel is the code, so all moments are known."""
+
+    stddev = 0.5
+
+    def encode(self, x):
+        mean = torch.zeros(len(x), 1)
+        return gaussian(mean, torch.full_like(mean, self.stddev))
+
+    def decode(self, z):
+        return z.reshape(*z.shape[:-1], 1, 1, 1).expand(*z.shape[:-1], 1, 2, 2)
+
+
+def test_residual_and_spread_of_a_known_model():
+    torch.manual_seed(0)
+    images = torch.full((4, 1, 2, 2), 2.0)
+    maps = uncertainty.maps(Known(), objective("l2"), images, draws=20_000)
+    assert set(maps) == {"residual", "spread"}
+    assert torch.allclose(maps["spread"], torch.tensor(0.25), rtol=0.05)
+    assert torch.allclose(maps["residual"], torch.tensor(4 + 0.25), rtol=0.05)
+
+
+def test_a_spread_needs_two_draws():
+    with pytest.raises(ValueError, match="draws must be at least 2, received 1"):
+        uncertainty.maps(Known(), objective("l2"), torch.zeros(1, 1, 2, 2), draws=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [("iso_i", (0, 1, 2, 3)), ("diag_i", (0,)), ("iso_d", (1, 2, 3)), ("diag_d", ())],
+)
+def test_the_estimate_is_the_residual_averaged_over_what_shares_it(name, axes):
+    torch.manual_seed(0)
+    images = torch.rand(6, 1, 2, 2)
+    maps = uncertainty.maps(Known(), objective(name), images, draws=20_000)
+    residual = maps["residual"].mean(axes, keepdim=True) if axes else maps["residual"]
+    assert torch.allclose(maps["variance"], residual.expand_as(images), rtol=0.1)
+
+
+def test_readings_of_a_perfect_decoder_are_the_noise():
+    """A model that gives zeros for images of zeros with noise: its residual is the noise."""
+
+    class Zeros(Known):
+        def decode(self, z):
+            return torch.zeros(*z.shape[:-1], 1, 8, 8)
+
+    digits = datasets.load("digits")
+    blank = datasets.Dataset(
+        "blank", 0 * digits.train, digits.train_labels, 0 * digits.test, digits.test_labels, "here"
+    )
+    data = noisy(blank, "spatial", 0.1, seed=1)
+    values = uncertainty.readings(Zeros(), objective("diag_i"), data, 0)
+    for split in ("train", "test"):
+        for part, expected in {"SU": 0.1, "BU": 0.1, "SL": 0.0, "BL": 0.0}.items():
+            value, unit = values[f"variance_{split}_{part}"]
+            assert value == pytest.approx(expected, rel=0.05)
+            assert unit == uncertainty.UNIT
+            assert values[f"spread_{split}_{part}"][0] == 0
+
+
+def test_a_part_without_images_is_left_out():
+    values = uncertainty.over_partitions(torch.ones(3, 1, 2, 2), torch.tensor([0, 1, 2]))
+    assert values == {"SU": 1.0, "SL": 1.0}
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    cases = [recovery.Case("spatial", 0.1, 1), recovery.Case("uniform", 0.0, 2, redraw=True)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENVAE_RUNS", str(tmp_path_factory.mktemp("runs")))
+        trained = recovery.train(
+            recovery.Row("diag_i", warm_up=1),
+            cases,
+            clean=datasets.load("digits").subset(200),
+            setting=sweep.Setting("mlp64", 4, 3),
+            experiment="test",
+        )
+    return cases, trained
+
+
+def test_every_reading_of_every_case_is_in_the_table(outcomes):
+    cases, trained = outcomes
+    table = recovery.table({"Diag-I": trained}, cases)
+    assert len(table) == 2 * 3 * 2 * 4  # cases, maps, splits, partitions
+    assert set(table["map"]) == {"variance", "residual", "spread"}
+    assert list(table["redraw"].unique()) == [False, True]
+    assert trained[0].parameters["dataset"] == "digits-200+spatial-gaussian-0.1-1"
+    assert trained[0].parameters["warm_up"] == 1
+
+
+def test_the_gradients_signal_grows_with_the_batch(outcomes):
+    _, trained = outcomes
+    vae, images = trained[0].vae, datasets.load("digits").train
+    torch.manual_seed(0)
+    small, large = (
+        recovery.gradient_signal(objective("iso_d"), vae, images, batch_size=size, batches=100)
+        for size in (16, 256)
+    )
+    assert 4 < large / small < 64  # 16 times, up to the noise of the estimate
+
+
+def test_epsilon_bounds_the_noise_of_diag_d_gradients(outcomes):
+    _, trained = outcomes
+    images = noisy(datasets.load("digits"), "uniform", 0.1).train
+    torch.manual_seed(0)
+    sharp, floored = (
+        recovery.gradient_signal(objective("diag_d", epsilon=epsilon), trained[0].vae, images)
+        for epsilon in (1e-6, 1e-2)
+    )
+    assert floored > 5 * abs(sharp)
