@@ -18,6 +18,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from envae import claims, records
+from envae._names import unknown
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class LedgerTable(SphinxDirective):
                 ],
                 [nodes.Text(row.statement)],
                 [nodes.strong(text=row.verdict)],
-                self._evidence(row),
+                _evidence(self, row),
             ]
             for claim, row in ledger.iterrows()
         ]
@@ -115,26 +116,6 @@ class LedgerTable(SphinxDirective):
         for line, (_, row) in zip(table.findall(_is_body_row), ledger.iterrows(), strict=True):
             line["classes"] += [_filter_class(column, row[column]) for column in FILTERS]
         return [nodes.raw("", _filter_form(), format="html"), table]
-
-    def _evidence(self, row) -> list[nodes.Node]:
-        if row.verdict == claims.OPEN:
-            return [nodes.Text("waits for "), *self._link(row.notebook)]
-        return [nodes.Text(row.evidence), nodes.Text(" "), *self._link(row.notebook)]
-
-    def _link(self, notebook: str) -> list[nodes.Node]:
-        page = f"notebooks/{notebook}"
-        if page not in self.env.found_docs:
-            return [nodes.Text(f"{notebook} (not written yet)")]
-        link = addnodes.pending_xref(
-            "",
-            nodes.inline(text=notebook),
-            refdomain="std",
-            reftype="doc",
-            reftarget=f"/{page}",
-            refdoc=self.env.docname,
-            refexplicit=True,
-        )
-        return [link]
 
 
 class LedgerCounts(SphinxDirective):
@@ -150,6 +131,47 @@ class LedgerCounts(SphinxDirective):
             rows.append([[nodes.Text(verdict)], *[[nodes.Text(str(n))] for n in numbers]])
         heads = ["Verdict", *[claims.PAPERS[paper] for paper in present]]
         return [_table(heads, rows, [40, *[20] * len(present)])]
+
+
+class Verdicts(SphinxDirective):
+    """`{verdicts} ID ID ...`: what the ledger says of some claims, with links to the evidence."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        ledger = _ledger(self)
+        listed = nodes.bullet_list(classes=["verdicts"])
+        for claim in self.arguments[0].split():
+            if claim not in ledger.index:
+                raise self.error(unknown("claim", claim, ledger.index))
+            row = ledger.loc[claim]
+            said = [nodes.literal(text=claim), nodes.Text(" "), nodes.strong(text=row.verdict)]
+            line = nodes.paragraph("", "", *said, nodes.Text(": "), *_evidence(self, row))
+            listed += nodes.list_item("", line)
+        return [listed]
+
+
+def _evidence(directive: SphinxDirective, row) -> list[nodes.Node]:
+    link = _link_to_notebook(directive, row.notebook)
+    if row.verdict == claims.OPEN:
+        return [nodes.Text("waits for "), link]
+    return [nodes.Text(row.evidence), nodes.Text(" "), link]
+
+
+def _link_to_notebook(directive: SphinxDirective, notebook: str) -> nodes.Node:
+    page = f"notebooks/{notebook}"
+    if page not in directive.env.found_docs:
+        return nodes.Text(f"{notebook} (not written yet)")
+    return addnodes.pending_xref(
+        "",
+        nodes.inline(text=notebook),
+        refdomain="std",
+        reftype="doc",
+        reftarget=f"/{page}",
+        refdoc=directive.env.docname,
+        refexplicit=True,
+    )
 
 
 def _filter_class(column: str, value: str) -> str:
@@ -205,4 +227,5 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", leave_out_thebe)
     app.add_directive("ledger-counts", LedgerCounts)
     app.add_directive("ledger-table", LedgerTable)
+    app.add_directive("verdicts", Verdicts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
