@@ -139,6 +139,36 @@ def test_trained_linear_network_comes_to_the_closed_form():
     assert history["kl"].iloc[-1] == pytest.approx(best.kl.sum().item(), rel=0.05)
 
 
+def test_exact_loss_is_what_the_objective_draws_samples_of():
+    x = data(2000).float().reshape(-1, 1, 1, 5)
+    vae = networks.build("linear", (1, 1, 5), 2, seed=0)
+    with torch.no_grad():
+        vae.encoder.mean[1].bias.zero_()
+        vae.decoder[0].bias.zero_()
+        vae.encoder.log_variance.copy_(torch.tensor([-1.0, -2.0]))
+        loss = objective("l2", sigma2=0.4)(vae, x.repeat(50, 1, 1, 1))
+        model = linear.Trained(
+            vae.encoder.mean[1].weight[None],
+            vae.decoder[0].weight[None],
+            vae.encoder.log_variance.exp()[None],
+        )
+        covariance = x.flatten(1).T @ x.flatten(1) / len(x)
+        error, kl = linear.loss_terms(model, covariance)
+    assert error.item() == pytest.approx(loss.parts["squared_error"].item(), rel=0.01)
+    assert kl.item() == pytest.approx(loss.parts["kl"].item(), rel=1e-4)
+
+
+def test_training_at_many_variances_ends_at_the_closed_form():
+    covariance = torch.diag(EIGENVALUES)
+    sigma2 = torch.tensor([0.1, 0.4, 1.0, 4.0], dtype=torch.float64)
+    model = linear.train(covariance, 2, sigma2, steps=2000)
+    best = linear.optimum(EIGENVALUES, 2, sigma2)
+    variance = model.posterior_variance.sort().values
+    torch.testing.assert_close(variance, best.posterior_variance, atol=1e-3, rtol=1e-2)
+    els = model.decoder.square().sum((1, 2))
+    torch.testing.assert_close(els, best.expected_local_smoothness, atol=1e-3, rtol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
