@@ -14,12 +14,12 @@ INDEX := _build/html/index.html
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1
 SNAKEMAKE := $(RUN) $(BIN)/snakemake --quiet host progress rules --cores $(JOBS) --rerun-incomplete
 
-.PHONY: help book test refresh serve unlock lock clean
+.PHONY: help book test check-book refresh serve unlock lock clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
 	@echo "make TARGET, where TARGET is one of:"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo "Variables: PYTHON=python3.12  JOBS=2 (processes side by side, default: all cores)"
 
 book: $(INSTALLED) ## run the notebooks and build the book (OUTPUTS=committed: without running)
@@ -29,6 +29,9 @@ book: $(INSTALLED) ## run the notebooks and build the book (OUTPUTS=committed: w
 test: $(INSTALLED) ## check the style, run the tests, compare the notebooks with their outputs
 	@$(BIN)/ruff check
 	@$(RUN) $(BIN)/pytest -n $(JOBS:all=auto) --nbval tests notebooks
+
+check-book: $(INSTALLED) ## open every page in Chromium: themes, links, formulas, accessibility
+	@$(BIN)/python book/check.py
 
 refresh: $(INSTALLED) ## run the notebooks anew and replace the outputs and records in the repository
 	@$(SNAKEMAKE) refresh --forceall || { $(EXPLAIN_LOCK); exit 1; }

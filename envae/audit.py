@@ -169,7 +169,7 @@ def gaussian_constant(dimension: int) -> float:
 
 
 def plug_in_mass(smallest: float, largest: float) -> float:
-    """Integral of the density N(r | 0, r²) over smallest < |r| < largest.
+    """Integral of the density N(r; 0, r²) over residuals with smallest < abs(r) < largest.
 
     The variance of Iso-D and Diag-D (takida2022, Sec. 5) is estimated from the residual that it
     then scores; in one dimension with one draw it is `r²`. A density would integrate to at most 1.

@@ -20,7 +20,9 @@ CAVEAT = "holds with a caveat"
 FALSE = "does not hold as written"
 NOT_RUN = "not run here"
 OPEN = "open"
-VERDICTS = (HOLDS, CAVEAT, FALSE, NOT_RUN, OPEN)
+# A sign stands beside each verdict on a page: colour alone says nothing to many readers.
+SIGNS = {HOLDS: "✓", CAVEAT: "≈", FALSE: "✗", NOT_RUN: "–", OPEN: "○"}
+VERDICTS = tuple(SIGNS)
 
 PAPERS = {"xu2025": "EnVAE", "takida2022": "AR-ELBO", "both": "Both papers"}
 SCALES = ("closed form", "seconds", "minutes", "GPU")
@@ -143,7 +145,8 @@ def _html(table: pd.DataFrame) -> str:
     )
     body = "".join(
         f'<tr><th scope="row">{claim}<br><small>{escape(row.paper)}, {escape(row.place)}</small>'
-        f"</th><td>{escape(row.statement)}</td><td><strong>{row.verdict}</strong></td>"
+        f"</th><td>{escape(row.statement)}</td>"
+        f"<td><strong>{SIGNS[row.verdict]} {row.verdict}</strong></td>"
         f"<td>{escape(row.evidence)}</td></tr>"
         for claim, row in table.iterrows()
     )

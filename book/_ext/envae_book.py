@@ -106,7 +106,7 @@ class LedgerTable(SphinxDirective):
                     nodes.Text(f" {claims.PAPERS[row.paper]}, {row.place} ({row.scale})"),
                 ],
                 [nodes.Text(row.statement)],
-                [nodes.strong(text=row.verdict)],
+                [_verdict(row)],
                 _evidence(self, row),
             ]
             for claim, row in ledger.iterrows()
@@ -119,18 +119,46 @@ class LedgerTable(SphinxDirective):
 
 
 class LedgerCounts(SphinxDirective):
-    """`{ledger-counts}`: how many claims of each paper have which verdict."""
+    """`{ledger-counts}`: how many claims of each paper have which verdict, as bars and a table."""
 
     def run(self) -> list[nodes.Node]:
         ledger = _ledger(self)
         present = [paper for paper in claims.PAPERS if (ledger["paper"] == paper).any()]
-        rows = []
-        for verdict in claims.VERDICTS:
-            of_verdict = ledger[ledger["verdict"] == verdict]
-            numbers = [int((of_verdict["paper"] == paper).sum()) for paper in present]
-            rows.append([[nodes.Text(verdict)], *[[nodes.Text(str(n))] for n in numbers]])
+        counts = {
+            verdict: [
+                int(((ledger["verdict"] == verdict) & (ledger["paper"] == paper)).sum())
+                for paper in present
+            ]
+            for verdict in claims.VERDICTS
+        }
+        rows = [
+            [
+                [nodes.Text(f"{claims.SIGNS[verdict]} {verdict}")],
+                *[[nodes.Text(str(n))] for n in numbers],
+            ]
+            for verdict, numbers in counts.items()
+        ]
         heads = ["Verdict", *[claims.PAPERS[paper] for paper in present]]
-        return [_table(heads, rows, [40, *[20] * len(present)])]
+        bars = "".join(
+            _bar(claims.PAPERS[paper], {verdict: counts[verdict][i] for verdict in counts})
+            for i, paper in enumerate(present)
+        )
+        shown = f'<div class="ledger-bars" aria-hidden="true">{bars}</div>'
+        return [
+            nodes.raw("", shown, format="html"),
+            _table(heads, rows, [40, *[20] * len(present)]),
+        ]
+
+
+def _bar(name: str, counts: dict[str, int]) -> str:
+    """A bar of as many parts as there are verdicts; what it shows is in the table below it."""
+    parts = "".join(
+        f'<span class="{_filter_class("verdict", verdict)}" style="flex-grow: {count}">'
+        f"{claims.SIGNS[verdict]} {count}</span>"
+        for verdict, count in counts.items()
+        if count
+    )
+    return f'<div><b>{name}</b><div class="ledger-bar">{parts}</div></div>'
 
 
 class Verdicts(SphinxDirective):
@@ -146,10 +174,18 @@ class Verdicts(SphinxDirective):
             if claim not in ledger.index:
                 raise self.error(unknown("claim", claim, ledger.index))
             row = ledger.loc[claim]
-            said = [nodes.literal(text=claim), nodes.Text(" "), nodes.strong(text=row.verdict)]
+            said = [
+                nodes.literal(text=claim),
+                nodes.Text(" "),
+                _verdict(row),
+            ]
             line = nodes.paragraph("", "", *said, nodes.Text(": "), *_evidence(self, row))
             listed += nodes.list_item("", line)
         return [listed]
+
+
+def _verdict(row) -> nodes.Node:
+    return nodes.strong(text=f"{claims.SIGNS[row.verdict]} {row.verdict}")
 
 
 def _evidence(directive: SphinxDirective, row) -> list[nodes.Node]:

@@ -106,9 +106,9 @@ def decoder_density(
     it depends on z.
 
     `iso_d` and `diag_d` by maximum likelihood give none. Their variance is an estimate from the
-    very image that is scored: the "density" N(x; g(z), r^2) with r = |x - g(z)| has no finite
-    integral over x, so its logarithm is not a likelihood, and Table 7 of takida2022 compares what
-    cannot be compared.
+    very image that is scored: the "density" N(x; g(z), r^2) with the residual r = x - g(z) itself
+    has no finite integral over x, so its logarithm is not a likelihood, and Table 7 of takida2022
+    compares what cannot be compared.
 
     Parameters
     ----------

@@ -1,0 +1,138 @@
+"""Open every page of the built book in a real browser, in both themes and two widths.
+
+    make check-book
+
+Fails on errors in the console, requests that leave the page, images that are missing or lack a
+text, formulas that were not rendered, pages wider than the window, violations of accessibility
+rules (axe-core), and links inside the book that lead nowhere. Screenshots go to
+`_build/screenshots`. Needs Chromium (Debian: `apt install chromium`) or Chrome.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup
+from playwright.sync_api import Browser, Page, sync_playwright
+
+THEMES = ("light", "dark")
+WIDTHS = (1300, 400)  # pixels: a desk, a phone
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# Nothing that a browser does by itself may count as a request of the page.
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+FORMULAS_DONE = """() => !document.querySelector('script[src*="mathjax"]')
+    || (window.MathJax?.startup?.promise?.then(() => true) ?? false)"""
+# What is looked for in a page after it was shown: name, and a script that lists the culprits.
+LOOKS = {
+    "image missing": """() => [...document.images]
+        .filter(i => i.complete && !i.naturalWidth && i.loading !== 'lazy').map(i => i.src)""",
+    "image without a text": """() => [...document.querySelectorAll('article img')]
+        .filter(i => !i.alt).map(i => i.src)""",
+    "formula not rendered": """() => [...document.querySelectorAll('article .math')]
+        .filter(m => !m.querySelector('mjx-container') || m.querySelector('mjx-merror'))
+        .map(m => m.textContent.slice(0, 60))""",
+    "wider than the window": """() =>
+        document.documentElement.scrollWidth > document.documentElement.clientWidth + 1
+        ? [document.documentElement.scrollWidth + ' pixels'] : []""",
+}
+
+
+def main(html: Path, screenshots: Path) -> int:
+    """Check all pages; print what is wrong, and return how many things are."""
+    # The page for addresses that do not exist has links for the web server's root.
+    pages = sorted(
+        path for path in html.rglob("*.html")
+        if "_static" not in path.parts and path.name != "404.html"
+    )  # fmt: skip
+    if not pages:
+        sys.exit(f"there is no book in {html}: make book")
+    screenshots.mkdir(parents=True, exist_ok=True)
+    faults = [(html, fault) for fault in dead_links(pages, html)]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_browser(), args=QUIET)
+        for page in pages:
+            name = page.relative_to(html).with_suffix("").as_posix().replace("/", "_")
+            faults += [
+                (page, fault)
+                for theme in THEMES
+                for width in WIDTHS
+                for fault in _look_at(browser, page, theme, width, screenshots / name)
+            ]
+        browser.close()
+    for page, fault in faults:
+        print(f"{page.relative_to(html)}: {fault}")
+    print(f"{len(pages)} pages in {' and '.join(THEMES)}: {len(faults) or 'nothing'} to mend")
+    return len(faults)
+
+
+def _browser() -> str:
+    named = [os.environ["CHROMIUM"]] if "CHROMIUM" in os.environ else BROWSERS
+    found = next(filter(None, map(shutil.which, named)), None)
+    if found is None:
+        sys.exit(f"no browser ({', '.join(named)}): apt install chromium, or CHROMIUM=/path/to/it")
+    return found
+
+
+def _look_at(
+    browser: Browser, path: Path, theme: str, width: int, screenshot: Path
+) -> Iterator[str]:
+    """What is wrong with one page in one theme at one width."""
+    where = f"{theme}, {width} px"
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
+    )
+    page, events = context.new_page(), []
+    page.on("console", lambda m: events.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: events.append(str(error)))
+    page.on("request", lambda r: events.append(r.url) if _is_foreign(r.url) else None)
+    page.goto(path.resolve().as_uri())
+    page.wait_for_function(FORMULAS_DONE)
+    page.screenshot(path=f"{screenshot}.{theme}.{width}.png", full_page=True)
+    yield from (f"{where}: {event}" for event in events)
+    for name, script in LOOKS.items():
+        yield from (f"{where}: {name}: {culprit}" for culprit in page.evaluate(script))
+    if width == WIDTHS[0]:  # the same elements, slowly looked at
+        yield from (f"{where}: {violation}" for violation in _violations(page))
+    context.close()
+
+
+def _is_foreign(url: str) -> bool:
+    return not url.startswith(("file:", "data:", "blob:"))
+
+
+def _violations(page: Page) -> Iterator[str]:
+    """Rules of WCAG 2.1 AA that axe-core finds broken, each with the first place."""
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+    for rule in Axe().run(page, options=options).response["violations"]:
+        nodes = rule["nodes"]
+        yield f"{rule['id']} ({len(nodes)}): {nodes[0]['html'][:200]}"
+
+
+def dead_links(pages: list[Path], html: Path) -> Iterator[str]:
+    """Links from page to page, or to a place in one, that lead nowhere."""
+    soups = {path: BeautifulSoup(path.read_text(), "html.parser") for path in pages}
+    places = {path: {tag["id"] for tag in soup.find_all(id=True)} for path, soup in soups.items()}
+    for path, soup in soups.items():
+        for link in soup.find_all("a", href=True):
+            target, place = urldefrag(unquote(link["href"]))
+            if ":" in target.split("/")[0] or target.startswith("//"):
+                continue  # another site
+            file = (path.parent / target).resolve() if target else path.resolve()
+            known = places.get(html.resolve() / file.relative_to(html.resolve()))
+            if not file.exists() or (place and known is not None and place not in known):
+                yield f"{path.relative_to(html)}: dead link {link['href']}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path("_build/html"), Path("_build/screenshots")) > 0)
