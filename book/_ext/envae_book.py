@@ -7,7 +7,7 @@ the ledger.
 import importlib.util
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from envae import claims, records
+from envae import claims, figures, records
 from envae._names import unknown
 
 logger = logging.getLogger(__name__)
@@ -188,26 +188,82 @@ def _verdict(row) -> nodes.Node:
     return nodes.strong(text=f"{claims.SIGNS[row.verdict]} {row.verdict}")
 
 
+class FigureIndex(SphinxDirective):
+    """`{figure-index} PAPER`: where the book has each figure and table of a paper."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        index, ledger = figures.load(), _ledger(self)
+        paper = self.arguments[0]
+        if paper not in set(index["paper"]):
+            raise self.error(unknown("paper", paper, sorted(set(index["paper"]))))
+        rows = []
+        for row in index[index["paper"] == paper].itertuples():
+            links = [_link_to_place(self, place) for place in row.places]
+            about = figures.claims_about(ledger, paper, row.name)
+            rows.append(
+                [
+                    [nodes.strong(text=row.name), nodes.Text(f" {row.shows}")],
+                    [
+                        *_joined(links),
+                        *_with_literals(". " * bool(links and row.limits) + row.limits),
+                    ],
+                    _joined(
+                        nodes.inline("", "", nodes.literal(text=claim), nodes.Text(f" {verdict}"))
+                        for claim, verdict in about["verdict"].items()
+                    ),
+                ]
+            )
+        self.env.note_dependency(str(Path(self.env.srcdir) / "data" / "figures.yaml"))
+        heads = ["Figure or table", "In this book", "Claims"]
+        return [_table(heads, rows, [30, 40, 30], classes=["figure-index"])]
+
+
+def _joined(parts: Iterable[nodes.Node]) -> list[nodes.Node]:
+    """Inline nodes with a comma between them."""
+    separated = [node for part in parts for node in (nodes.Text(", "), part)]
+    return separated[1:]
+
+
+def _with_literals(text: str) -> list[nodes.Node]:
+    """Text, with what stands between backticks as code."""
+    parts = text.split("`")
+    return [nodes.literal(text=t) if i % 2 else nodes.Text(t) for i, t in enumerate(parts) if t]
+
+
+def _link_to_place(directive: SphinxDirective, place: str) -> nodes.Node:
+    """Link to a page, after the number of a figure of it or to a section; plain until written."""
+    page, _, label = place.partition("#")
+    name = page.removeprefix("notebooks/").removeprefix("book/")
+    if page not in directive.env.found_docs:
+        return nodes.Text(f"{name} (not written yet)")
+    if label.startswith("fig-"):
+        number = _link(directive, label, kind="numref")
+        return nodes.inline("", "", number, nodes.Text(" in "), _link_to_place(directive, page))
+    if label:
+        return _link(directive, label, text=name, kind="ref")
+    return _link(directive, f"/{page}", text=name, kind="doc")
+
+
+def _link(directive: SphinxDirective, target: str, *, kind: str, text: str = "") -> nodes.Node:
+    """Reference that says `text`, or what its target is called."""
+    return addnodes.pending_xref(
+        "",
+        nodes.inline(text=text or target),
+        refdomain="std",
+        reftype=kind,
+        reftarget=target,
+        refdoc=directive.env.docname,
+        refexplicit=bool(text),
+    )
+
+
 def _evidence(directive: SphinxDirective, row) -> list[nodes.Node]:
-    link = _link_to_notebook(directive, row.notebook)
+    link = _link_to_place(directive, f"notebooks/{row.notebook}")
     if row.verdict == claims.OPEN:
         return [nodes.Text("waits for "), link]
     return [nodes.Text(row.evidence), nodes.Text(" "), link]
-
-
-def _link_to_notebook(directive: SphinxDirective, notebook: str) -> nodes.Node:
-    page = f"notebooks/{notebook}"
-    if page not in directive.env.found_docs:
-        return nodes.Text(f"{notebook} (not written yet)")
-    return addnodes.pending_xref(
-        "",
-        nodes.inline(text=notebook),
-        refdomain="std",
-        reftype="doc",
-        reftarget=f"/{page}",
-        refdoc=directive.env.docname,
-        refexplicit=True,
-    )
 
 
 def _filter_class(column: str, value: str) -> str:
@@ -261,6 +317,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", add_provenance)
     app.connect("html-page-context", add_ledger_filters)
     app.connect("html-page-context", leave_out_thebe)
+    app.add_directive("figure-index", FigureIndex)
     app.add_directive("ledger-counts", LedgerCounts)
     app.add_directive("ledger-table", LedgerTable)
     app.add_directive("verdicts", Verdicts)
