@@ -210,7 +210,9 @@ Row = tuple[str, Mapping]  # an objective and its options, without the KL weight
 def weighted(row: Row, alpha: float, **settings) -> Case:
     """Case of a row at a KL weight, which is multiplied by beta, as the loss's slope is."""
     name, options = row
-    return Case(name, {**options, "alpha": round(alpha * options.get("beta", 1.0), 4)}, **settings)
+    return Case(
+        name, {**options, "alpha": round(float(alpha) * options.get("beta", 1.0), 4)}, **settings
+    )
 
 
 def search(

@@ -3,7 +3,10 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+from pandas import Series
 from torch import Tensor
 
 # Opaque, since a transparent figure is unreadable on a dark page.
@@ -34,24 +37,108 @@ def image_rows(rows: dict[str, Tensor], *, columns: int = 10) -> Figure:
     columns
         Images shown of each row, the first ones.
     """
-    strips = {label: _strip(images[:columns]) for label, images in rows.items()}
+    return image_table({label: {"": images} for label, images in rows.items()}, columns=columns)
+
+
+def image_table(cells: dict[str, dict[str, Tensor]], *, columns: int = 5) -> Figure:
+    """Images in labelled rows, and in titled groups side by side.
+
+    Parameters
+    ----------
+    cells
+        For each row's label and each group's title, images as :func:`image_rows` takes them. A row
+        that lacks a group leaves its place empty; the first row has all of them.
+    columns
+        Images shown of each group, the first ones.
+    """
+    titles = list(next(iter(cells.values())))
     figure, axes = plt.subplots(
-        len(rows), 1, squeeze=False, figsize=(0.72 * columns + 1.2, 0.74 * len(rows) + 0.1)
+        len(cells),
+        len(titles),
+        squeeze=False,
+        figsize=(0.72 * columns * len(titles) + 1.2, 0.74 * len(cells) + 0.1),
     )
-    for axis, (label, strip) in zip(axes[:, 0], strips.items(), strict=True):
-        axis.imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.spines[:].set_visible(False)
-        axis.set_ylabel(label, rotation=0, ha="right", va="center")
-    figure.tight_layout(pad=0.3)
+    for row, (label, groups) in zip(axes, cells.items(), strict=True):
+        for axis, title in zip(row, titles, strict=True):
+            _bare(axis)
+            if title in groups:
+                strip = _strip(groups[title][:columns].clamp(0, 1))
+                axis.imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        row[0].set_ylabel(label, rotation=0, ha="right", va="center")
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title)
+    figure.tight_layout(pad=0.3, w_pad=1.0)
     return figure
 
 
-def _strip(images: Tensor) -> np.ndarray:
-    """Images side by side with a light gap, `(H, W')` or `(H, W', 3)`."""
-    images = images.detach().cpu().clamp(0, 1)
-    gap = images.new_full((*images.shape[1:3], 1), 0.85)
-    tiles = [part for image in images for part in (image, gap)][:-1]
+def heat_rows(images: Tensor, maps: dict[str, Tensor], *, label: str, columns: int = 10) -> Figure:
+    """Images, and under them maps of the same images with one scale of colours for all.
+
+    Parameters
+    ----------
+    images
+        `(N, C, H, W)` in [0, 1] with C = 1 or 3.
+    maps
+        For each label, one map per image: `(N, 1, H, W)`, from 0 up.
+    label
+        What the colours mean.
+    columns
+        Images shown, the first ones.
+    """
+    figure, axes = plt.subplots(
+        len(maps) + 1,
+        1,
+        figsize=(0.72 * columns + 2, 0.74 * (len(maps) + 1) + 0.1),
+        layout="constrained",
+    )
+    highest = max(map_[:columns].max().item() for map_ in maps.values())
+    strip = _strip(images[:columns].clamp(0, 1))
+    axes[0].imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    for axis, map_ in zip(axes[1:], maps.values(), strict=True):
+        drawn = axis.imshow(
+            _strip(map_[:columns], gap=np.nan), cmap="viridis", vmin=0, vmax=highest
+        )
+    for axis, name in zip(axes, ["image", *maps], strict=True):
+        _bare(axis)
+        axis.set_ylabel(name, rotation=0, ha="right", va="center")
+    figure.colorbar(drawn, ax=axes[1:], label=label, pad=0.02)
+    return figure
+
+
+def _bare(axis: plt.Axes) -> None:
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+
+
+def _strip(images: Tensor, *, gap: float = 0.85) -> np.ndarray:
+    """Images side by side with a gap of this value, `(H, W')` or `(H, W', 3)`."""
+    images = images.detach().cpu()
+    between = images.new_full((*images.shape[1:3], 1), gap)
+    tiles = [part for image in images for part in (image, between)][:-1]
     strip = np.concatenate([tile.numpy() for tile in tiles], axis=2)  # (C, H, W')
     return strip.transpose(1, 2, 0) if strip.shape[0] == 3 else strip[0]
+
+
+def in_published_order(axis: Axes, theirs: Series, ours: dict[str, list[float]]) -> None:
+    """Our values of a table's rows as points, the rows in the order the paper prints.
+
+    Parameters
+    ----------
+    axis
+        Where to draw; the values' axis is logarithmic.
+    theirs
+        Published values by row, the smallest at the top; they stand in brackets at the labels.
+    ours
+        Values of each row, one per seed. Rows without any are labelled and empty.
+    """
+    order = theirs.dropna().sort_values(ascending=False)
+    for height, row in enumerate(order.index):
+        axis.plot(ours.get(row, []), [height] * len(ours.get(row, [])), "o", color="C0", alpha=0.7)
+    labels = [f"{row}  ({value:.1f})" for row, value in order.items()]
+    axis.set(
+        xscale="log", yticks=range(len(order)), yticklabels=labels, ylim=(-0.6, len(order) - 0.4)
+    )
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.grid(axis="x", alpha=0.4)

@@ -32,6 +32,11 @@ def folder() -> Path:
     return Path(configured) if configured else _committed()
 
 
+def places() -> list[Path]:
+    """Where records are read: `data/runs` of the checkout, then :func:`folder` if it is another."""
+    return list(dict.fromkeys([_committed(), folder()]))
+
+
 def _committed() -> Path:
     return _project.root() / "data" / "runs"
 
@@ -128,8 +133,9 @@ def load(experiment: str, expected: Iterable[Mapping] | None = None) -> pd.DataF
         If a file is not a whole record.
     """
     rows = {}
-    folders = dict.fromkeys([_committed(), folder()])
-    for path in [file for place in folders for file in sorted((place / experiment).glob("*.json"))]:
+    for path in [
+        file for place in places() for file in sorted((place / experiment).glob("*.json"))
+    ]:
         try:
             record = json.loads(path.read_text())
             origin = {name: record["manifest"][name] for name in _ORIGIN}

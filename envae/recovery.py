@@ -192,6 +192,29 @@ def table(runs: dict[str, Sequence[Outcome]], cases: Sequence[Case]) -> pd.DataF
     return pd.DataFrame(lines, columns=columns)
 
 
+def recorded(experiment: str) -> pd.DataFrame:
+    """Readings of recorded runs of maximum likelihood, on the training images.
+
+    Returns
+    -------
+    DataFrame
+        Columns `model` (as in `COLUMNS`), `warm_up`, `pattern`, `s2`, `seed`, `part`, `value`;
+        empty where nothing is recorded.
+    """
+    stored = records.load(experiment)
+    if stored.empty:
+        return stored
+    noise_of = stored["dataset"].str.extract(r"\+(?P<pattern>.*)-gaussian-(?P<s2>[\d.]+)-\d+$")
+    model = (
+        stored["objective"].str.split("_").map(lambda name: f"{name[0].title()}-{name[1].upper()}")
+    )
+    told = stored.assign(model=model, pattern=noise_of["pattern"], s2=noise_of["s2"].astype(float))
+    parts = {f"variance_train_{part}": part for part in COLUMNS["Diag-D"]}
+    return told.rename(columns=parts).melt(
+        ["model", "warm_up", "pattern", "s2", "seed"], list(parts.values()), "part"
+    )
+
+
 def cells(readings: pd.DataFrame, clean: Dataset) -> pd.DataFrame:
     """The cells of Table 3 from readings of one map and one split.
 
@@ -241,6 +264,14 @@ def cells(readings: pd.DataFrame, clean: Dataset) -> pd.DataFrame:
     quantile = scipy.stats.t.ppf(0.975, grouped.size() - 1)
     frame["half"] = quantile * grouped["deviation"].std() / grouped.size() ** 0.5
     frame["kind"] = frame["share"].map({0: "clean", 1: "noisy"}).fillna("mixed")
+    in_order = [
+        (model, pattern, s2, part)
+        for model, parts in COLUMNS.items()
+        for pattern in PATTERNS
+        for s2 in sorted(set(each["s2"]))
+        for part in parts
+    ]
+    frame = frame.loc[[key for key in in_order if key in frame.index]]
     mixed = (frame["kind"] == "mixed").groupby(["model", "pattern"]).transform("any")
     return frame.assign(sufficient=~mixed)
 

@@ -1,9 +1,15 @@
-"""Points of a table: train a model, measure it, record it; a recorded point is not run again."""
+"""Points of a table: train a model, measure it, record it; a recorded point is not run again.
+
+A point that is stopped leaves no record, but a checkpoint after each epoch, from which the next
+try goes on. A point that fails leaves the error instead of a record.
+"""
 
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
@@ -52,6 +58,42 @@ class Outcome:
     seconds: float
 
 
+def train(
+    name: str,
+    options: dict,
+    *,
+    dataset: Dataset,
+    setting: Setting,
+    seed: int,
+    checkpoint: Path | None = None,
+) -> tuple[VAE, Objective, pd.DataFrame]:
+    """Train with an objective; the model, the objective and the training history.
+
+    Parameters as in :func:`run`; `checkpoint` as in `training.fit`.
+    """
+    minimized = objective(name, **options)
+    vae = networks.build(
+        setting.network,
+        dataset.image_shape,
+        setting.latent_dim,
+        head=minimized.head_maps(dataset.image_shape[0]),
+        posterior=setting.posterior,
+        seed=seed,
+    )
+    history = fit(
+        vae,
+        minimized,
+        dataset.train,
+        epochs=setting.epochs,
+        batch_size=setting.batch_size,
+        lr=setting.lr,
+        seed=seed,
+        checkpoint=checkpoint,
+        progress=False,
+    )
+    return vae, minimized, history
+
+
 def run(
     name: str,
     options: dict,
@@ -81,29 +123,13 @@ def run(
         their units. With arguments of its own it is passed as `functools.partial`.
     """
     start = time.perf_counter()
-    minimized = objective(name, **options)
-    head = minimized.head_maps(dataset.image_shape[0])
-    vae = networks.build(
-        setting.network,
-        dataset.image_shape,
-        setting.latent_dim,
-        head=head,
-        posterior=setting.posterior,
-        seed=seed,
-    )
-    history = fit(
-        vae,
-        minimized,
-        dataset.train,
-        epochs=setting.epochs,
-        batch_size=setting.batch_size,
-        lr=setting.lr,
-        seed=seed,
-        progress=False,
+    parameters = point(name, options, dataset=dataset, setting=setting, seed=seed)
+    checkpoint = _beside_record(experiment, parameters, "checkpoint")
+    vae, minimized, history = train(
+        name, options, dataset=dataset, setting=setting, seed=seed, checkpoint=checkpoint
     )
     values = measure(vae, minimized, dataset, seed)
     seconds = time.perf_counter() - start
-    parameters = point(name, options, dataset=dataset, setting=setting, seed=seed)
     metrics = {metric: value for metric, (value, _) in values.items()}
     records.save(
         experiment,
@@ -111,9 +137,10 @@ def run(
         metrics,
         units={metric: unit for metric, (_, unit) in values.items()},
         seconds=round(seconds, 2),
-        curves={"total": history["total"]},
+        curves={"total": history["total"], "seconds": history["seconds"].round(4)},
         data_checksum=dataset.checksum,
     )
+    checkpoint.unlink()
     # Off the device: models come back from processes of their own, and meet data held in memory.
     return Outcome(vae.cpu(), minimized.cpu(), parameters, metrics, history, seconds)
 
@@ -149,17 +176,70 @@ def run_all(points: Iterable[tuple[str, dict, int]], **shared) -> list[Outcome]:
 def complete(points: Iterable[tuple[str, dict, int]], **shared) -> pd.DataFrame:
     """Records of all points; those that have none are run first, side by side.
 
-    A long sweep that was interrupted goes on where it stopped. Arguments as in :func:`run_all`.
+    A sweep that was interrupted goes on where it stopped: no recorded point is run again, and one
+    that was in training goes on from its last whole epoch. A point that fails does not stop the
+    others; it is tried again the next time. Arguments as in :func:`run_all`.
 
     Returns
     -------
     DataFrame
-        As `records.load` gives it.
+        As :func:`progress` gives it.
     """
     points = list(points)
-    told = {name: shared[name] for name in ("dataset", "setting")}
-    wanted = [point(name, options, seed=seed, **told) for name, options, seed in points]
-    done = records.load(shared["experiment"], wanted).set_index("key")["done"]
-    keys = [records.key(shared["experiment"], parameters) for parameters in wanted]
-    run_all([each for each, key in zip(points, keys, strict=True) if not done[key]], **shared)
-    return records.load(shared["experiment"], wanted)
+    told = {name: shared[name] for name in ("dataset", "setting", "experiment")}
+    done = progress(points, **told)["state"] == "done"
+    Parallel(n_jobs=-1)(
+        delayed(_attempt)(name, options, seed=seed, **shared)
+        for (name, options, seed), recorded in zip(points, done, strict=True)
+        if not recorded
+    )
+    return progress(points, **told)
+
+
+def progress(
+    points: Iterable[tuple[str, dict, int]], *, dataset: Dataset, setting: Setting, experiment: str
+) -> pd.DataFrame:
+    """Which points are done, which are missing, and which have failed, in the order given.
+
+    Returns
+    -------
+    DataFrame
+        As `records.load` gives it, with the columns `state` (done, missing or failed) and `error`
+        (of a failed point, else empty).
+    """
+    wanted = [
+        point(name, options, dataset=dataset, setting=setting, seed=seed)
+        for name, options, seed in points
+    ]
+    keys = [records.key(experiment, parameters) for parameters in wanted]
+    table = records.load(experiment, wanted).set_index("key", drop=False).loc[keys]
+    errors = [_error(experiment, parameters) for parameters in wanted]
+    table["error"] = np.where(table["done"], "", errors)
+    table["state"] = np.select([table["done"], table["error"] != ""], ["done", "failed"], "missing")
+    return table.reset_index(drop=True)
+
+
+def _attempt(name: str, options: dict, **arguments) -> None:
+    """Run a point, or write down why it failed; whichever the point's last try did is kept."""
+    told = {name: arguments[name] for name in ("dataset", "setting", "seed")}
+    failure = _beside_record(arguments["experiment"], point(name, options, **told), "failed")
+    failure.unlink(missing_ok=True)
+    try:
+        run(name, options, **arguments)
+    except Exception as error:  # whatever it is, the other points go on, and this one is listed
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        failure.write_text(f"{type(error).__name__}: {error}\n")
+
+
+def _error(experiment: str, parameters: dict) -> str:
+    """Why a point's last try failed; empty if it did not."""
+    name = _beside_record(experiment, parameters, "failed").name
+    for place in records.places():
+        if (place / experiment / name).is_file():
+            return (place / experiment / name).read_text().strip()
+    return ""
+
+
+def _beside_record(experiment: str, parameters: dict, ending: str) -> Path:
+    """File `<key>.<ending>` in the folder that the point's record is written to."""
+    return records.folder() / experiment / f"{records.key(experiment, parameters)}.{ending}"

@@ -23,6 +23,8 @@ NOTEBOOKS = {
     "07_variance_theory",
     "08_linear_envae",
     "09_formulas_around",
+    "11_all_rows",
+    "12_pictures",
 }
 LONGEST_STATEMENT = 400
 WRITTEN = sorted(NOTEBOOKS & {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")})

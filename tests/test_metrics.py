@@ -12,6 +12,9 @@ from envae import datasets, networks, sweep
 from envae.metrics import extractor, frechet, quality
 from envae.objectives import objective
 
+# ruff: noqa: I001
+from pytorch_fid.fid_score import calculate_frechet_distance  # after envae._torchvision
+
 
 def test_frechet_distance_of_gaussians_against_its_closed_form():
     """Means 3 apart, spreads a and b in d dimensions: 9 + d (a - b)^2."""
@@ -35,7 +38,8 @@ def test_frechet_distance_of_a_set_with_itself_is_zero_and_it_is_symmetric():
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        (torch.rand(6, 6), "N > F, received shape \\(6, 6\\)"),
+        (torch.rand(6, 6), "more than 6 images in each set, received 6"),
+        (torch.rand(6), r"\(N, F\), received shape \(6,\)"),
         (torch.full((50, 6), torch.nan), "finite"),
         (torch.rand(50, 7), "same width"),
     ],
@@ -99,6 +103,7 @@ def test_a_point_of_a_sweep_is_trained_measured_and_recorded(tmp_path, monkeypat
 
 def test_points_that_are_recorded_are_not_run_again(tmp_path, monkeypatch):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # in this process, which has this folder
 
     def measure(vae, objective, dataset, seed):
         return {"answer": (42.0, "none")}
@@ -152,3 +157,94 @@ def test_operators_are_declared_only_where_they_are_missing():
     assert bare or "torchvision::nms does not exist" in said
     needed, said = imports("from envae._torchvision import _library; assert _library is not None")
     assert needed != bare, said
+
+
+def test_frechet_distance_agrees_with_pytorch_fids():
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 300, 12, generator=generator, dtype=torch.float64)
+    second = second @ torch.randn(12, 12, generator=generator, dtype=torch.float64) + 1
+    moments = [(x.numpy().mean(0), np.cov(x.numpy(), rowvar=False)) for x in (first, second)]
+    expected = calculate_frechet_distance(*moments[0], *moments[1])
+    assert frechet.frechet_distance(first, second) == pytest.approx(expected, rel=1e-9)
+
+
+def test_moments_do_not_depend_on_the_batches_and_are_those_of_numpy():
+    network, _ = extractor.load("digits-cnn")
+    images = datasets.load("digits").test + 0.0
+    whole = frechet.moments(network, [images])
+    parts = frechet.moments(network, images.split(37))
+    features = network.features(images).double().numpy()
+    for found in (whole, parts):
+        np.testing.assert_allclose(found.mean, features.mean(0), rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(found.covariance, np.cov(features.T), rtol=1e-4, atol=1e-6)
+    assert whole.count == parts.count == len(images)
+    with pytest.raises(ValueError, match="at least 2 images, received 1"):
+        frechet.moments(network, [images[:1]])
+
+
+def test_reference_is_computed_once_for_the_same_images_and_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    network, _ = extractor.load("digits-cnn")
+    images = datasets.load("digits").test
+    first = frechet.reference(network, images)
+    with monkeypatch.context() as patch:
+        patch.setattr(frechet, "moments", None)  # not called again
+        again = frechet.reference(network, images.clone())
+    torch.testing.assert_close(again.covariance, first.covariance, rtol=0, atol=0)
+    assert again.count == first.count == 500
+    frechet.reference(network, images + 1e-3)
+    with torch.no_grad():
+        network.body[0].bias += 1
+    frechet.reference(network, images)
+    assert len(list(tmp_path.glob("envae/moments/*.safetensors"))) == 3
+
+
+def test_columns_of_the_tables_are_measured_where_they_are_asked_for():
+    digits = datasets.load("digits").subset(400)
+    network, _ = extractor.load("digits-cnn")
+    vae = networks.build("mlp", (1, 8, 8), 4, seed=0)
+    values = quality.measure(
+        vae, objective("l2"), digits, 0, extractor=network, against="test", samples=100,
+        priors=["gmm10"], interpolate=True, likelihood_draws=5,
+    )  # fmt: skip
+    expected = {"generated", "gmm10", "midpoint", "random_ratio"}
+    assert {f"fd_{name}" for name in expected} < set(values)
+    assert values["fd_gmm10"][1] == "FD (digits-cnn), 100 samples against the test split"
+    assert values["nll"][1].endswith("upper bound, 5 draws for each of 100 test images")
+    # At best -ln of a density of variance 1 in 64 dimensions, exact with its image.
+    assert values["nll"][0] > 32 * np.log(2 * np.pi)
+    with pytest.raises(ValueError, match=r"unknown prior 'gmm1'.*gmm10"):
+        quality.measure(vae, objective("l2"), digits, 0, extractor=network, priors=["gmm1"])
+
+
+def test_a_mixture_finds_the_codes_that_the_standard_normal_prior_misses():
+    """The decoder passes codes on; those of the training images lie far from zero."""
+    digits = datasets.load("digits")
+    network, _ = extractor.load("digits-cnn")
+    vae = networks.build("linear", (1, 8, 8), 64)
+    with torch.no_grad():
+        for layer in (vae.encoder.mean[1], vae.decoder[0]):
+            layer.weight.copy_(torch.eye(64))
+            layer.bias.zero_()
+    values = quality.measure(vae, objective("ae"), digits, 0, extractor=network, priors=["gmm10"])
+    assert 5 * values["fd_gmm10"][0] < values["fd_generated"][0]
+    assert not {"kl", "squared_error_draw", "fd_reconstructed_draw"} & set(values)
+
+
+def test_an_inception_score_is_measured_where_there_are_class_probabilities():
+    digits = datasets.load("digits").subset(100)
+    network, _ = extractor.load("digits-cnn")
+    network.probabilities = lambda images: network(images).softmax(1)
+    vae = networks.build("mlp", (1, 8, 8), 4, seed=0)
+    score, unit = quality.measure(vae, objective("l2"), digits, 0, extractor=network)[
+        "is_generated"
+    ]
+    assert 1 <= score <= 10  # between one class and all ten
+    assert unit == "IS by digits-cnn"
+
+
+def test_without_an_extractor_there_are_errors_and_no_distances():
+    digits = datasets.load("digits")
+    vae = networks.build("mlp", (1, 8, 8), 4, seed=0)
+    values = quality.measure(vae, objective("iso_d"), digits, 0, extractor=None, likelihood_draws=5)
+    assert set(values) == {"squared_error", "squared_error_draw", "kl"}  # iso_d has no density

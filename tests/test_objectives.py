@@ -177,3 +177,16 @@ def test_training_lowers_the_loss(name, options):
     images = datasets.load("digits").train[:640]
     total = fit(vae, loss, images, epochs=6, progress=False)["total"]
     assert total.iloc[-1] < total.iloc[0] - 0.02 * abs(total.iloc[0])
+
+
+def test_a_gradient_penalty_takes_batch_normalization_and_leaves_its_statistics():
+    vae = networks.build("arelbo_mnist", (1, 28, 28), 4, seed=0).train()
+    x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    objective("rae", code_weight=0.05)(vae, x)
+    once = {name: value.clone() for name, value in vae.named_buffers()}
+    again = networks.build("arelbo_mnist", (1, 28, 28), 4, seed=0).train()
+    loss = objective("rae_gp", probes=2)(again, x)
+    loss.total.backward()
+    assert loss.parts["jacobian"] > 0
+    for name, value in again.named_buffers():
+        torch.testing.assert_close(value, once[name])

@@ -1,10 +1,16 @@
-"""What a run of a sweep is recorded under."""
+"""What a run of a sweep is recorded under, and what is left of a sweep that was stopped."""
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from envae import _project, datasets, records, sweep
 
@@ -34,3 +40,86 @@ def test_a_posterior_other_than_the_networks_own_is_told_and_built(tmp_path, mon
     assert outcome.parameters["dataset"] == "digits-64"
     stddev = outcome.vae.encode(DIGITS.test[:3]).stddev
     torch.testing.assert_close(stddev, torch.full((3, 16), 0.5))
+
+
+EPOCHS = 60
+SWEEP = f"""
+from envae import datasets, sweep
+
+sweep.complete(
+    [("l2", {{}}, 0), ("l2", {{}}, 1)],
+    dataset=datasets.load("digits").subset(256),
+    setting=sweep.Setting("linear", 2, epochs={EPOCHS}, batch_size=16),
+    experiment="try",
+    measure=lambda vae, objective, dataset, seed: {{"answer": (42.0, "none")}},
+)
+"""
+
+
+def epochs_in(checkpoint):
+    with safe_open(checkpoint, "pt") as file:
+        return json.loads(file.metadata()["history"])
+
+
+def test_a_killed_sweep_goes_on_and_repeats_neither_points_nor_whole_epochs(tmp_path):
+    environment = os.environ | {
+        "ENVAE_RUNS": str(tmp_path), "LOKY_MAX_CPU_COUNT": "1", "OMP_NUM_THREADS": "1"
+    }  # fmt: skip
+    folder = tmp_path / "try"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SWEEP], env=environment, start_new_session=True
+    )
+    deadline = time.monotonic() + 300
+    while not (records_then := list(folder.glob("*.json"))) or not any(
+        len(epochs_in(file)) >= 3 for file in folder.glob("*.checkpoint")
+    ):
+        assert process.poll() is None, "the sweep ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (checkpoint,) = folder.glob("*.checkpoint")
+    before = epochs_in(checkpoint)
+    (first,) = records_then
+    assert list(folder.glob("*.json")) == [first]
+    assert len(before) < EPOCHS
+    written = first.stat().st_mtime_ns
+
+    subprocess.run([sys.executable, "-c", SWEEP], env=environment, check=True)
+    assert first.stat().st_mtime_ns == written
+    (second,) = set(folder.glob("*.json")) - {first}
+    curves = json.loads(second.read_text())["curves"]
+    # The times of the epochs before the kill are in the record: they were not run again.
+    assert curves["seconds"][: len(before)] == [round(row["seconds"], 4) for row in before]
+    assert len(curves["seconds"]) == EPOCHS
+    assert not list(folder.glob("*.checkpoint"))
+
+
+def test_a_failed_point_is_listed_with_its_error_and_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    points = [("l2", {}, seed) for seed in (0, 1)]
+    told = {"dataset": DIGITS.subset(64), "setting": sweep.Setting(epochs=1), "experiment": "try"}
+
+    def fails_for_seed_0(vae, objective, dataset, seed):
+        return {"answer": (1 / seed, "none")}
+
+    assert sweep.progress(points, **told)["state"].tolist() == ["missing", "missing"]
+    table = sweep.complete(points, measure=fails_for_seed_0, **told)
+    assert table["state"].tolist() == ["failed", "done"]
+    assert table["error"].tolist() == ["ZeroDivisionError: division by zero", ""]
+    table = sweep.complete(points, measure=lambda *_: {"answer": (42.0, "none")}, **told)
+    assert table["state"].tolist() == ["done", "done"]
+    assert table["answer"].tolist() == [42, 1]
+    assert {path.suffix for path in (tmp_path / "try").iterdir()} == {".json"}
+
+
+def test_a_run_without_a_finite_loss_is_listed_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    table = sweep.complete(
+        [("l2", {"sigma2": 1e-39}, 0)], dataset=DIGITS.subset(64), experiment="try",
+        setting=sweep.Setting(epochs=1, lr=1e3), measure=lambda *_: {},
+    )  # fmt: skip
+    assert table["state"].tolist() == ["failed"]
+    assert "the loss is not finite at epoch 1" in table["error"][0]

@@ -1,11 +1,12 @@
 """Estimated variance, residual and spread, against models whose noise is known."""
 
+import pandas as pd
 import pytest
 import torch
 
-from envae import datasets, recovery, sweep
+from envae import datasets, published, recovery, sweep
 from envae.metrics import uncertainty
-from envae.noise import noisy
+from envae.noise import PATTERNS, noisy
 from envae.objectives import objective
 from envae.vae import gaussian
 
@@ -120,3 +121,46 @@ def test_epsilon_bounds_the_noise_of_diag_d_gradients(outcomes):
         for epsilon in (1e-6, 1e-2)
     )
     assert floored > 5 * abs(sharp)
+
+
+# --- the cells of Table 3 ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """Cells of readings without any error, over a clean-data variance of 0.02."""
+    digits = datasets.load("digits")
+    lines = [
+        (model, pattern, s2, seed, part, 0.02 + share * s2)
+        for model, unions in recovery.COLUMNS.items()
+        for pattern, s2 in [("uniform", 0.0), *((name, 0.1) for name in PATTERNS)]
+        for seed in (1, 2)
+        for union in unions
+        for share in [recovery._share(pattern, union.split("+"), digits)]
+        for part in union.split("+")
+    ]
+    columns = ["model", "pattern", "s2", "seed", "part", "value"]
+    return recovery.cells(pd.DataFrame(lines, columns=columns), digits)
+
+
+def test_exact_readings_meet_their_targets(exact):
+    assert exact["deviation"].abs().max() < 1e-6
+    assert exact["half"].abs().max() < 1e-6
+    assert exact["clean"].to_numpy() == pytest.approx(0.02)
+    assert exact.loc[("Iso-I", "uniform", 0.1, "SU+SL+BU+BL"), "target"] == pytest.approx(0.12)
+    assert exact.loc[("Iso-I", "spatial", 0.1, "SU+SL+BU+BL"), "share"] == pytest.approx(0.5)
+
+
+def test_what_a_cell_can_express_agrees_with_the_reading_of_the_printed_table(exact):
+    printed = recovery.printed()
+    assert len(printed) == 72
+    notes = published.table("takida2022", 3)["note"].str.split("; ", expand=True)
+    notes.index = printed.index
+    notes = notes.loc[exact.index]
+    assert (notes[0].map({"sufficient": True, "insufficient": False}) == exact["sufficient"]).all()
+    assert (notes[1] == exact["kind"]).all()
+
+
+def test_nothing_recorded_is_an_empty_table(monkeypatch, tmp_path):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    assert recovery.recorded("no_such_experiment").empty

@@ -1,64 +1,207 @@
-"""Quality of a trained model: its samples, and its reconstructions."""
+"""Quality of a trained model: its samples, reconstructions and interpolations, and its likelihood.
+
+One measure for the columns of xu2025's Table 1 and of Tables 4 to 7 of takida2022.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from envae._names import unknown
 from envae.datasets import Dataset
-from envae.metrics.extractor import Extractor
-from envae.metrics.frechet import fd
+from envae.interpolation import between_pairs
+from envae.metrics import frechet
+from envae.metrics.inception import inception_score
+from envae.metrics.likelihood import decoder_density, negative_log_likelihood
 from envae.objectives import Objective
-from envae.vae import VAE, kl_to_prior
+from envae.objectives.autoencoder import AE
+from envae.objectives.matching import WAEMMD
+from envae.priors import GaussianMixture, Prior, SecondStageVAE
+from envae.vae import VAE, gaussian, kl_to_prior
+
+Values = dict[str, tuple[float, str]]
+
+# Fitted after training to codes of the training images, called as fit(codes, seed=...).
+PRIORS: dict[str, Callable[..., Prior]] = {
+    "gmm10": functools.partial(GaussianMixture.fit, components=10),
+    "gmm100": functools.partial(GaussianMixture.fit, components=100),
+    "second_stage": SecondStageVAE.fit,
+}
+# Interpolation ratio, as `between_pairs` takes it.
+RATIOS: dict[str, float | None] = {"midpoint": 0.5, "random_ratio": None}
+
+_AT_ONCE = 1000  # images encoded or decoded in one call
+
+
+def deterministic(objective: Objective) -> bool:
+    """Whether an objective trains the posterior's mean alone, so that its spread means nothing."""
+    return isinstance(objective, AE | WAEMMD)
 
 
 def measure(
-    vae: VAE, objective: Objective, dataset: Dataset, seed: int, *, extractor: Extractor
-) -> dict[str, tuple[float, str]]:
+    vae: VAE,
+    objective: Objective,
+    dataset: Dataset,
+    seed: int,
+    *,
+    extractor: frechet.HasFeatures | None,
+    against: str = "train",
+    samples: int | None = None,
+    priors: Sequence[str] = (),
+    interpolate: bool = False,
+    likelihood_draws: int = 0,
+) -> Values:
     """Values with their units, for `sweep.run`.
 
     Test images are reconstructed from the mean of their posterior and from one draw of it, since
     the papers do not say which they mean.
 
+    Parameters
+    ----------
+    vae, objective
+        A trained model and what it was trained with.
+    dataset, seed
+        What it was trained on, and the seed of all that is drawn here.
+    extractor
+        Network whose features are compared. None, where there is none: no distances.
+    against
+        Split that generated images are compared with.
+    samples
+        Images generated of each kind, and at most so many test images measured; by default as
+        many as there are training images, and all test images.
+    priors
+        Names in `PRIORS`, to be fitted to the codes of the training images and sampled.
+    interpolate
+        Whether to decode codes between those of pairs of test images.
+    likelihood_draws
+        Draws per test image for the negative log-likelihood, 500 in the paper; 0 for none. An
+        objective whose decoder has no density gives none either: see `decoder_density`.
+
     Returns
     -------
     dict
-        `fd_generated`: as many samples as training images, against the training images.
+        `fd_generated`, `fd_<prior>`, `fd_midpoint`, `fd_random_ratio`: samples and interpolations.
+        `is_generated`: Inception Score of the samples, if the extractor is Inception.
         `fd_reconstructed`, `fd_reconstructed_draw`: test images, against themselves.
         `squared_error`, `squared_error_draw`: summed over pixels, mean over images.
         `kl`: of the posteriors of the test images to the prior, in nats.
+        `nll`: upper bound, in nats per image.
+        No draws and no KL where the objective is deterministic.
+
+    Raises
+    ------
+    ValueError
+        If a prior is unknown, or a set has too few images for a distance.
     """
-    device = next(vae.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    codes = torch.randn(len(dataset.train), vae.latent_dim, generator=generator)
-    noise = torch.randn(len(dataset.test), vae.latent_dim, generator=generator)
+    for name in priors:
+        if name not in PRIORS:
+            raise ValueError(unknown("prior", name, PRIORS))
+    count = samples or len(dataset.train)
+    model = _Model(vae, Generator().manual_seed(seed), drawn=not deterministic(objective))
+    test = dataset.test[: samples or len(dataset.test)]
     vae.eval()
     with torch.no_grad():
-        generated = vae.decode(codes.to(device)).cpu()
-        posterior = vae.encode(dataset.test.to(device))
-        from_mean = vae.decode(posterior.mean).cpu()
-        from_draw = vae.decode(posterior.mean + posterior.stddev * noise.to(device)).cpu()
-        kl = kl_to_prior(posterior).mean().item()
+        new = {"generated": torch.randn(count, vae.latent_dim, generator=model.generator)}
+        values = _reconstructions(model, test, extractor)
+        if extractor is not None:
+            new |= _codes_of_priors(model, dataset.train, priors, seed, count)
+            if interpolate:
+                means, _ = model.posterior(test)
+                new |= {
+                    name: between_pairs(means, model.generator, pairs=count, ratio=ratio)
+                    for name, ratio in RATIOS.items()
+                }
+            unit = f"{frechet.unit(extractor)}, {count} samples against the {against} split"
+            reference = frechet.reference(extractor, getattr(dataset, against))
+            for name, codes in new.items():
+                found = frechet.moments(extractor, model.decode(codes))
+                values[f"fd_{name}"] = (frechet.distance(found, reference), unit)
+            if hasattr(extractor, "probabilities"):
+                batches = model.decode(new["generated"])
+                seen = torch.cat([extractor.probabilities(batch) for batch in batches])
+                values["is_generated"] = (inception_score(seen)[0], f"IS by {extractor.name}")
+        if likelihood_draws:
+            values |= _likelihood(model, objective, dataset.train, test, likelihood_draws, seed)
     vae.train()
+    return values
 
-    def squared_error(images: Tensor) -> float:
-        return (images - dataset.test).square().flatten(1).sum(1).mean().item()
 
-    unit = f"FD ({extractor.name})"
-    against_itself = "test split from posterior {} against itself"
-    error_unit = "posterior {}; sum over pixels, mean over the test split"
-    return {
-        "fd_generated": (
-            fd(extractor, generated, dataset.train),
-            f"{unit}, {len(dataset.train)} samples against the train split",
-        ),
-        "fd_reconstructed": (
-            fd(extractor, from_mean, dataset.test),
-            f"{unit}, {against_itself.format('means')}",
-        ),
-        "fd_reconstructed_draw": (
-            fd(extractor, from_draw, dataset.test),
-            f"{unit}, {against_itself.format('draws')}",
-        ),
-        "squared_error": (squared_error(from_mean), error_unit.format("means")),
-        "squared_error_draw": (squared_error(from_draw), error_unit.format("draws")),
-        "kl": (kl, "nats per image, test split"),
-    }
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    """A model in batches, with its source of noise; `drawn`: codes are drawn in training."""
+
+    vae: VAE
+    generator: Generator
+    drawn: bool
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.vae.parameters()).device
+
+    def decode(self, codes: Tensor) -> Iterator[Tensor]:
+        """Images of codes `(N, d_z)`, in batches, on the CPU."""
+        for batch in codes.split(_AT_ONCE):
+            yield self.vae.decode(batch.to(self.device)).cpu()
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and standard deviations `(N, d_z)` of the codes of images, on the CPU."""
+        found = [self.vae.encode(batch.to(self.device)) for batch in images.split(_AT_ONCE)]
+        return (
+            torch.cat([posterior.mean for posterior in found]).cpu(),
+            torch.cat([posterior.stddev for posterior in found]).cpu(),
+        )
+
+    def draw(self, means: Tensor, stddevs: Tensor) -> Tensor:
+        return means + stddevs * torch.randn(means.shape, generator=self.generator)
+
+
+def _reconstructions(model: _Model, test: Tensor, extractor) -> Values:
+    means, stddevs = model.posterior(test)
+    values, codes = {}, {"means": means}
+    if model.drawn:
+        codes["draws"] = model.draw(means, stddevs)
+        kl = kl_to_prior(gaussian(means, stddevs)).mean().item()
+        values["kl"] = (kl, "nats per image, test split")
+    for kind, chosen in codes.items():
+        ending = "" if kind == "means" else "_draw"
+        images = torch.cat(list(model.decode(chosen)))
+        values[f"squared_error{ending}"] = (
+            (images - test).square().flatten(1).sum(1).mean().item(),
+            f"posterior {kind}; sum over pixels, mean over the test split",
+        )
+        if extractor is not None:
+            values[f"fd_reconstructed{ending}"] = (
+                frechet.fd(extractor, images, test),
+                f"{frechet.unit(extractor)}, test split from posterior {kind} against itself",
+            )
+    return values
+
+
+def _codes_of_priors(
+    model: _Model, train: Tensor, names: Sequence[str], seed: int, count: int
+) -> dict[str, Tensor]:
+    """New codes `(count, d_z)` from each of the priors, fitted to the codes of the images."""
+    if not names:
+        return {}
+    means, stddevs = model.posterior(train)
+    codes = model.draw(means, stddevs) if model.drawn else means
+    with torch.enable_grad():  # a second stage is trained
+        priors = {name: PRIORS[name](codes, seed=seed) for name in names}
+    return {name: prior.sample(count, model.generator) for name, prior in priors.items()}
+
+
+def _likelihood(
+    model: _Model, objective: Objective, train: Tensor, test: Tensor, draws: int, seed: int
+) -> Values:
+    """Bound on the negative log-likelihood; empty where the decoder has no density."""
+    train, test = train.to(model.device), test.to(model.device)
+    try:
+        density = decoder_density(model.vae, objective, train, seed=seed)
+        nats = negative_log_likelihood(model.vae, density, test, draws=draws, seed=seed)
+    except ValueError:
+        return {}
+    unit = f"nats per image, upper bound, {draws} draws for each of {len(test)} test images"
+    return {"nll": (nats.mean().item(), unit)}

@@ -1,8 +1,12 @@
 """Deterministic autoencoders: the posterior's mean is the code (Ghosh et al., 2020)."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import jvp, vmap
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from envae.objectives._base import (
     Loss,
@@ -131,4 +135,22 @@ def squared_jacobian(vae: EncodesAndDecodes, code: Tensor, directions: Tensor) -
         _, tangent = jvp(vae.decode, (code,), (direction,))
         return tangent.flatten(1).square().sum(1)
 
-    return vmap(along)(directions).sum(0)
+    with _running_statistics_kept(vae):
+        return vmap(along)(directions).sum(0)
+
+
+@contextlib.contextmanager
+def _running_statistics_kept(vae: EncodesAndDecodes) -> Iterator[None]:
+    """Batch normalization uses its batch and updates nothing, which vmap could not do."""
+    layers = [
+        layer
+        for layer in (vae.modules() if isinstance(vae, nn.Module) else ())
+        if isinstance(layer, _BatchNorm) and layer.training and layer.track_running_stats
+    ]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True

@@ -1,0 +1,320 @@
+"""The rows of the papers' tables as runs: Tables 1 and 5 of xu2025, Tables 4 to 7 of takida2022.
+
+Neither paper says how it chose what its objectives leave free, the weight of the KL term above
+all. Here every row has one free number, which is searched over as many values as any other row's,
+on a part of the training images that is held out.
+"""
+
+import dataclasses
+import functools
+
+import pandas as pd
+
+from envae import records, sweep
+from envae._names import unknown
+from envae.datasets import Dataset
+from envae.metrics import extractor, inception, quality
+from envae.metrics.frechet import HasFeatures, unit
+from envae.vae import VAE
+
+SEARCH_SEED = 0  # of the runs that choose; those that are reported have others
+_HELD_OUT = 5  # one training image in so many
+_LR = (1e-3, 3e-3, 1e-2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of a table, as this project runs it.
+
+    Attributes
+    ----------
+    objective, options
+        As `objective(name, **options)` takes them.
+    free
+        What is searched: an option of the objective, or `lr` where it leaves nothing free.
+    values
+        The values tried.
+    xu2025, takida2022
+        The row's name in that paper's tables; empty where it is not among them.
+    judged_by
+        Metric that the search minimizes on the held-out images: samples from the prior, or from a
+        mixture where codes are not asked to follow the prior and the paper prints no such value.
+    """
+
+    objective: str
+    options: dict
+    free: str
+    values: tuple[float, ...]
+    xu2025: str = ""
+    takida2022: str = ""
+    judged_by: str = "fd_generated"
+
+
+def _variance(label: str, objective: str) -> dict[str, Row]:
+    """A variance parameterization of takida2022, by maximum likelihood and trained."""
+    kinds = {"mle": "proposed MLE", "trainable": "trainable Sigma_x"}
+    return {
+        f"{label}, {estimate}": Row(
+            objective, {"estimate": estimate}, "lr", _LR, takida2022=f"{label} [{kind}]"
+        )
+        for estimate, kind in kinds.items()
+    }
+
+
+_WEIGHTS = (0.01, 0.03, 0.1)  # of the KL term beside half a squared error, or an energy score
+
+ROWS: dict[str, Row] = {
+    "L2": Row("l2", {}, "alpha", _WEIGHTS, "L2"),
+    "L1": Row("l1", {}, "scale", (0.03, 0.1, 0.3), "L1"),
+    "CE": Row("bernoulli", {}, "lr", _LR, "CE", "VAE w/ Bernoulli"),
+    "SSIM": Row("ssim", {}, "alpha", (1e-3, 3e-3, 1e-2), "SSIM"),
+    # A KL weight of 0.03. With a scaling of 10 every share from 0.9 to 0.99 collapsed on digits.
+    "InfoVAE": Row("infovae", {"information": 0.97}, "scaling", (0.1, 1.0, 10.0), "InfoVAE"),
+    "FFL": Row("ffl", {}, "alpha", _WEIGHTS, "FFL"),
+    "Student-t": Row("student_t", {}, "lr", _LR, "Student-t"),
+    "DistVAE": Row("distvae", {}, "alpha", (0.05, 0.15, 0.5), "DistVAE"),
+    "EnVAE": Row("envae", {"samples": 10}, "alpha", _WEIGHTS, "EnVAE"),
+    "FEnVAE": Row("fenvae", {"draws": "single"}, "alpha", _WEIGHTS, "FEnVAE"),
+    "FEnVAE, double": Row("fenvae", {"draws": "double"}, "alpha", _WEIGHTS, "FEnVAE_double"),
+    "VAE, variance 1": Row(
+        "l2", {"sigma2": 1.0}, "lr", _LR, takida2022="VAE w/ Gaussian (sigma_x^2=1.0)"
+    ),
+    "MoL": Row("mol", {}, "lr", _LR, takida2022="VAE w/ MoL"),
+    "AE": Row("ae", {}, "lr", _LR, takida2022="AE", judged_by="fd_gmm10"),
+    "WAE-MMD": Row("wae_mmd", {}, "mmd_weight", (25.0, 80.0, 250.0), takida2022="WAE-MMD"),
+    "RAE": Row(
+        "rae", {}, "code_weight", (0.005, 0.02, 0.05), takida2022="RAE", judged_by="fd_gmm10"
+    ),
+    "RAE-GP": Row(
+        "rae_gp", {}, "gradient_weight", _WEIGHTS, takida2022="RAE-GP", judged_by="fd_gmm10"
+    ),
+    **_variance("Iso-I", "iso_i"),
+    **_variance("Diag-I", "diag_i"),
+    **_variance("Iso-D", "iso_d"),
+    **_variance("Diag-D", "diag_d"),
+}
+
+SEEDS = (1, 2, 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What all rows share on one data set.
+
+    Attributes
+    ----------
+    dataset, setting
+        As `sweep.run` takes them. A row that searches the learning rate overrides the setting's.
+    extractor, samples
+        As `quality.measure` takes them.
+    seeds
+        Of the runs that are reported.
+    priors
+        Fitted after training, names in `quality.PRIORS`.
+    likelihood_draws
+        As `quality.measure` takes them.
+    """
+
+    dataset: Dataset
+    setting: sweep.Setting
+    extractor: HasFeatures | None
+    samples: int | None = None
+    seeds: tuple[int, ...] = SEEDS
+    priors: tuple[str, ...] = ("gmm10",)
+    likelihood_draws: int = 500
+
+    @property
+    def name(self) -> str:
+        """Name that the reported runs are recorded under; the search adds `_search`."""
+        return f"fid_tables_{self.dataset.name}"
+
+    def search(self, label: str, *, train: bool) -> pd.DataFrame:
+        """Runs that choose a row's free number: one per value, on most of the training images.
+
+        Parameters
+        ----------
+        label
+            Key of `ROWS`.
+        train
+            Whether to run what is missing; otherwise it is only told.
+
+        Returns
+        -------
+        DataFrame
+            As `sweep.progress` gives it, a row per value, in the column `tried`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such row, or nothing to judge by.
+        """
+        row = _row(label)
+        if self.extractor is None:
+            raise ValueError("a search needs an extractor: it is judged by a Fréchet distance")
+        measure = functools.partial(
+            quality.measure,
+            extractor=self.extractor,
+            against="test",
+            samples=self.samples,
+            priors=("gmm10",) if row.judged_by == "fd_gmm10" else (),
+        )
+        parts = [
+            self._runs(
+                row, value, (SEARCH_SEED,), held_out(self.dataset), f"{self.name}_search",
+                measure if train else None,
+            )
+            for value in row.values
+        ]  # fmt: skip
+        return pd.concat(parts, ignore_index=True).assign(tried=row.values)
+
+    def chosen(self, label: str) -> float | None:
+        """The value whose samples came closest to the held-out images; None before the search."""
+        found = self.search(label, train=False)
+        if (found["state"] == "missing").any() or not found["done"].any():
+            return None
+        return found.loc[found[_row(label).judged_by].idxmin(), "tried"]
+
+    def runs(self, label: str, *, train: bool) -> pd.DataFrame:
+        """The reported runs of a row, at the value that the search chose; a row per seed.
+
+        Empty before the search is done. Parameters and errors as in :meth:`search`.
+        """
+        value = self.chosen(label)
+        if value is None:
+            return pd.DataFrame({"state": ["missing"] * len(self.seeds), "seed": self.seeds})
+        measure = functools.partial(
+            quality.measure,
+            extractor=self.extractor,
+            samples=self.samples,
+            priors=self.priors,
+            interpolate=True,
+            likelihood_draws=self.likelihood_draws,
+        )
+        return self._runs(
+            _row(label), value, self.seeds, self.dataset, self.name, measure if train else None
+        )
+
+    def complete(self, label: str) -> pd.DataFrame:
+        """Search, then the reported runs; whatever is recorded already is not run again."""
+        self.search(label, train=True)
+        return self.runs(label, train=True)
+
+    def recorded(self) -> pd.DataFrame:
+        """The reported runs of all rows, as :meth:`runs` gives them, in the column `label`."""
+        parts = [self.runs(label, train=False).assign(label=label) for label in ROWS]
+        return pd.concat(parts, ignore_index=True)
+
+    def model(self, label: str, seed: int) -> VAE:
+        """A row's model at the value that the search chose, trained now and not recorded.
+
+        Raises
+        ------
+        ValueError
+            If the search has not been done.
+        """
+        value = self.chosen(label)
+        if value is None:
+            raise ValueError(f"row {label!r} has not been searched on {self.dataset.name} yet")
+        options, setting = self._point(_row(label), value)
+        vae, *_ = sweep.train(
+            _row(label).objective, options, dataset=self.dataset, setting=setting, seed=seed
+        )
+        return vae.cpu().eval()
+
+    def _point(self, row: Row, value: float) -> tuple[dict, sweep.Setting]:
+        """Options of the objective, and setting, with the row's free number at a value."""
+        if row.free == "lr":
+            options, setting = row.options, dataclasses.replace(self.setting, lr=value)
+        else:
+            options, setting = row.options | {row.free: value}, self.setting
+        if row.objective == "diag_i" and options["estimate"] == "trainable":
+            options = options | {"image_shape": list(self.dataset.image_shape)}
+        return options, setting
+
+    def _runs(
+        self, row: Row, value: float, seeds, dataset: Dataset, experiment: str, measure
+    ) -> pd.DataFrame:
+        options, setting = self._point(row, value)
+        points = [(row.objective, options, seed) for seed in seeds]
+        shared = {"dataset": dataset, "setting": setting, "experiment": experiment}
+        if measure is None:
+            return sweep.progress(points, **shared)
+        return sweep.complete(points, measure=measure, **shared)
+
+
+def network_of_features(name: str) -> HasFeatures:
+    """`inception`, for FID, or a stored extractor such as `digits-cnn`, for an FD.
+
+    Raises
+    ------
+    FileNotFoundError
+        If its weights are not there; says how to get them.
+    """
+    return inception.load() if name == "inception" else extractor.load(name)[0]
+
+
+def network_for(dataset: Dataset) -> tuple[HasFeatures | None, str]:
+    """The network that measures distances on a data set, and what it is or why there is none.
+
+    The classifier that was trained on these images here, if one is stored; else Inception, if its
+    weights are there and the images are enough for a covariance of its features.
+    """
+    stored = f"{dataset.name.partition('-')[0]}-cnn"
+    try:
+        network, manifest = extractor.load(stored)
+        accuracy = manifest["test_accuracy"]
+        return network, f"{stored}: right on {accuracy:.1%} of the test images"
+    except FileNotFoundError:
+        fewest = min(len(dataset.train), len(dataset.test))
+    if fewest <= inception.FEATURES:
+        return None, (
+            f"no distances: {dataset.name} has no classifier of its own, and an FID needs more "
+            f"than {inception.FEATURES} training and test images, not {fewest}"
+        )
+    try:
+        network = inception.load()
+    except FileNotFoundError as error:
+        return None, f"no distances: {error}"
+    return network, f"pytorch-fid's Inception network: {unit(network)}"
+
+
+def labelled(experiment: str) -> pd.DataFrame:
+    """The reported runs of an experiment on data that need not be here, in the column `label`.
+
+    As :meth:`Experiment.recorded` gives them, but only those that have a record.
+    """
+    table = records.load(experiment)
+    if table.empty:
+        return pd.DataFrame({"label": [], "state": [], "error": []})
+    points = zip(table["objective"], table["options"], strict=True)
+    labels = [_label(objective, options) for objective, options in points]
+    return table.assign(label=labels, state="done", error="")
+
+
+def _label(objective: str, options: dict) -> str:
+    """The row that a recorded objective and its options belong to."""
+    for label, row in ROWS.items():
+        fixed = row.options.items() <= options.items()
+        if row.objective == objective and fixed and (row.free == "lr" or row.free in options):
+            return label
+    raise ValueError(f"no row of the tables is {objective} with {options}")
+
+
+def held_out(dataset: Dataset) -> Dataset:
+    """A data set without its test images: a fifth of the training images take their place."""
+    order = dataset.subset(len(dataset.train))  # in a fixed random order
+    count = len(dataset.train) // _HELD_OUT
+    return dataclasses.replace(
+        order,
+        name=f"{dataset.name}-without-test",
+        train=order.train[count:],
+        train_labels=order.train_labels[count:],
+        test=order.train[:count],
+        test_labels=order.train_labels[:count],
+    )
+
+
+def _row(label: str) -> Row:
+    if label not in ROWS:
+        raise ValueError(unknown("row", label, ROWS))
+    return ROWS[label]
