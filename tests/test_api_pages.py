@@ -21,7 +21,7 @@ def test_every_public_module_is_listed_once():
         for module in pkgutil.walk_packages(envae.__path__, "envae.")
         if not any(part.startswith("_") for part in module.name.split("."))
     }
-    # Packages that only gather their parts have no page; one private part is what users derive from.
+    # Packages that gather parts have no page of their own; users derive from one private part.
     gathered = {"envae.metrics", "envae.objectives"}
     inside = {name for name in public if name.startswith(("envae.datasets.", "envae.networks."))}
     assert sorted(LISTED) == sorted(public - gathered - inside | {"envae.objectives._base"})

@@ -91,6 +91,12 @@ def leave_out_thebe(app, page, template, context, doctree) -> None:
     ]
 
 
+def drop_deprecated_roles(app, page, template, context, doctree) -> None:
+    """Roles that docutils gives to the bibliography, and that ARIA has withdrawn."""
+    for role in ("doc-biblioentry", "list"):
+        context["body"] = context.get("body", "").replace(f' role="{role}"', "")
+
+
 class LedgerTable(SphinxDirective):
     """`{ledger-table}`: every claim with its verdict, linked to the page that settles it.
 
@@ -200,21 +206,17 @@ class FigureIndex(SphinxDirective):
             raise self.error(unknown("paper", paper, sorted(set(index["paper"]))))
         rows = []
         for row in index[index["paper"] == paper].itertuples():
-            links = [_link_to_place(self, place) for place in row.places]
+            links = _joined(_link_to_place(self, place) for place in row.places)
+            stop = [nodes.Text(". ")] if links and row.limits else []
             about = figures.claims_about(ledger, paper, row.name)
-            rows.append(
-                [
-                    [nodes.strong(text=row.name), nodes.Text(f" {row.shows}")],
-                    [
-                        *_joined(links),
-                        *_with_literals(". " * bool(links and row.limits) + row.limits),
-                    ],
-                    _joined(
-                        nodes.inline("", "", nodes.literal(text=claim), nodes.Text(f" {verdict}"))
-                        for claim, verdict in about["verdict"].items()
-                    ),
-                ]
+            verdicts = _joined(
+                nodes.inline(
+                    "", "", nodes.literal(text=claim.Index), nodes.Text(" "), _verdict(claim)
+                )
+                for claim in about.itertuples()
             )
+            what = [nodes.strong(text=row.name), nodes.Text(f" {row.shows}")]
+            rows.append([what, links + stop + _with_literals(row.limits), verdicts])
         self.env.note_dependency(str(Path(self.env.srcdir) / "data" / "figures.yaml"))
         heads = ["Figure or table", "In this book", "Claims"]
         return [_table(heads, rows, [30, 40, 30], classes=["figure-index"])]
@@ -256,6 +258,7 @@ def _link(directive: SphinxDirective, target: str, *, kind: str, text: str = "")
         reftarget=target,
         refdoc=directive.env.docname,
         refexplicit=bool(text),
+        refwarn=True,
     )
 
 
@@ -317,6 +320,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", add_provenance)
     app.connect("html-page-context", add_ledger_filters)
     app.connect("html-page-context", leave_out_thebe)
+    app.connect("html-page-context", drop_deprecated_roles)
     app.add_directive("figure-index", FigureIndex)
     app.add_directive("ledger-counts", LedgerCounts)
     app.add_directive("ledger-table", LedgerTable)
