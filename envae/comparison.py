@@ -74,17 +74,21 @@ def _spread(of_row: pd.DataFrame, metric: str) -> str:
 
 
 def means(runs: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds of every row of the tables; not a number unless all its runs are done.
+    """Means over seeds of every row of the tables.
+
+    Infinite where a run failed, so that the row comes last, and not a number where one is missing.
 
     Parameters
     ----------
     runs
         As `tables.Experiment.recorded` gives them.
     """
-    done = runs["state"].eq("done").groupby(runs["label"]).all()
-    metrics = [name for name in dict.fromkeys(COLUMNS.values()) if name in runs]
-    averages = runs.groupby("label")[metrics].mean().reindex(columns=[*COLUMNS.values()])
-    return averages.loc[:, ~averages.columns.duplicated()].where(done, axis=0).reindex(list(ROWS))
+    metrics = list(dict.fromkeys(COLUMNS.values()))
+    states = runs.groupby("label")["state"].agg(set).reindex(list(ROWS), fill_value={"missing"})
+    averages = runs.reindex(columns=["label", *metrics]).groupby("label").mean().reindex(list(ROWS))
+    averages[["failed" in of_row for of_row in states]] = np.inf
+    averages[["missing" in of_row for of_row in states]] = np.nan
+    return averages
 
 
 def beside(paper: str, number: int, dataset: str, ours: dict[str, pd.DataFrame]) -> pd.DataFrame:

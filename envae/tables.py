@@ -177,11 +177,12 @@ class Experiment:
     def runs(self, label: str, *, train: bool) -> pd.DataFrame:
         """The reported runs of a row, at the value that the search chose; a row per seed.
 
-        Empty before the search is done. Parameters and errors as in :meth:`search`.
+        All missing before the search is done, all failed if every run of the search failed.
+        Parameters and errors as in :meth:`search`.
         """
         value = self.chosen(label)
         if value is None:
-            return pd.DataFrame({"state": ["missing"] * len(self.seeds), "seed": self.seeds})
+            return self._none_chosen(label)
         measure = functools.partial(
             quality.measure,
             extractor=self.extractor,
@@ -220,6 +221,18 @@ class Experiment:
             _row(label).objective, options, dataset=self.dataset, setting=setting, seed=seed
         )
         return vae.cpu().eval()
+
+    def _none_chosen(self, label: str) -> pd.DataFrame:
+        """The reported runs of a row whose search is not done, or failed for every value."""
+        found = self.search(label, train=False)
+        failed = (found["state"] == "failed").all()
+        return pd.DataFrame(
+            {
+                "state": "failed" if failed else "missing",
+                "error": f"every run of the search: {found['error'][0]}" if failed else "",
+                "seed": self.seeds,
+            }
+        )
 
     def _point(self, row: Row, value: float) -> tuple[dict, sweep.Setting]:
         """Options of the objective, and setting, with the row's free number at a value."""

@@ -86,6 +86,7 @@ def test_pages_name_no_claim_that_is_not_in_the_ledger():
 
 def test_errata_cite_every_claim_that_does_not_hold_as_written():
     ledger = claims.table()
+    ledger = ledger[ledger["paper"] != "both"]  # what links the papers is not said by either
     wrong = set(ledger.index[ledger["verdict"] == claims.FALSE])
     listed = cited((ROOT / "book" / "errata.md").read_text())
     assert len(listed) == len(set(listed))

@@ -103,10 +103,12 @@ def test_rows_without_values_are_left_out_and_two_are_too_few():
         comparison.agreement(theirs, runs, "fd_generated")
 
 
-def test_a_row_has_means_only_if_all_its_runs_are_done():
-    runs = runs_of({"L2": [1.0, 3.0], "L1": [5.0, 7.0]})
+def test_a_row_with_a_failed_run_comes_last_and_one_with_a_missing_run_has_no_mean():
+    runs = runs_of({"L2": [1.0, 3.0], "L1": [5.0, 7.0], "CE": [2.0, 2.0]})
     runs.loc[3, ["state", "fd_generated"]] = ["failed", np.nan]
+    runs.loc[5, ["state", "fd_generated"]] = ["missing", np.nan]
     found = comparison.means(runs)["fd_generated"]
     assert found["L2"] == 2
-    assert found.drop("L2").isna().all()
+    assert found["L1"] == np.inf
+    assert found.drop(["L2", "L1"]).isna().all()
     assert list(found.index) == list(ROWS)

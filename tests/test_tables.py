@@ -106,6 +106,19 @@ def test_records_find_their_rows_without_the_data(experiment):
     assert expected.to_dict() == found.set_index("key")["label"].to_dict()
 
 
+def test_a_row_whose_search_fails_for_every_value_has_failed(experiment, monkeypatch):
+    def fails(*_, **__):
+        raise FloatingPointError("the loss is not finite")
+
+    monkeypatch.setattr(sweep, "train", fails)
+    done = experiment.complete("AE")
+    assert experiment.chosen("AE") is None
+    assert done["state"].tolist() == ["failed"]
+    assert done["error"].tolist() == [
+        "every run of the search: FloatingPointError: the loss is not finite"
+    ]
+
+
 def test_a_model_can_be_trained_again_without_a_record(experiment, tmp_path):
     with pytest.raises(ValueError, match="has not been searched on digits-400 yet"):
         experiment.model("L2", 1)
