@@ -94,13 +94,13 @@ def fit(
             optimizer.step()
         history.append(losses.detach())
         if after_epoch or epoch + 1 == epochs:
-            _write_back(pairs, weights)
+            _write_back(pairs, weights | buffers)
         if after_epoch:
             after_epoch(epoch + 1)
     return torch.stack(history)
 
 
-def _write_back(pairs: list[_Pair], weights: dict[str, Tensor]) -> None:
+def _write_back(pairs: list[_Pair], stacked: dict[str, Tensor]) -> None:
     for index, pair in enumerate(pairs):
-        state = {name: stacked[index].detach() for name, stacked in weights.items()}
+        state = {name: values[index].detach() for name, values in stacked.items()}
         pair.load_state_dict(state)

@@ -72,3 +72,11 @@ def test_the_numbers_of_models_and_image_sets_must_agree():
     vaes, objectives = _models(2)
     with pytest.raises(ValueError, match="2 models, 2 objectives and 3 image sets"):
         ensemble.fit(vaes, objectives, torch.rand(3, 8, *SHAPE), epochs=1)
+
+
+def test_a_posterior_variance_that_is_fixed_stays_what_it_was():
+    vaes = [networks.build("mlp64", SHAPE, 4, posterior=0.5, seed=seed) for seed in range(2)]
+    objectives = [objective("iso_i") for _ in vaes]
+    ensemble.fit(vaes, objectives, torch.rand(2, 32, *SHAPE), epochs=1, batch_size=16)
+    variance = vaes[1].encode(torch.rand(3, *SHAPE)).variance
+    assert torch.allclose(variance, torch.full_like(variance, 0.5))
