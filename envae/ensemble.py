@@ -8,22 +8,12 @@ import copy
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from envae.objectives import Objective
+from envae.training import Pair
 from envae.vae import VAE
-
-
-class _Pair(nn.Module):
-    """Model and objective as one module, since both may hold parameters."""
-
-    def __init__(self, vae: VAE, objective: Objective):
-        super().__init__()
-        self.vae, self.objective = vae, objective
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.objective(self.vae, x).total
 
 
 def fit(
@@ -73,11 +63,11 @@ def fit(
             "an ensemble needs an objective and an image set for each model, received "
             f"{len(vaes)} models, {len(objectives)} objectives and {shape[0]} image sets"
         )
-    pairs = [_Pair(*pair) for pair in zip(vaes, objectives, strict=True)]
+    pairs = [Pair(*pair) for pair in zip(vaes, objectives, strict=True)]
     weights, buffers = stack_module_state(pairs)
     skeleton = copy.deepcopy(pairs[0]).to("meta")
     loss_of_each = vmap(
-        lambda weights, buffers, x: functional_call(skeleton, (weights, buffers), (x,)),
+        lambda weights, buffers, x: functional_call(skeleton, (weights, buffers), (x,))["total"],
         randomness="same",
     )
     optimizer = torch.optim.Adam(weights.values(), lr=lr, fused=True)
@@ -100,7 +90,7 @@ def fit(
     return torch.stack(history)
 
 
-def _write_back(pairs: list[_Pair], stacked: dict[str, Tensor]) -> None:
+def _write_back(pairs: list[Pair], stacked: dict[str, Tensor]) -> None:
     for index, pair in enumerate(pairs):
         state = {name: values[index].detach() for name, values in stacked.items()}
         pair.load_state_dict(state)

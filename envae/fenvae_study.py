@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from envae import networks, records
 from envae.datasets import Dataset
 from envae.metrics import quality, smoothness
+from envae.metrics._common import Values
 from envae.metrics.extractor import Extractor
 from envae.objectives import Objective, objective
 from envae.objectives._base import decode, encode, with_kl
@@ -155,11 +156,10 @@ def run(case: Case, *, dataset: Dataset, extractor: Extractor, experiment: str) 
     history = case.train(vae, minimized, dataset.train)
     values = measure(vae, minimized, dataset, case.seed, extractor=extractor)
     values |= lipschitz(vae, dataset.test[:500])
-    records.save(
+    records.save_values(
         experiment,
         parameters(case, dataset.name),
-        {name: value for name, (value, _) in values.items()},
-        units={name: unit for name, (_, unit) in values.items()},
+        values,
         seconds=round(history["seconds"].sum(), 2),
         curves={"total": history["total"]},
         data_checksum=dataset.checksum,
@@ -243,7 +243,7 @@ def search(
 
 def measure(
     vae: VAE, minimized: Objective, dataset: Dataset, seed: int, *, extractor: Extractor
-) -> dict[str, tuple[float, str]]:
+) -> Values:
     """Values with their units: those of `quality.measure`, and spreads, on the test split."""
     values = quality.measure(vae, minimized, dataset, seed, extractor=extractor)
     vae.eval()
@@ -261,7 +261,7 @@ def measure(
     }
 
 
-def lipschitz(vae: VAE, images: Tensor) -> dict[str, tuple[float, str]]:
+def lipschitz(vae: VAE, images: Tensor) -> Values:
     """Lower bounds of the Lipschitz constants of the encoder's mean and of the decoder."""
     vae.eval()
     with torch.no_grad():

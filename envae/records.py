@@ -107,6 +107,19 @@ def save(
     return path
 
 
+def save_values(
+    experiment: str, parameters: Mapping, values: Mapping[str, tuple[float, str]], **about
+) -> dict[str, float]:
+    """Write one run whose metrics come as pairs of value and unit; give back the values alone.
+
+    `about`: the other arguments of :func:`save`.
+    """
+    metrics = {name: value for name, (value, _) in values.items()}
+    units = {name: unit for name, (_, unit) in values.items()}
+    save(experiment, parameters, metrics, units=units, **about)
+    return metrics
+
+
 def load(experiment: str, expected: Iterable[Mapping] | None = None) -> pd.DataFrame:
     """All records of an experiment, one row each.
 

@@ -147,12 +147,10 @@ def train(
             values = {"diverged_epoch": (1 + loss.isfinite().int().argmin().item(), "epochs")}
         history = pd.DataFrame({"total": loss[loss.isfinite()].tolist()})
         parameters = _parameters(row, case, data, setting, len(cases))
-        metrics = {metric: value for metric, (value, _) in values.items()}
-        records.save(
+        metrics = records.save_values(
             experiment,
             parameters,
-            metrics,
-            units={metric: unit for metric, (_, unit) in values.items()},
+            values,
             seconds=round(seconds, 2),
             curves={"total": history["total"]},
             data_checksum=data.checksum,

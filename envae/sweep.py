@@ -6,7 +6,7 @@ try goes on. A point that fails leaves the error instead of a record.
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,11 @@ from joblib import Parallel, delayed
 
 from envae import networks, records
 from envae.datasets import Dataset
+from envae.metrics._common import Values
 from envae.objectives import Objective, objective
 from envae.training import fit
 from envae.vae import VAE
 
-# What a measurement gives: the unit stands beside each value.
-Values = Mapping[str, tuple[float, str]]
 Measure = Callable[[VAE, Objective, Dataset, int], Values]
 
 
@@ -130,12 +129,10 @@ def run(
     )
     values = measure(vae, minimized, dataset, seed)
     seconds = time.perf_counter() - start
-    metrics = {metric: value for metric, (value, _) in values.items()}
-    records.save(
+    metrics = records.save_values(
         experiment,
         parameters,
-        metrics,
-        units={metric: unit for metric, (_, unit) in values.items()},
+        values,
         seconds=round(seconds, 2),
         curves={"total": history["total"], "seconds": history["seconds"].round(4)},
         data_checksum=dataset.checksum,

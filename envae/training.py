@@ -79,7 +79,7 @@ def fit(
     """
     _check(images, validation, epochs=epochs, batch_size=batch_size, lr=lr, patience=patience)
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
-    pair = _Pair(vae, objective)
+    pair = Pair(vae, objective)
     model, optimizer = fabric.setup(pair, torch.optim.Adam(pair.parameters(), lr=lr))
     images = images.to(fabric.device)
     validation = None if validation is None else validation.to(fabric.device)
@@ -120,8 +120,8 @@ def evaluate(pair: nn.Module, images: Tensor, batch_size: int) -> dict[str, floa
     }
 
 
-class _Pair(nn.Module):
-    """Model and objective as one module, so that Fabric sets up precision and device for both."""
+class Pair(nn.Module):
+    """Model and objective as one module, since both may hold parameters; gives the loss's parts."""
 
     def __init__(self, vae: EncodesAndDecodes, objective: Objective):
         super().__init__()
@@ -168,7 +168,7 @@ def _check_finite(table: Tensor, names: list[str], epoch: int) -> None:
 class _Run:
     """State of a run between epochs: history, best weights, and the checkpoint file."""
 
-    def __init__(self, pair: _Pair, optimizer, checkpoint: str | Path | None, **settings):
+    def __init__(self, pair: Pair, optimizer, checkpoint: str | Path | None, **settings):
         self.pair = pair
         self.optimizer = optimizer
         self.path = Path(checkpoint) if checkpoint else None

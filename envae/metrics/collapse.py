@@ -8,14 +8,13 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from envae.datasets import Dataset
+from envae.metrics._common import AT_ONCE, Values, encode, squared_error
 from envae.metrics.information import mutual_information
 from envae.metrics.smoothness import expected_gap, expected_local_smoothness, smoothness_from_gap
 from envae.objectives import Objective
 from envae.objectives.autoencoder import RAE
 from envae.objectives.likelihood import L2
 from envae.vae import VAE, gaussian, kl_to_prior
-
-Values = dict[str, tuple[float, str]]
 
 
 def measure(
@@ -55,10 +54,10 @@ def measure(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         with torch.no_grad():
-            posterior, of_test = _posterior(vae, x), _posterior(vae, test)
+            posterior, of_test = encode(vae, x), encode(vae, test)
         values = _of_reconstructions(vae, objective, x, posterior) | {
             "squared_error_test": (
-                _squared_error(_decoder(vae)(of_test.sample()), test),
+                squared_error(_decoder(vae)(of_test.sample()), test),
                 "posterior draws; sum over pixels, test split",
             )
         }
@@ -74,13 +73,13 @@ def _of_reconstructions(
 ) -> Values:
     decode = _decoder(vae)
     from_draws = decode(posterior.sample())
-    squared_error = _squared_error(from_draws, x)
+    error = squared_error(from_draws, x)
     flat = from_draws.flatten(1)
-    noise = math.sqrt(_pixel_variance(objective, squared_error / flat.shape[1]))
+    noise = math.sqrt(_pixel_variance(objective, error / flat.shape[1]))
     return {
-        "squared_error": (squared_error, "posterior draws; sum over pixels"),
+        "squared_error": (error, "posterior draws; sum over pixels"),
         "squared_error_mean": (
-            _squared_error(decode(posterior.mean), x),
+            squared_error(decode(posterior.mean), x),
             "posterior means; sum over pixels",
         ),
     } | _bounds("mi_image", gaussian(flat, torch.full_like(flat, noise)))
@@ -137,22 +136,11 @@ def _bounds(name: str, channel: Independent) -> Values:
     }
 
 
-def _posterior(vae: VAE, x: Tensor) -> Independent:
-    parts = [vae.encode(batch) for batch in x.split(1000)]
-    return gaussian(
-        torch.cat([part.mean for part in parts]), torch.cat([part.stddev for part in parts])
-    )
-
-
 def _decoder(vae: VAE) -> Callable[[Tensor], Tensor]:
     """Decoding in batches, without gradients."""
 
     @torch.no_grad()
     def decode(codes: Tensor) -> Tensor:
-        return torch.cat([vae.decode(batch) for batch in codes.split(1000)])
+        return torch.cat([vae.decode(batch) for batch in codes.split(AT_ONCE)])
 
     return decode
-
-
-def _squared_error(images: Tensor, x: Tensor) -> float:
-    return (images - x).square().flatten(1).sum(1).mean().item()

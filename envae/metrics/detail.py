@@ -9,10 +9,9 @@ from torch import Generator, Tensor
 
 from envae.datasets import Dataset
 from envae.metrics import spectrum
+from envae.metrics._common import Values, decoded_draws
 from envae.objectives import Objective
 from envae.vae import VAE
-
-Values = dict[str, tuple[float, str]]
 
 TAILS = (0.01, 0.99)  # quantiles of a residual
 
@@ -48,22 +47,6 @@ def correlation(first: Tensor, second: Tensor) -> float:
     if (lengths == 0).any():
         raise ValueError("a map with the same value at every pixel has no correlation")
     return ((first * second).sum(1) / lengths).mean().item()
-
-
-def decoded_draws(vae: VAE, images: Tensor, generator: Generator, *, draws: int) -> Tensor:
-    """Decoded draws of the posteriors of images, `(draws, N, C, H, W)`, without gradient.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two draws, which have no spread.
-    """
-    if draws < 2:
-        raise ValueError(f"draws must be at least 2, received {draws}")
-    with torch.no_grad():
-        posterior = vae.encode(images)
-        noise = torch.randn(draws, *posterior.mean.shape, generator=generator)
-        return vae.decode(posterior.mean + posterior.stddev * noise.to(images))
 
 
 def measure(

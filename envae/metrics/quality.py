@@ -14,6 +14,7 @@ from envae._names import unknown
 from envae.datasets import Dataset
 from envae.interpolation import between_pairs
 from envae.metrics import frechet
+from envae.metrics._common import AT_ONCE, Values, encode, squared_error
 from envae.metrics.inception import inception_score
 from envae.metrics.likelihood import decoder_density, negative_log_likelihood
 from envae.objectives import Objective
@@ -21,8 +22,6 @@ from envae.objectives.autoencoder import AE
 from envae.objectives.matching import WAEMMD
 from envae.priors import GaussianMixture, Prior, SecondStageVAE
 from envae.vae import VAE, gaussian, kl_to_prior
-
-Values = dict[str, tuple[float, str]]
 
 # Fitted after training to codes of the training images, called as fit(codes, seed=...).
 PRIORS: dict[str, Callable[..., Prior]] = {
@@ -32,8 +31,6 @@ PRIORS: dict[str, Callable[..., Prior]] = {
 }
 # Interpolation ratio, as `between_pairs` takes it.
 RATIOS: dict[str, float | None] = {"midpoint": 0.5, "random_ratio": None}
-
-_AT_ONCE = 1000  # images encoded or decoded in one call
 
 
 def deterministic(objective: Objective) -> bool:
@@ -143,16 +140,13 @@ class _Model:
 
     def decode(self, codes: Tensor) -> Iterator[Tensor]:
         """Images of codes `(N, d_z)`, in batches, on the CPU."""
-        for batch in codes.split(_AT_ONCE):
+        for batch in codes.split(AT_ONCE):
             yield self.vae.decode(batch.to(self.device)).cpu()
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Means and standard deviations `(N, d_z)` of the codes of images, on the CPU."""
-        found = [self.vae.encode(batch.to(self.device)) for batch in images.split(_AT_ONCE)]
-        return (
-            torch.cat([posterior.mean for posterior in found]).cpu(),
-            torch.cat([posterior.stddev for posterior in found]).cpu(),
-        )
+        posterior = encode(self.vae, images)
+        return posterior.mean.cpu(), posterior.stddev.cpu()
 
     def draw(self, means: Tensor, stddevs: Tensor) -> Tensor:
         return means + stddevs * torch.randn(means.shape, generator=self.generator)
@@ -169,7 +163,7 @@ def _reconstructions(model: _Model, test: Tensor, extractor) -> Values:
         ending = "" if kind == "means" else "_draw"
         images = torch.cat(list(model.decode(chosen)))
         values[f"squared_error{ending}"] = (
-            (images - test).square().flatten(1).sum(1).mean().item(),
+            squared_error(images, test),
             f"posterior {kind}; sum over pixels, mean over the test split",
         )
         if extractor is not None:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from envae.datasets import Dataset
+from envae.metrics._common import Values, decoded_draws
 from envae.noise import partitions
 from envae.objectives import Objective
 from envae.objectives.variance import GaussianWithVariance
@@ -37,10 +38,7 @@ def maps(vae: VAE, objective: Objective, images: Tensor, *, draws: int = 4) -> d
     ValueError
         If there are fewer than two draws, which have no spread.
     """
-    if draws < 2:
-        raise ValueError(f"draws must be at least 2, received {draws}")
-    with torch.no_grad():
-        decoded = vae.decode(vae.encode(images).rsample((draws,)))
+    decoded = decoded_draws(vae, images, draws=draws)
     values = {"residual": (images - decoded).square().mean(0), "spread": decoded.var(0)}
     if isinstance(objective, GaussianWithVariance):
         estimates = [objective.variance(vae, images) for _ in range(draws)]
@@ -56,7 +54,7 @@ def over_partitions(values: Tensor, labels: Tensor) -> dict[str, float]:
 
 def readings(
     vae: VAE, objective: Objective, dataset: Dataset, seed: int, *, draws: int = 4
-) -> dict[str, tuple[float, str]]:
+) -> Values:
     """Means of :func:`maps` with their unit, for `sweep.run`: `<map>_<split>_<partition>`."""
     torch.manual_seed(seed)
     values = {}
