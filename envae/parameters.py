@@ -13,6 +13,8 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 
+import yaml
+
 from envae._names import unknown
 
 TAG = "parameters"
@@ -132,13 +134,23 @@ def _parse(text: str, kind: object) -> object:
         return _parse_as_first(text, [option for option in options if option is not types.NoneType])
     if typing.get_origin(kind) is list:
         inside = text.strip().removeprefix("[").removesuffix("]").strip()
-        items = [item.strip().strip("'\"") for item in inside.split(",")] if inside else []
-        return [_parse(item, options[0]) for item in items]
+        return [_parse(item, options[0]) for item in _items(inside)]
     if kind is bool:
         if text.lower() not in _TRUTH:
             raise ValueError
         return _TRUTH[text.lower()]
     return kind(text)
+
+
+def _items(inside: str) -> list[str]:
+    """Items of a list as text; one that holds a comma is quoted, as in YAML."""
+    try:
+        items = yaml.load(f"[{inside}]", yaml.BaseLoader)  # it leaves every item as text
+    except yaml.YAMLError:
+        raise ValueError from None
+    if not all(isinstance(item, str) for item in items):
+        raise ValueError
+    return items
 
 
 def _parse_as_first(text: str, kinds: Iterable[object]) -> object:

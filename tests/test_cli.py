@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from envae import cli
+from envae import cli, parameters
 
 PARAMETERS = """\
 epochs: int = 2  # passes over the data
@@ -74,6 +74,25 @@ def test_wrong_arguments_are_one_clear_line_and_nothing_is_written(case, noteboo
     for part in expected:
         assert part in error
     assert sorted(notebook.parent.rglob("*")) == before
+
+
+LISTS = {
+    "l2, envae": ["l2", "envae"],
+    """["Iso-D, mle", 'L2']""": ["Iso-D, mle", "L2"],  # rows of the tables have commas in them
+    "[]": [],
+    "": [],
+}
+
+
+@pytest.mark.parametrize("text", LISTS)
+def test_items_of_a_list_may_be_quoted_and_hold_commas(text):
+    assert parameters.declared(PARAMETERS)["models"].parse(text) == LISTS[text]
+
+
+@pytest.mark.parametrize("text", ["'l2", "a: b", "[[l2]]"])
+def test_what_is_no_list_is_refused(text):
+    with pytest.raises(ValueError, match="models takes list"):
+        parameters.declared(PARAMETERS)["models"].parse(text)
 
 
 def test_unknown_notebook_lists_the_known_ones(capsys):
