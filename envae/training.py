@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from envae._held import Held
 from envae.objectives import Objective
 from envae.vae import EncodesAndDecodes
 
@@ -34,8 +35,9 @@ def fit(
 ) -> pd.DataFrame:
     """Minimize an objective with Adam; the model is trained in place, and left on the device.
 
-    The images are held on the device. Every epoch draws its order and its noise from a seed of its
-    own, so that a resumed run gives the numbers of one that was never interrupted.
+    A GPU holds the images where they fit, as bytes where they come from 8-bit files; else they are
+    streamed to it. Every epoch draws its order and its noise from a seed of its own, so that a
+    resumed run gives the numbers of one that was never interrupted.
 
     Parameters
     ----------
@@ -81,8 +83,8 @@ def fit(
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
     pair = Pair(vae, objective)
     model, optimizer = fabric.setup(pair, torch.optim.Adam(pair.parameters(), lr=lr))
-    images = images.to(fabric.device)
-    validation = None if validation is None else validation.to(fabric.device)
+    held = Held(images, fabric.device)
+    held_out = None if validation is None else Held(validation, fabric.device)
     run = _Run(pair, optimizer, checkpoint, seed=seed, batch_size=batch_size, lr=lr)
     run.resume()
 
@@ -96,9 +98,9 @@ def fit(
         start = time.perf_counter()
         # Mixed, so that neighbouring seeds and epochs do not share a stream of noise.
         torch.manual_seed((seed * 1_000_003 + epoch) * 2_654_435_761 % 2**63)
-        row = _epoch(fabric, model, optimizer, images, batch_size, epoch)
-        if validation is not None:
-            row["validation"] = evaluate(model, validation, batch_size)["total"]
+        row = _epoch(fabric, model, optimizer, held, batch_size, epoch)
+        if held_out is not None:
+            row["validation"] = evaluate(model, held_out, batch_size)["total"]
         row["seconds"] = time.perf_counter() - start
         run.add(row)
         bar.set_postfix(total=row["total"])
@@ -107,11 +109,11 @@ def fit(
     return pd.DataFrame(run.history)
 
 
-def evaluate(pair: nn.Module, images: Tensor, batch_size: int) -> dict[str, float]:
+def evaluate(pair: nn.Module, images: Held, batch_size: int) -> dict[str, float]:
     """Mean loss parts over images, without gradients, in evaluation mode."""
     pair.eval()
     with torch.no_grad():
-        values = [(len(batch), pair(batch)) for batch in images.split(batch_size)]
+        values = [(len(batch), pair(batch)) for batch in images.batches(batch_size)]
     pair.train()
     names = values[0][1]
     return {
@@ -134,13 +136,13 @@ class Pair(nn.Module):
         return {"total": loss.total} | terms | loss.parts
 
 
-def _epoch(fabric, model, optimizer, images: Tensor, batch_size: int, epoch: int) -> dict:
+def _epoch(fabric, model, optimizer, images: Held, batch_size: int, epoch: int) -> dict:
     """One pass over the images; the history's row, without its time."""
     model.train()
-    order = torch.randperm(len(images)).to(images.device)
+    order = torch.randperm(len(images))
     values, counts = [], []
-    for batch in order.split(batch_size):
-        parts = model(images[batch])
+    for batch in images.batches(batch_size, order):
+        parts = model(batch)
         optimizer.zero_grad()
         fabric.backward(parts["total"])
         optimizer.step()

@@ -1,5 +1,7 @@
 """What several measurements share: their type, a model in batches, draws, the squared error."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Generator, Tensor
 from torch.distributions import Independent
@@ -11,10 +13,15 @@ Values = dict[str, tuple[float, str]]  # what a measurement gives: the unit besi
 AT_ONCE = 1000  # images encoded or decoded in one call
 
 
+def batches(vae: VAE, images: Tensor, size: int = AT_ONCE) -> Iterator[Tensor]:
+    """Images a batch at a time on the model's device, which need not have room for all."""
+    device = next(vae.parameters()).device
+    return (batch.to(device) for batch in images.split(size))
+
+
 def encode(vae: VAE, images: Tensor) -> Independent:
     """Posteriors of images `(N, C, H, W)`, encoded in batches on the model's device."""
-    device = next(vae.parameters()).device
-    parts = [vae.encode(batch.to(device)) for batch in images.split(AT_ONCE)]
+    parts = [vae.encode(batch) for batch in batches(vae, images)]
     return gaussian(
         torch.cat([part.mean for part in parts]), torch.cat([part.stddev for part in parts])
     )

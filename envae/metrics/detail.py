@@ -87,11 +87,12 @@ def measure(
         relative to that of the error, 1 where it says how large errors are.
     """
     generator = Generator().manual_seed(seed)
-    test, train = dataset.test[:images], dataset.train[:images]
+    device = next(vae.parameters()).device
+    test, train = (split[:images].to(device) for split in (dataset.test, dataset.train))
     vae.eval()
     with torch.no_grad():
         decoded = decoded_draws(vae, test, generator, draws=draws)
-        codes = torch.randn(len(train), vae.latent_dim, generator=generator)
+        codes = torch.randn(len(train), vae.latent_dim, generator=generator).to(device)
         kinds = {
             "means": (vae.decode(vae.encode(test).mean), test),
             "draws": (decoded.flatten(0, 1), test),
@@ -109,7 +110,7 @@ def measure(
             f"decibels_{kind}": (spectrum.decibels_apart(shown, real), "dB, from real images"),
         }
     for kind, residual in {"means": test - kinds["means"][0], "draws": test - decoded}.items():
-        low, high = np.quantile(residual.numpy(), TAILS).tolist()
+        low, high = np.quantile(residual.cpu().numpy(), TAILS).tolist()
         values |= {
             f"residual_low_{kind}": (low, f"data units, {TAILS[0]:.0%} quantile, test images"),
             f"residual_high_{kind}": (high, f"data units, {TAILS[1]:.0%} quantile, test images"),

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from envae.metrics._common import AT_ONCE, batches
 from envae.objectives import Objective
 from envae.objectives._base import NATS, decode, decode_with_head
 from envae.objectives.likelihood import Bernoulli, Likelihood
@@ -42,7 +43,7 @@ def negative_log_likelihood(
     log_density
         ln p(x|z), as :func:`decoder_density` gives it.
     images
-        `(N, C, H, W)`, in [0, 1], on the model's device.
+        `(N, C, H, W)`, in [0, 1].
     draws
         k, draws of z per image. The paper uses 500.
     seed
@@ -68,7 +69,7 @@ def negative_log_likelihood(
     with torch.no_grad():
         weights = [
             _log_weights(vae, log_density, batch, draws, generator, decoded_at_once)
-            for batch in images.split(batch_size)
+            for batch in batches(vae, images, batch_size)
         ]
     return math.log(draws) - torch.cat(weights, dim=1).logsumexp(0)
 
@@ -95,7 +96,7 @@ def decoder_density(
     train: Tensor,
     *,
     seed: int = 0,
-    batch_size: int = 1000,
+    batch_size: int = AT_ONCE,
 ) -> LogDensity:
     """The decoder's log density ln p(x|z) under the objective that it was trained with.
 
@@ -117,7 +118,7 @@ def decoder_density(
     objective
         What it was trained with.
     train
-        Training images, on the model's device.
+        Training images.
     seed
         Seed of the draws that the variance is estimated from.
     batch_size
@@ -168,7 +169,7 @@ def _variance(vae, objective: GaussianWithVariance, train, seed, batch_size) -> 
     """Variance that all images share, in the shape of an image: its mean over the batches."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        parts = [len(x) * objective.variance(vae, x)[0] for x in train.split(batch_size)]
+        parts = [len(x) * objective.variance(vae, x)[0] for x in batches(vae, train, batch_size)]
     variance = torch.stack(parts).sum(0) / len(train)
     return variance + objective.epsilon if objective.estimate == "mle" else variance
 

@@ -191,7 +191,6 @@ def _likelihood(
     model: _Model, objective: Objective, train: Tensor, test: Tensor, draws: int, seed: int
 ) -> Values:
     """Bound on the negative log-likelihood; empty where the decoder has no density."""
-    train, test = train.to(model.device), test.to(model.device)
     try:
         density = decoder_density(model.vae, objective, train, seed=seed)
         nats = negative_log_likelihood(model.vae, density, test, draws=draws, seed=seed)
