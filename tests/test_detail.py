@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from envae import datasets
 from envae.metrics import detail
@@ -10,13 +11,14 @@ from envae.objectives import objective
 from envae.vae import gaussian
 
 
-class Known:
+class Known(nn.Module):
     """Codes N(0, s^2) whatever the image; decodes to a gain times the code at every pixel."""
 
     latent_dim = 1
 
     def __init__(self, gain=1.0, stddev=0.5):
-        self.gain, self.stddev = torch.as_tensor(gain), stddev
+        super().__init__()
+        self.gain, self.stddev = nn.Parameter(torch.as_tensor(gain)), stddev
 
     def encode(self, x):
         mean = torch.zeros(len(x), 1)
@@ -24,11 +26,6 @@ class Known:
 
     def decode(self, z):
         return z.reshape(*z.shape[:-1], 1, 1, 1) * self.gain.expand(1, 8, 8)
-
-    def eval(self):
-        return self
-
-    train = eval
 
 
 def test_sharpness_of_a_ramp_and_of_stripes():
