@@ -1,21 +1,54 @@
-"""What a training step costs, as a multiple of the L2 loss's, in one run.
+"""What a training step costs, as a multiple of another objective's step in the same round.
 
-    python benchmarks/step_cost.py                    # conv network, 3 x 32 x 32, about a minute
-    python benchmarks/step_cost.py --side 64 --draws 2 10 50
+    python benchmarks/step_cost.py             # prints; a few minutes
+    python benchmarks/step_cost.py --record    # also writes the run records that the book reads
 
-Objectives take turns; reported is the median over the repeats, and the smallest and largest ratio
-to the L2 step of the same round. Once for the step alone (compute-bound: the images lie in memory)
-and once with a batch of JPEG files of 178 x 218 pixels, CelebA's size, decoded and scaled before
-every step by one process, as a data loader without workers does (data-bound).
+Objectives take turns; told are the median over the rounds, and the lowest and highest. Steps alone,
+the images in memory (compute-bound); with a batch of JPEG files of 178 x 218 pixels, CelebA's size,
+decoded and scaled before every step by one process, as a data loader without workers does
+(data-bound); and the rows of Fig. 2 of takida2022 (variance-rows). To record, leave the machine
+nothing else to do.
 """
 
 import argparse
 import io
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from envae.fenvae_study import Case, step_seconds
+from envae.fenvae_study import Case, record_steps, step_ratios, step_seconds
+from envae.tables import ROWS
+
+DRAWS = (2, 3, 5, 10, 20, 50, 100)  # M, up to the last column of Table 6 of xu2025
+ENERGY = {
+    "L2": ("l2", {}),
+    "FEnVAE": ("fenvae", {}),
+    "antithetic pair": ("antithetic", {}),
+    "EnVAE, 4 mirrored": ("envae", {"samples": 4, "pairs": "mirrored"}),
+    **{f"EnVAE, M = {m}": ("envae", {"samples": m}) for m in DRAWS},
+    # Up to three draws, neighbours are all pairs.
+    **{
+        f"EnVAE, M = {m}, cyclic": ("envae", {"samples": m, "pairs": "cyclic"})
+        for m in DRAWS
+        if m > 3
+    },
+}
+VARIANCE = {
+    label: (ROWS[label].objective, ROWS[label].options)
+    for label in (
+        "VAE, variance 1",
+        "Iso-I, mle",
+        "Diag-I, mle",
+        "Iso-D, mle",
+        "Diag-D, mle",
+        "AE",
+        "WAE-MMD",
+        "RAE",
+    )
+}
 
 
 def jpeg() -> bytes:
@@ -26,44 +59,57 @@ def jpeg() -> bytes:
     return file.getvalue()
 
 
-def cases(options: argparse.Namespace) -> dict[str, Case]:
-    """Objectives by label, with the number of their decodes."""
-    rows = {
-        "L2 (1)": ("l2", {}),
-        "FEnVAE (3)": ("fenvae", {}),
-        "antithetic pair (2)": ("antithetic", {}),
-        "EnVAE, 4 mirrored draws (4)": ("envae", {"samples": 4, "pairs": "mirrored"}),
-    }
-    rows |= {f"EnVAE, all pairs ({m})": ("envae", {"samples": m}) for m in options.draws}
-    rows |= {
-        f"EnVAE, cyclic pairs ({m})": ("envae", {"samples": m, "pairs": "cyclic"})
-        for m in options.draws
-        if m > 3
-    }
-    shared = {"network": options.network, "latent_dim": 64, "batch_size": options.batch}
-    return {label: Case(name, given, **shared) for label, (name, given) in rows.items()}
+def load(file: bytes, side: int, count: int) -> None:
+    """Decode and scale so many pictures."""
+    for _ in range(count):
+        Image.open(io.BytesIO(file)).convert("RGB").resize((side, side)).tobytes()
+
+
+class Measurement(NamedTuple):
+    """Rows that take turns, and what they share."""
+
+    kind: str
+    rows: dict[str, tuple[str, dict]]
+    network: str
+    image_shape: tuple[int, int, int]
+    latent_dim: int
+    batch_size: int
+    load: Callable[[], None] | None = None
+
+    def cases(self) -> dict[str, Case]:
+        """A case for every row."""
+        return {
+            label: Case(
+                objective,
+                options,
+                network=self.network,
+                latent_dim=self.latent_dim,
+                batch_size=self.batch_size,
+            )
+            for label, (objective, options) in self.rows.items()
+        }
+
+
+MEASUREMENTS = (
+    Measurement("compute-bound", ENERGY, "conv", (3, 32, 32), 64, 16),
+    Measurement("data-bound", ENERGY, "conv", (3, 32, 32), 64, 16, partial(load, jpeg(), 32, 16)),
+    Measurement("variance-rows", VARIANCE, "mlp", (1, 8, 8), 16, 64),
+    Measurement("variance-rows", VARIANCE, "arelbo_mnist", (1, 28, 28), 16, 64),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", default="conv")
-    parser.add_argument("--side", type=int, default=32, help="of the images, with 3 channels")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--draws", type=int, nargs="+", default=[2, 3, 10, 50], help="M")
-    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--record", action="store_true", help="write run records: `step_cost`")
+    parser.add_argument("--repeats", type=int, default=30, help="rounds that are timed")
     options = parser.parse_args()
-    file, shape = jpeg(), (3, options.side, options.side)
-
-    def load() -> None:
-        for _ in range(options.batch):
-            Image.open(io.BytesIO(file)).convert("RGB").resize(shape[1:]).tobytes()
-
-    for label, loader in (("compute-bound", None), ("data-bound", load)):
-        seconds = step_seconds(cases(options), shape, repeats=options.repeats, load=loader)
-        ratios = seconds / seconds.iloc[0]
-        print(f"{label}: L2 step {1000 * seconds.iloc[0].median():.1f} ms, batch {options.batch}")
-        for row, values in ratios.iterrows():
-            print(f"  {row:30s} {values.median():6.2f}  ({values.min():.2f} .. {values.max():.2f})")
+    for measurement in MEASUREMENTS:
+        cases, shape = measurement.cases(), measurement.image_shape
+        seconds = step_seconds(cases, shape, repeats=options.repeats, load=measurement.load)
+        print(f"{measurement.kind}: {measurement.network}, {shape}, batch {measurement.batch_size}")
+        print(step_ratios(seconds).round({"median": 2, "low": 2, "high": 2, "seconds": 4}))
+        if options.record:
+            record_steps(seconds, measurement.kind, cases, shape)
 
 
 if __name__ == "__main__":

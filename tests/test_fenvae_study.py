@@ -1,13 +1,18 @@
 """The runs behind chapter 06: what they vary, what they watch, and their records."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from envae import datasets, fenvae_study
-from envae.fenvae_study import Case
+from envae.fenvae_study import Case, _step_cost
 from envae.metrics import extractor
 from envae.objectives import objective
 
@@ -140,20 +145,94 @@ def test_cases_are_run_once_and_found_again(digits, features, tmp_path, monkeypa
     assert [path.stat().st_mtime_ns for path in written] == times
     assert again["alpha"].tolist() == [0.05]
     assert again["fd_generated"].tolist() == [found.loc["sharp", 0.1]]
+    same, runs = fenvae_study.searched(rows, [0.1, 1.0], [4, 5], lookup=lookup, **small)
+    assert same.equals(found)
+    assert list(runs.index) == [(row, seed) for row in rows for seed in (4, 5)]
+    best = same.idxmin(axis=1)
+    assert runs["alpha"].tolist() == [0.5 * best["sharp"]] * 2 + [best["plain"]] * 2
     missing = [fenvae_study.weighted(rows["plain"], 0.1, seed=9, **small)]
     with pytest.raises(LookupError, match="1 of 1 runs of 'try' have no record"):
         fenvae_study.recorded(missing, dataset="digits", experiment="try")
 
 
-def test_steps_are_timed_in_turns():
-    loads = []
+def test_steps_are_timed_in_turns(monkeypatch):
+    """On a clock of ours, which runs slower from round to round."""
+    clock, log = SimpleNamespace(now=0.0, round=0), []
+
+    def load():
+        log.append("load")
+        clock.round += len(log) % 4 == 1
+        clock.now += 10.0
+
+    def fake(case, image_shape):
+        def step():
+            log.append(case.objective)
+            clock.now += clock.round * {"l2": 1.0, "fenvae": 3.0}[case.objective]
+
+        return step
+
+    monkeypatch.setattr(_step_cost, "_step", fake)
+    monkeypatch.setattr(_step_cost, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    cases = {"one": Case("l2", {}), "two": Case("fenvae", {})}
+    seconds = fenvae_study.step_seconds(cases, (1, 8, 8), repeats=3, load=load)
+    assert log == ["load", "l2", "load", "fenvae"] * (2 + 3)
+    assert seconds.loc["one"].tolist() == [10 + count for count in (3, 4, 5)]
+    assert seconds.loc["two"].tolist() == [10 + 3 * count for count in (3, 4, 5)]
+
+
+def test_a_step_trains_and_is_timed():
     cases = {"one": Case("l2", {}, batch_size=2), "two": Case("fenvae", {}, batch_size=2)}
-    seconds = fenvae_study.step_seconds(
-        cases, (1, 8, 8), repeats=3, load=lambda: loads.append(None)
-    )
+    seconds = fenvae_study.step_seconds(cases, (1, 8, 8), repeats=3)
     assert seconds.shape == (2, 3)
     assert (seconds > 0).all(axis=None)
-    assert len(loads) == 2 * (3 + 2)
+
+
+# The third round is slow for both rows, which no ratio should show.
+ROUNDS = pd.DataFrame([[1.0, 2.0, 40.0], [1.5, 4.0, 40.0]], index=["L2", "FEnVAE"])
+
+
+def test_ratios_are_taken_within_a_round():
+    ratios = fenvae_study.step_ratios(ROUNDS)
+    assert ratios.loc["L2"].tolist() == [1.0, 1.0, 1.0, 2.0]
+    assert ratios.loc["FEnVAE"].to_dict() == {
+        "median": 1.5,
+        "low": 1.0,
+        "high": 2.0,
+        "seconds": 4.0,
+    }
+
+
+def test_recorded_steps_are_those_written_last(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setattr(_step_cost, "_EXPERIMENT", "step_cost_try")
+    cases = {"L2": Case("l2", {}), "FEnVAE": Case("fenvae", {})}
+    other = {"L2": Case("l2", {}), "AE": Case("ae", {})}
+    shape = (1, 8, 8)
+    with pytest.raises(LookupError, match="0 records of data-bound steps of 'mlp'"):
+        fenvae_study.recorded_steps("data-bound", "mlp")
+    fenvae_study.record_steps(2 * ROUNDS + 1, "data-bound", cases, shape)
+    fenvae_study.record_steps(ROUNDS, "data-bound", cases, shape)
+    fenvae_study.record_steps(ROUNDS.rename({"FEnVAE": "AE"}), "variance-rows", other, shape)
+    assert len(list(tmp_path.rglob("*.json"))) == 2
+    found = fenvae_study.recorded_steps("data-bound", "mlp")
+    pd.testing.assert_frame_equal(found, fenvae_study.step_ratios(ROUNDS), check_like=True)
+    fenvae_study.record_steps(ROUNDS, "data-bound", cases, (1, 28, 28))
+    with pytest.raises(LookupError, match="2 records"):
+        fenvae_study.recorded_steps("data-bound", "mlp")
+
+
+def test_cases_of_one_record_share_their_setting():
+    cases = {"L2": Case("l2", {}), "FEnVAE": Case("fenvae", {}, batch_size=16)}
+    with pytest.raises(ValueError, match="share network, latent_dim and batch_size, received"):
+        fenvae_study.record_steps(ROUNDS, "compute-bound", cases, (1, 8, 8))
+
+
+def test_the_benchmark_says_how_it_is_called():
+    script = Path(__file__).parent.parent / "benchmarks" / "step_cost.py"
+    told = subprocess.run(
+        [sys.executable, str(script), "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--record" in told.stdout
 
 
 def test_a_latent_walk_goes_from_one_code_to_the_other(digits):

@@ -8,6 +8,7 @@ from envae import datasets, published, recovery, sweep
 from envae.metrics import uncertainty
 from envae.noise import PATTERNS, noisy
 from envae.objectives import objective
+from envae.recovery._cells import _share
 from envae.vae import gaussian
 
 
@@ -136,7 +137,7 @@ def exact():
         for pattern, s2 in [("uniform", 0.0), *((name, 0.1) for name in PATTERNS)]
         for seed in (1, 2)
         for union in unions
-        for share in [recovery._share(pattern, union.split("+"), digits)]
+        for share in [_share(pattern, union.split("+"), digits)]
         for part in union.split("+")
     ]
     columns = ["model", "pattern", "s2", "seed", "part", "value"]

@@ -1,0 +1,44 @@
+"""Runs that stop to be measured on the way, and are not recorded."""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+from joblib import Parallel, delayed
+
+from envae.datasets import Dataset
+from envae.fenvae_study._case import Case
+from envae.fenvae_study._measures import measure
+from envae.metrics.extractor import Extractor
+from envae.vae import VAE
+
+
+def follow(
+    case: Case, epochs: Iterable[int], *, dataset: Dataset, extractor: Extractor
+) -> tuple[VAE, pd.DataFrame]:
+    """Train as :func:`run` does, and stop to measure after so many epochs; nothing is recorded.
+
+    Returns
+    -------
+    tuple
+        The model after the last stop, and a row of measures for each stop, with `epoch` and
+        `seconds` of training so far.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "run.safetensors"
+        for count in epochs:
+            vae, minimized = case.build(dataset.image_shape)
+            history = case.train(vae, minimized, dataset.train, epochs=count, checkpoint=checkpoint)
+            values = measure(vae, minimized, dataset, case.seed, extractor=extractor)
+            row = {name: value for name, (value, _) in values.items()}
+            rows.append(row | {"epoch": count, "seconds": history["seconds"].sum()})
+    return vae, pd.DataFrame(rows)
+
+
+def follow_all(
+    cases: Iterable[Case], epochs: Iterable[int], **shared
+) -> list[tuple[VAE, pd.DataFrame]]:
+    """Cases side by side, one process per core, in the order given. See :func:`follow`."""
+    return Parallel(n_jobs=-1)(delayed(follow)(case, epochs, **shared) for case in cases)
