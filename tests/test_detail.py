@@ -76,6 +76,7 @@ def test_measures_of_a_known_model():
     scale = 0.5 * ((0.1 + stripes).square().mean() / stripes.square().mean()).sqrt().item()
     assert values["map_scale"] == pytest.approx(scale, rel=0.03)
     assert values["sharpness_means"] == 0
+    assert values["posterior_share"] == 1  # its codes do not depend on the image
     assert values["high_means"] == 0
     # Samples are the stripes times N(0, 1), whose mean size is sqrt(2 / pi), and square 1.
     assert values["sharpness_samples"] == pytest.approx((2 / torch.pi) ** 0.5, rel=0.25)

@@ -1,6 +1,6 @@
-"""What pictures are shown for, in numbers: sharpness, spectra, uncertainty maps and residuals.
+"""What pictures are shown for, in numbers: sharpness, spectra, uncertainty maps, residuals, codes.
 
-Section 4.2, Figures 2 to 4 and Section 6.8 of xu2025 compare models by pictures.
+Section 4.2, Figures 2 to 4, and Sections 6.8 and 6.11 of xu2025 compare models by pictures.
 """
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from envae.datasets import Dataset
 from envae.metrics import spectrum
 from envae.metrics._common import Values, decoded_draws
+from envae.metrics.codes import posterior_share
 from envae.objectives import Objective
 from envae.vae import VAE
 
@@ -84,7 +85,8 @@ def measure(
         draws. `map_error`, `map_contours`: correlation of the standard deviation of the draws at
         every pixel with the error of their mean, and with the gradient of the image;
         `map_contrast`: its variation over the image, relative to its mean; `map_scale`: its size,
-        relative to that of the error, 1 where it says how large errors are.
+        relative to that of the error, 1 where it says how large errors are. `posterior_share`: as
+        `codes.posterior_share` gives it, on test images.
     """
     generator = Generator().manual_seed(seed)
     device = next(vae.parameters()).device
@@ -93,13 +95,14 @@ def measure(
     with torch.no_grad():
         decoded = decoded_draws(vae, test, generator, draws=draws)
         codes = torch.randn(len(train), vae.latent_dim, generator=generator).to(device)
+        posterior = vae.encode(test)
         kinds = {
-            "means": (vae.decode(vae.encode(test).mean), test),
+            "means": (vae.decode(posterior.mean), test),
             "draws": (decoded.flatten(0, 1), test),
             "samples": (vae.decode(codes), train),
         }
     vae.train()
-    values = {}
+    values = {"posterior_share": (posterior_share(posterior), "of a code's variance, test images")}
     for kind, (shown, real) in kinds.items():
         values |= {
             f"sharpness_{kind}": (sharpness(shown) / sharpness(real), "over real images"),
