@@ -219,7 +219,7 @@ class FigureIndex(SphinxDirective):
             rows.append([what, links + stop + _with_literals(row.limits), verdicts])
         self.env.note_dependency(str(Path(self.env.srcdir) / "data" / "figures.yaml"))
         heads = ["Figure or table", "In this book", "Claims"]
-        return [_table(heads, rows, [30, 40, 30], classes=["figure-index"])]
+        return [_table(heads, rows, [25, 33, 42], classes=["figure-index"])]
 
 
 def _joined(parts: Iterable[nodes.Node]) -> list[nodes.Node]:
