@@ -15,6 +15,7 @@ from envae.metrics import frechet, inception
 
 # ruff: noqa: I001
 from pytorch_fid import inception as pytorch_fid  # after envae._torchvision
+from torch_fidelity.metric_isc import isc_features_to_metric
 
 # The command `python -m pytorch_fid`, with torchvision made to import first.
 COMMAND = "import envae._torchvision, runpy; runpy.run_module('pytorch_fid', run_name='__main__')"
@@ -116,6 +117,13 @@ def test_inception_score_against_its_closed_forms():
     mixed = torch.stack([p, p.flip(0)]).repeat(10, 1)
     expected = (0.6931471805599453 + (p * p.log()).sum()).exp().item()
     assert inception.inception_score(mixed, splits=1) == pytest.approx((expected, 0))
+
+
+def test_inception_score_is_torch_fidelitys():
+    logits = 3 * torch.randn(60, 11, generator=torch.Generator().manual_seed(0))
+    expected = isc_features_to_metric(logits, splits=5, shuffle=False)
+    found = inception.inception_score(logits.softmax(1), splits=5)
+    assert found == pytest.approx(tuple(expected.values()), rel=1e-5)
 
 
 def test_inception_score_is_a_mean_over_splits():
