@@ -5,6 +5,7 @@ try goes on. A point that fails leaves the error instead of a record.
 """
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -216,16 +217,27 @@ def progress(
     return table.reset_index(drop=True)
 
 
+def failures(experiment: str) -> pd.DataFrame:
+    """Points of an experiment whose last try failed: their parameters, and `error`."""
+    files = [
+        file for place in records.places() for file in sorted((place / experiment).glob("*.failed"))
+    ]
+    told = [json.loads(file.read_text()) for file in files]
+    return pd.DataFrame([failed["parameters"] | {"error": failed["error"]} for failed in told])
+
+
 def _attempt(name: str, options: dict, **arguments) -> None:
     """Run a point, or write down why it failed; whichever the point's last try did is kept."""
     told = {name: arguments[name] for name in ("dataset", "setting", "seed")}
-    failure = _beside_record(arguments["experiment"], point(name, options, **told), "failed")
+    parameters = point(name, options, **told)
+    failure = _beside_record(arguments["experiment"], parameters, "failed")
     failure.unlink(missing_ok=True)
     try:
         run(name, options, **arguments)
     except Exception as error:  # whatever it is, the other points go on, and this one is listed
         failure.parent.mkdir(parents=True, exist_ok=True)
-        failure.write_text(f"{type(error).__name__}: {error}\n")
+        failed = {"parameters": parameters, "error": f"{type(error).__name__}: {error}"}
+        failure.write_text(json.dumps(failed, indent=1, sort_keys=True) + "\n")
 
 
 def _error(experiment: str, parameters: dict) -> str:
@@ -233,7 +245,7 @@ def _error(experiment: str, parameters: dict) -> str:
     name = _beside_record(experiment, parameters, "failed").name
     for place in records.places():
         if (place / experiment / name).is_file():
-            return (place / experiment / name).read_text().strip()
+            return json.loads((place / experiment / name).read_text())["error"]
     return ""
 
 

@@ -294,14 +294,21 @@ def network_for(dataset: Dataset) -> tuple[HasFeatures | None, str]:
 def labelled(experiment: str) -> pd.DataFrame:
     """The reported runs of an experiment on data that need not be here, in the column `label`.
 
-    As :meth:`Experiment.recorded` gives them, but only those that have a record.
+    As :meth:`Experiment.recorded` gives them, but without what is missing.
     """
-    table = records.load(experiment)
-    if table.empty:
-        return pd.DataFrame({"label": [], "state": [], "error": []})
-    points = zip(table["objective"], table["options"], strict=True)
-    labels = [_label(objective, options) for objective, options in points]
-    return table.assign(label=labels, state="done", error="")
+    search = f"{experiment}_search"
+    lost = _with_labels(sweep.failures(search)).drop_duplicates("label")
+    lost = lost[~lost["label"].isin(_with_labels(records.load(search))["label"])]
+    done = _with_labels(records.load(experiment)).assign(state="done", error="")
+    return pd.concat([done, lost.reindex(columns=["label", "error"]).assign(state="failed")])
+
+
+def _with_labels(points: pd.DataFrame) -> pd.DataFrame:
+    """Points with the row that each belongs to, in the column `label`."""
+    if points.empty:
+        return pd.DataFrame({"label": []})
+    pairs = zip(points["objective"], points["options"], strict=True)
+    return points.assign(label=[_label(objective, options) for objective, options in pairs])
 
 
 def _label(objective: str, options: dict) -> str:

@@ -117,6 +117,10 @@ def test_a_row_whose_search_fails_for_every_value_has_failed(experiment, monkeyp
     assert done["error"].tolist() == [
         "every run of the search: FloatingPointError: the loss is not finite"
     ]
+    told = tables.labelled(experiment.name)
+    assert told[["label", "state", "error"]].values.tolist() == [
+        ["AE", "failed", "FloatingPointError: the loss is not finite"]
+    ]
 
 
 def test_a_model_can_be_trained_again_without_a_record(experiment, tmp_path):
