@@ -300,7 +300,8 @@ def labelled(experiment: str) -> pd.DataFrame:
     lost = _with_labels(sweep.failures(search)).drop_duplicates("label")
     lost = lost[~lost["label"].isin(_with_labels(records.load(search))["label"])]
     done = _with_labels(records.load(experiment)).assign(state="done", error="")
-    return pd.concat([done, lost.reindex(columns=["label", "error"]).assign(state="failed")])
+    lost = lost.reindex(columns=["label", "error"]).assign(state="failed")
+    return pd.concat([done, lost], ignore_index=True)
 
 
 def _with_labels(points: pd.DataFrame) -> pd.DataFrame:
