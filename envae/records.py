@@ -100,11 +100,16 @@ def save(
         "manifest": manifest(device) | {"seconds": seconds, "data": data_checksum},
     }
     path = folder() / experiment / f"{key(experiment, parameters)}.json"
+    write(path, record)
+    return path
+
+
+def write(path: Path, content: Mapping) -> None:
+    """Write a JSON file, whole or not at all; its folder is made if it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    partial.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
     partial.replace(path)
-    return path
 
 
 def save_values(

@@ -235,9 +235,8 @@ def _attempt(name: str, options: dict, **arguments) -> None:
     try:
         run(name, options, **arguments)
     except Exception as error:  # whatever it is, the other points go on, and this one is listed
-        failure.parent.mkdir(parents=True, exist_ok=True)
         failed = {"parameters": parameters, "error": f"{type(error).__name__}: {error}"}
-        failure.write_text(json.dumps(failed, indent=1, sort_keys=True) + "\n")
+        records.write(failure, failed)
 
 
 def _error(experiment: str, parameters: dict) -> str:
