@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from envae import networks, records
+from envae._parallel import side_by_side
 from envae.datasets import Dataset
 from envae.metrics._common import Values
 from envae.objectives import Objective, objective
@@ -166,7 +167,7 @@ def run_all(points: Iterable[tuple[str, dict, int]], **shared) -> list[Outcome]:
     shared
         The other arguments of :func:`run`, the same for all.
     """
-    return Parallel(n_jobs=-1)(
+    return side_by_side(
         delayed(run)(name, options, seed=seed, **shared) for name, options, seed in points
     )
 
@@ -186,7 +187,7 @@ def complete(points: Iterable[tuple[str, dict, int]], **shared) -> pd.DataFrame:
     points = list(points)
     told = {name: shared[name] for name in ("dataset", "setting", "experiment")}
     done = progress(points, **told)["state"] == "done"
-    Parallel(n_jobs=-1)(
+    side_by_side(
         delayed(_attempt)(name, options, seed=seed, **shared)
         for (name, options, seed), recorded in zip(points, done, strict=True)
         if not recorded

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 
+from envae._parallel import side_by_side
 from envae.datasets import Dataset
 from envae.fenvae_study._case import Case
 from envae.fenvae_study._measures import measure
@@ -41,4 +42,4 @@ def follow_all(
     cases: Iterable[Case], epochs: Iterable[int], **shared
 ) -> list[tuple[VAE, pd.DataFrame]]:
     """Cases side by side, one process per core, in the order given. See :func:`follow`."""
-    return Parallel(n_jobs=-1)(delayed(follow)(case, epochs, **shared) for case in cases)
+    return side_by_side(delayed(follow)(case, epochs, **shared) for case in cases)

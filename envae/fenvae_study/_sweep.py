@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from envae import records
+from envae._parallel import side_by_side
 from envae.datasets import Dataset
 from envae.fenvae_study._case import Case, Row, weighted
 from envae.fenvae_study._measures import lipschitz, measure
@@ -53,8 +54,9 @@ def complete(
         for case in cases
         if records.key(experiment, parameters(case, dataset.name)) not in done
     ]
-    Parallel(n_jobs=jobs)(
-        delayed(run)(case, dataset=dataset, experiment=experiment, **shared) for case in left
+    side_by_side(
+        (delayed(run)(case, dataset=dataset, experiment=experiment, **shared) for case in left),
+        jobs=jobs,
     )
 
 

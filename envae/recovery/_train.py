@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from torch import Tensor
 
 from envae import ensemble, networks, records, sweep
+from envae._parallel import side_by_side
 from envae.datasets import Dataset
 from envae.metrics.uncertainty import readings
 from envae.noise import noisy
@@ -157,4 +158,4 @@ def _parameters(row: Row, case: Case, data: Dataset, setting: Setting, members: 
 
 def train_all(rows: Iterable[Row], cases: Sequence[Case], **shared) -> list[list[Outcome]]:
     """:func:`train` for several objectives, one process per core; in the order of the rows."""
-    return Parallel(n_jobs=-1)(delayed(train)(row, cases, **shared) for row in rows)
+    return side_by_side(delayed(train)(row, cases, **shared) for row in rows)
