@@ -107,7 +107,7 @@ rule sweep_row:
 
 def rows():
     """Label of each row of the tables by the name of its file."""
-    from envae.tables import ROWS  # takes seconds to import, and only a sweep needs it
+    from envae.experiments.paper_rows import ROWS  # takes seconds to import, and only a sweep needs it
 
     return {re.sub(r"\W+", "-", label): label for label in ROWS}
 

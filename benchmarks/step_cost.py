@@ -19,8 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from envae.fenvae_study import Case, record_steps, step_ratios, step_seconds
-from envae.tables import ROWS
+from envae.experiments.fenvae import Case
+from envae.experiments.paper_rows import ROWS
+from envae.experiments.runs import Setting
+from envae.experiments.step_cost import record_steps, step_ratios, step_seconds
 
 DRAWS = (2, 3, 5, 10, 20, 50, 100)  # M, up to the last column of Table 6 of xu2025
 ENERGY = {
@@ -78,14 +80,9 @@ class Measurement(NamedTuple):
 
     def cases(self) -> dict[str, Case]:
         """A case for every row."""
+        setting = Setting(self.network, self.latent_dim, batch_size=self.batch_size)
         return {
-            label: Case(
-                objective,
-                options,
-                network=self.network,
-                latent_dim=self.latent_dim,
-                batch_size=self.batch_size,
-            )
+            label: Case(objective, options, seed=1, setting=setting)
             for label, (objective, options) in self.rows.items()
         }
 

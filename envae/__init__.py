@@ -1,24 +1,40 @@
 """Executable companion to two papers on VAE decoders.
 
 The energy score instead of a likelihood (EnVAE, FEnVAE; xu2025), and the decoder's variance by
-maximum likelihood (AR-ELBO; takida2022). From the ground up:
+maximum likelihood (AR-ELBO; takida2022). Four rooms, each of which imports only those above it:
 
-- scores and models: `scores`, `vae`, `networks`, `datasets`, `noise`
-- closed forms: `linear`, `linear_gaussian`, `linear_energy`, `theory`, `minimize`, `errata`
-- training: `objectives`, `training`, `ensemble`, `sweep`
-- after it: `priors`, `interpolation`, `metrics`
-- the book: `published`, `audit`, `records`, `claims`, `plots`, `fenvae_study`
-- for other programs: `adapters`, `cli`
+- the library, for a VAE of one's own: `scores`, `vae`, `evaluation`, `objectives`, `networks`,
+  `datasets`, `training`, `priors`, `metrics`, `adapters`
+- `theory`: models whose optimum is known, formulas as printed and as meant
+- `experiments`: runs, their records, the papers' tables and what is measured for them
+- `companion`: the ledger of claims, figures, notebooks; and the command line, `cli`
 """
 
 import importlib
+from typing import TYPE_CHECKING
 
-__all__ = ["VAE", "energy_score", "objective"]
-_HOMES = {"VAE": "vae", "energy_score": "scores", "objective": "objectives"}
+if TYPE_CHECKING:
+    from envae import datasets, networks, training
+    from envae.experiments import records
+    from envae.objectives import objective
+    from envae.scores import energy_score
+    from envae.vae import VAE
+
+__all__ = ["VAE", "datasets", "energy_score", "networks", "objective", "records", "training"]
+_HOMES = {
+    "VAE": "envae.vae",
+    "energy_score": "envae.scores",
+    "objective": "envae.objectives",
+    "records": "envae.experiments",
+}
 
 
 def __getattr__(name: str):
     # At first use: importing torch takes a second, and `envae --help` does without it.
-    if name not in _HOMES:
-        raise AttributeError(f"module 'envae' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"envae.{_HOMES[name]}"), name)
+    if name in _HOMES:
+        home = importlib.import_module(_HOMES[name])
+        # A module of a package is its attribute only once it was imported.
+        return getattr(home, name, None) or importlib.import_module(f"{_HOMES[name]}.{name}")
+    if name in __all__:
+        return importlib.import_module(f"envae.{name}")
+    raise AttributeError(f"module 'envae' has no attribute {name!r}")

@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from envae import execute
-from envae._names import unknown
+from envae._unknown import unknown
+from envae.companion import notebook_run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,9 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except execute.CellError as error:
+    except notebook_run.CellError as error:
         return _fail(error, 1)
-    except (execute.RunError, ValueError, FileNotFoundError, ConnectionError) as error:
+    except (notebook_run.RunError, ValueError, FileNotFoundError, ConnectionError) as error:
         return _fail(error, 2)
     except KeyboardInterrupt:
         return _fail("interrupted: nothing was written", 130)
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="execute a notebook with papermill")
     run.add_argument("notebook", help="a path, or a name in notebooks/ or the beginning of one")
-    run.add_argument("--profile", default=execute.QUICK, help="default: %(default)s")
+    run.add_argument("--profile", default=notebook_run.QUICK, help="default: %(default)s")
     run.add_argument(
         "-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), dest="given",
         help="set a parameter; may be repeated",
@@ -60,15 +60,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    notebook = execute.find(options.notebook)
+    notebook = notebook_run.find(options.notebook)
     default = Path("_build") / "run" / f"{notebook.stem}.{options.profile}.ipynb"
     output = options.output or default
-    origin = execute.run(notebook, output, profile=options.profile, given=dict(options.given))
+    origin = notebook_run.run(notebook, output, profile=options.profile, given=dict(options.given))
     print(f"{output} ({origin['seconds']:.0f} s)")
 
 
 def _claims(options: argparse.Namespace) -> None:
-    from envae import claims
+    from envae.companion import claims
 
     table = claims.table()
     for column in ("paper", "verdict"):

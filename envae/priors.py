@@ -8,15 +8,19 @@ gives new codes to decode (Sec. 6.1 of takida2022):
 """
 
 import dataclasses
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
-import sklearn.mixture
 import torch
 from torch import Generator, Tensor, nn
 
+from envae.evaluation import seeded
 from envae.objectives import objective
+from envae.objectives.base import check_count
 from envae.training import fit
 from envae.vae import VAE
+
+if TYPE_CHECKING:
+    from sklearn import mixture
 
 
 class Prior(Protocol):
@@ -46,7 +50,7 @@ class StandardNormal:
 class GaussianMixture:
     """Mixture of Gaussians with full covariances, as Ghosh et al. (2020) fit it to codes."""
 
-    mixture: sklearn.mixture.GaussianMixture
+    mixture: "mixture.GaussianMixture"
 
     @classmethod
     def fit(cls, codes: Tensor, *, components: int = 10, seed: int = 0) -> Self:
@@ -66,10 +70,11 @@ class GaussianMixture:
         ValueError
             If the codes are too few, not finite, or not `(N, d_z)`.
         """
-        if not isinstance(components, int) or components < 1:
-            raise ValueError(f"components must be an integer from 1 up, received {components!r}")
+        check_count(components=components)
+        from sklearn.mixture import GaussianMixture as Mixture  # takes a second to import
+
         codes = _checked(codes, max(components, 2))
-        mixture = sklearn.mixture.GaussianMixture(components, max_iter=2000, random_state=seed)
+        mixture = Mixture(components, max_iter=2000, random_state=seed)
         return cls(mixture.fit(codes.double().numpy()))
 
     def sample(self, count: int, generator: Generator) -> Tensor:
@@ -125,8 +130,7 @@ class SecondStageVAE:
         """
         codes = _checked(codes, 2).float()
         latent_dim = codes.shape[1]
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with seeded(seed):
             shape = (latent_dim, 1, 1)
             encoder = nn.Sequential(nn.Flatten(), _Dense(latent_dim, 2 * latent_dim))
             decoder = nn.Sequential(_Dense(latent_dim, latent_dim), nn.Unflatten(1, shape))

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
@@ -50,7 +49,7 @@ def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
         If M < 2, beta is outside (0, 2], or the shapes do not match.
     """
     _check_samples(samples, x, beta)
-    return _EnergyScore.apply(samples, x, beta)
+    return _EnergyScore.apply(samples, x, beta)[0]
 
 
 def _check_samples(samples: Tensor, x: Tensor, beta: float) -> None:
@@ -78,7 +77,7 @@ class _EnergyScore(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, samples: Tensor, x: Tensor, beta: float) -> Tensor:
+    def forward(samples: Tensor, x: Tensor, beta: float) -> tuple[Tensor, Tensor]:
         draws = samples.shape[0]
         with torch.autocast(samples.device.type, enabled=False):
             grams = [torch.bmm(points, points.mT) for _, points in _centered(samples, x)]
@@ -93,13 +92,36 @@ class _EnergyScore(torch.autograd.Function):
             slope = distance.masked_fill(together, 1) ** (beta - 2)
             weight = beta * pair * slope.masked_fill(together, 0)
             laplacian = torch.diag_embed(weight.sum(-1)) - weight
-        ctx.save_for_backward(samples, x, laplacian[:, :draws])
-        return score.to(torch.promote_types(samples.dtype, x.dtype))
+        score = score.to(torch.promote_types(samples.dtype, x.dtype))
+        return score, laplacian[:, :draws].contiguous()
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_score: Tensor):
+    def setup_context(ctx, inputs, output) -> None:
+        samples, x, _ = inputs
+        _, laplacian = output
+        ctx.mark_non_differentiable(laplacian)
+        ctx.save_for_backward(samples, x, laplacian)
+
+    @staticmethod
+    def backward(ctx, grad_score: Tensor, _):
         samples, x, laplacian = ctx.saved_tensors
+        return *_ScoreGradient.apply(samples, x, laplacian, grad_score), None
+
+    @staticmethod
+    def vmap(info, in_dims, samples: Tensor, x: Tensor, beta: float):
+        """Several batches at once are one batch of all their observations."""
+        size = info.batch_size
+        samples = _batched(samples, in_dims[0], size, at=1).flatten(1, 2)  # (M, V B, *event)
+        x = _batched(x, in_dims[1], size, at=0).flatten(0, 1)  # (V B, *event)
+        score, laplacian = _EnergyScore.apply(samples, x, beta)
+        return (score.unflatten(0, (size, -1)), laplacian.unflatten(0, (size, -1))), (0, 0)
+
+
+class _ScoreGradient(torch.autograd.Function):
+    """Gradients of the score by samples and x, which have none of their own."""
+
+    @staticmethod
+    def forward(samples: Tensor, x: Tensor, laplacian: Tensor, grad_score: Tensor):
         draws, batch = samples.shape[:2]
         gradient = torch.empty(batch, draws, samples[0, 0].numel(), device=x.device, dtype=x.dtype)
         with torch.autocast(samples.device.type, enabled=False):
@@ -107,9 +129,34 @@ class _EnergyScore(torch.autograd.Function):
             for rows, points in _centered(samples, x):
                 gradient[rows] = torch.bmm(weighted[rows], points)  # (b, M, n)
         # Moving samples and x together changes nothing: their gradients add up to zero.
-        grad_x = -gradient.sum(1).reshape(x.shape) if ctx.needs_input_grad[1] else None
-        grad_samples = gradient.transpose(0, 1).reshape(samples.shape).to(samples.dtype)
-        return grad_samples, grad_x, None
+        grad_x = -gradient.sum(1).reshape(x.shape)
+        return gradient.transpose(0, 1).reshape(samples.shape).to(samples.dtype), grad_x
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx, *_):
+        raise RuntimeError("the energy score can be differentiated once, not twice")
+
+    @staticmethod
+    def vmap(info, in_dims, samples, x, laplacian, grad_score):
+        size = info.batch_size
+        of_samples, of_x = _ScoreGradient.apply(
+            _batched(samples, in_dims[0], size, at=1).flatten(1, 2),
+            _batched(x, in_dims[1], size, at=0).flatten(0, 1),
+            _batched(laplacian, in_dims[2], size, at=0).flatten(0, 1),
+            _batched(grad_score, in_dims[3], size, at=0).flatten(),
+        )
+        return (of_samples.unflatten(1, (size, -1)), of_x.unflatten(0, (size, -1))), (1, 0)
+
+
+def _batched(tensor: Tensor, dim: int | None, size: int, *, at: int) -> Tensor:
+    """A tensor with the axis that vmap runs over in a given place, repeated where it had none."""
+    if dim is None:
+        return tensor.unsqueeze(at).expand(*tensor.shape[:at], size, *tensor.shape[at:])
+    return tensor.movedim(dim, at)
 
 
 _CHUNK = 2**22  # numbers in a buffer of centred points, 16 MB of float32

@@ -1,20 +1,24 @@
 """Training: one readable loop, on Lightning Fabric."""
 
+import hashlib
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from envae._held import Held
+from envae.evaluation import evaluating, seeded
 from envae.objectives import Objective
 from envae.vae import EncodesAndDecodes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def fit(
@@ -32,8 +36,10 @@ def fit(
     precision: str = "32-true",
     checkpoint: str | Path | None = None,
     progress: bool = True,
-) -> pd.DataFrame:
-    """Minimize an objective with Adam; the model is trained in place, and left on the device.
+) -> "pd.DataFrame":
+    """Minimize an objective with Adam; the model is trained in place.
+
+    It is left on the device, in evaluation mode. torch's own generator is left where it was.
 
     A GPU holds the images where they fit, as bytes where they come from 8-bit files; else they are
     streamed to it. Every epoch draws its order and its noise from a seed of its own, so that a
@@ -62,7 +68,9 @@ def fit(
     accelerator, precision
         Passed to Fabric: `"auto"`, `"cpu"`, `"cuda"`; `"32-true"`, `"bf16-mixed"`, ...
     checkpoint
-        File (safetensors) written after every epoch. If it exists, training goes on from it.
+        File (safetensors) written after every epoch. If it exists, training goes on from it: it
+        must be of the same objective with the same options, the same images, seed, batch size,
+        learning rate and precision, and hold at most `epochs` epochs.
     progress
         Whether to show a progress bar.
 
@@ -79,14 +87,22 @@ def fit(
     FloatingPointError
         If a loss is not finite; names the epoch, the step and the part.
     """
+    # Here, since importing them takes longer than importing torch.
+    import pandas as pd
+    from lightning_fabric import Fabric
+
     _check(images, validation, epochs=epochs, batch_size=batch_size, lr=lr, patience=patience)
     fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    objective.prepare(tuple(images.shape[1:]))
     pair = Pair(vae, objective)
     model, optimizer = fabric.setup(pair, torch.optim.Adam(pair.parameters(), lr=lr))
     held = Held(images, fabric.device)
     held_out = None if validation is None else Held(validation, fabric.device)
-    run = _Run(pair, optimizer, checkpoint, seed=seed, batch_size=batch_size, lr=lr)
-    run.resume()
+    run = _Run(pair, optimizer, checkpoint)
+    if checkpoint is not None:
+        run.settings |= {"seed": seed, "batch_size": batch_size, "lr": lr, "precision": precision}
+        run.settings |= {"images": _checksum(images), "validation": _checksum(validation)}
+        run.resume(epochs)
 
     bar = tqdm(
         range(len(run.history), epochs), initial=len(run.history), total=epochs,
@@ -97,24 +113,23 @@ def fit(
             break
         start = time.perf_counter()
         # Mixed, so that neighbouring seeds and epochs do not share a stream of noise.
-        torch.manual_seed((seed * 1_000_003 + epoch) * 2_654_435_761 % 2**63)
-        row = _epoch(fabric, model, optimizer, held, batch_size, epoch)
-        if held_out is not None:
-            row["validation"] = evaluate(model, held_out, batch_size)["total"]
+        with seeded((seed * 1_000_003 + epoch) * 2_654_435_761 % 2**63):
+            row = _epoch(fabric, model, optimizer, held, batch_size, epoch)
+            if held_out is not None:
+                row["validation"] = evaluate(model, held_out, batch_size)["total"]
         row["seconds"] = time.perf_counter() - start
         run.add(row)
         bar.set_postfix(total=row["total"])
     if patience is not None:
         run.restore_best()
+    pair.eval()
     return pd.DataFrame(run.history)
 
 
 def evaluate(pair: nn.Module, images: Held, batch_size: int) -> dict[str, float]:
     """Mean loss parts over images, without gradients, in evaluation mode."""
-    pair.eval()
-    with torch.no_grad():
+    with evaluating(pair), torch.no_grad():
         values = [(len(batch), pair(batch)) for batch in images.batches(batch_size)]
-    pair.train()
     names = values[0][1]
     return {
         name: sum(count * parts[name].item() for count, parts in values) / len(images)
@@ -170,14 +185,15 @@ def _check_finite(table: Tensor, names: list[str], epoch: int) -> None:
 class _Run:
     """State of a run between epochs: history, best weights, and the checkpoint file."""
 
-    def __init__(self, pair: Pair, optimizer, checkpoint: str | Path | None, **settings):
+    def __init__(self, pair: Pair, optimizer, checkpoint: str | Path | None):
         self.pair = pair
         self.optimizer = optimizer
-        self.path = Path(checkpoint) if checkpoint else None
-        self.settings = settings | {
+        self.path = None if checkpoint is None else Path(checkpoint)
+        weights = {name: list(value.shape) for name, value in pair.state_dict().items()}
+        self.settings = {
             "objective": pair.objective.name,
-            "options": {k: v for k, v in vars(pair.objective).items() if _is_plain(v)},
-            "parameters": sum(parameter.numel() for parameter in pair.parameters()),
+            "options": json.loads(json.dumps(dict(pair.objective.options), default=str)),
+            "weights": hashlib.sha256(json.dumps(weights).encode()).hexdigest()[:12],
         }
         self.history: list[dict] = []
         self.best: dict[str, Tensor] = {}
@@ -210,11 +226,19 @@ class _Run:
         text = {"settings": json.dumps(self.settings), "history": json.dumps(self.history)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(self.path.name + ".partial")
-        save_file({name: value.contiguous() for name, value in tensors.items()}, partial, text)
+        # Copies, since weights that a model uses twice share their memory, which a file cannot.
+        save_file(
+            {
+                name: value.detach().clone(memory_format=torch.contiguous_format)
+                for name, value in tensors.items()
+            },
+            partial,
+            text,
+        )
         partial.replace(self.path)
 
-    def resume(self) -> None:
-        """Take up the state in the checkpoint, if there is one."""
+    def resume(self, epochs: int) -> None:
+        """Take up the state in the checkpoint, if there is one, for a run of so many epochs."""
         if self.path is None or not self.path.exists():
             return
         settings, history = _read_text(self.path)
@@ -223,6 +247,11 @@ class _Run:
             raise ValueError(
                 f"the checkpoint {self.path} is of another run: it differs in {differs}; "
                 "remove it or give another path"
+            )
+        if len(history) > epochs:
+            raise ValueError(
+                f"the checkpoint {self.path} holds {len(history)} epochs, and {epochs} were asked "
+                "for: remove it or give another path"
             )
         groups: dict[str, dict] = {"model": {}, "best": {}, "adam": {}}
         for name, value in load_file(self.path).items():
@@ -250,8 +279,13 @@ def _read_text(path: Path) -> tuple[dict, list[dict]]:
         ) from error
 
 
-def _is_plain(value) -> bool:
-    return isinstance(value, int | float | str)
+def _checksum(images: Tensor | None) -> str | None:
+    """Twelve hexadecimal digits that stand for images and their shape."""
+    if images is None:
+        return None
+    digest = hashlib.sha256(str((tuple(images.shape), images.dtype)).encode())
+    digest.update(images.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
 
 
 def _check(images, validation, *, epochs, batch_size, lr, patience) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from envae import cli, parameters
+from envae import cli
+from envae.companion import notebook_parameters
 
 PARAMETERS = """\
 epochs: int = 2  # passes over the data
@@ -86,13 +87,13 @@ LISTS = {
 
 @pytest.mark.parametrize("text", LISTS)
 def test_items_of_a_list_may_be_quoted_and_hold_commas(text):
-    assert parameters.declared(PARAMETERS)["models"].parse(text) == LISTS[text]
+    assert notebook_parameters.declared(PARAMETERS)["models"].parse(text) == LISTS[text]
 
 
 @pytest.mark.parametrize("text", ["'l2", "a: b", "[[l2]]"])
 def test_what_is_no_list_is_refused(text):
     with pytest.raises(ValueError, match="models takes list"):
-        parameters.declared(PARAMETERS)["models"].parse(text)
+        notebook_parameters.declared(PARAMETERS)["models"].parse(text)
 
 
 def test_unknown_notebook_lists_the_known_ones(capsys):

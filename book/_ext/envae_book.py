@@ -17,8 +17,9 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from envae import claims, figures, records
-from envae._names import unknown
+from envae._unknown import unknown
+from envae.companion import claims, figure_index
+from envae.experiments import records
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +201,7 @@ class FigureIndex(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        index, ledger = figures.load(), _ledger(self)
+        index, ledger = figure_index.load(), _ledger(self)
         paper = self.arguments[0]
         if paper not in set(index["paper"]):
             raise self.error(unknown("paper", paper, sorted(set(index["paper"]))))
@@ -208,7 +209,7 @@ class FigureIndex(SphinxDirective):
         for row in index[index["paper"] == paper].itertuples():
             links = _joined(_link_to_place(self, place) for place in row.places)
             stop = [nodes.Text(". ")] if links and row.limits else []
-            about = figures.claims_about(ledger, paper, row.name)
+            about = figure_index.claims_about(ledger, paper, row.name)
             verdicts = _joined(
                 nodes.inline(
                     "", "", nodes.literal(text=claim.Index), nodes.Text(" "), _verdict(claim)

@@ -6,7 +6,7 @@ Data that do not ship with a package are looked for in `$ENVAE_DATA`, then in th
 
 import inspect
 
-from envae._names import unknown
+from envae._unknown import unknown
 
 # Importing a family registers its loaders.
 from envae.datasets import cifar10, digits, faces, folders, mnist  # noqa: F401

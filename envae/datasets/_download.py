@@ -1,8 +1,8 @@
 """Getting data sets that a host gives away, by torchvision."""
 
 from envae import _torchvision as _torchvision  # before torchvision
-from envae._names import unknown
-from envae.datasets import _files
+from envae._unknown import unknown
+from envae.datasets import files
 
 # torchvision's class, and what to do where the host refuses.
 DOWNLOADS = {
@@ -39,7 +39,7 @@ def download(name: str) -> None:
     import torchvision.datasets  # takes seconds
 
     cls, by_hand = DOWNLOADS[name]
-    folder = _files.places()[0]
+    folder = files.places()[0]
     try:
         getattr(torchvision.datasets, cls)(folder, download=True)
     except (OSError, RuntimeError, ImportError) as error:

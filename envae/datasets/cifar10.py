@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from envae import _torchvision as _torchvision  # before torchvision
-from envae.datasets import _files, _images
+from envae.datasets import _images, files
 from envae.datasets._dataset import Dataset, register
 
 _BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
@@ -33,8 +33,8 @@ def cifar10() -> Dataset:
     """
     from torchvision.datasets import CIFAR10  # takes seconds to import
 
-    folder = _files.find("cifar10", ["cifar-10-batches-py"])
-    _files.verify("cifar10", folder, _MD5)
+    folder = files.find("cifar10", ["cifar-10-batches-py"])
+    files.verify("cifar10", folder, _MD5)
     train, test = (CIFAR10(folder.parent, train=split) for split in (True, False))
     return Dataset(
         name="cifar10",
@@ -58,7 +58,7 @@ def cifar10_jpeg() -> Dataset:
     Lossy: no number measured on it is one of CIFAR-10. Layout: `train/<class>/NNNN.jpg` and
     `test/<class>/NNNN.jpg` in a folder `cifar10-jpeg` or in `cifar10-jpeg.tar.xz`.
     """
-    place = _files.find(
+    place = files.find(
         "cifar10-jpeg",
         ["cifar10-jpeg", "cifar10-jpeg.tar.xz"],
         by_hand="put the archive or the unpacked folder there",

@@ -1,6 +1,5 @@
 """The digits that ship with scikit-learn."""
 
-import sklearn.datasets
 import torch
 
 from envae.datasets._dataset import Dataset, held_out, register
@@ -9,7 +8,9 @@ from envae.datasets._dataset import Dataset, held_out, register
 @register("digits")
 def digits() -> Dataset:
     """Every image once; a seeded third of 500 held out, since scikit-learn ships no split."""
-    bunch = sklearn.datasets.load_digits()
+    from sklearn.datasets import load_digits  # takes a second to import
+
+    bunch = load_digits()
     images = torch.from_numpy(bunch.images).float().unsqueeze(1) / 16  # 17 grey levels, 0 to 16
     labels = torch.from_numpy(bunch.target)
     train, test = held_out(range(len(images)), 500)

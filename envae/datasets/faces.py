@@ -1,6 +1,6 @@
 """CelebA and CelebA-HQ: faces, without their labels."""
 
-from envae.datasets import _files, _images
+from envae.datasets import _images, files
 from envae.datasets._dataset import Dataset, held_out, register, unlabelled
 
 _PARTITION = "list_eval_partition.txt"
@@ -24,8 +24,8 @@ def celeba64(crop: int = _CROP) -> Dataset:
         `celeba64-crop108`.
     """
     _images.check_sides(crop=crop)
-    folder = _files.find("celeba64", ["celeba"])
-    _files.verify("celeba64", folder, _MD5)
+    folder = files.find("celeba64", ["celeba"])
+    files.verify("celeba64", folder, _MD5)
     rows = [line.split() for line in (folder / _PARTITION).read_text().splitlines()]
     images = folder / "img_align_celeba"
     present = {path.name for path in images.glob("*.jpg")}
@@ -52,7 +52,7 @@ def celebahq128() -> Dataset:
     30,000 images, a seeded tenth of them held out: the paper does not give its split. Layout: a
     folder `celebahq` of image files, such as the CelebA-HQ-img of CelebAMask-HQ.
     """
-    folder = _files.find(
+    folder = files.find(
         "celebahq128",
         ["celebahq"],
         by_hand="put the folder CelebA-HQ-img of CelebAMask-HQ "

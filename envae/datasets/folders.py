@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from envae.datasets import _files, _images
+from envae.datasets import _images, files
 from envae.datasets._dataset import Dataset, held_out, register, unlabelled
 
 _CHURCH = "church_outdoor_train"
@@ -21,7 +21,7 @@ def lsun_church64() -> Dataset:
     `lsun/church_outdoor_train` of image files. LSUN comes as an LMDB database, which would need
     the package lmdb; its own script exports the files.
     """
-    folder = _files.find(
+    folder = files.find(
         "lsun_church64",
         [f"lsun/{_CHURCH}"],
         by_hand=f"with the script of github.com/fyu/lsun, `python3 download.py -c church_outdoor` "

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from envae import _torchvision as _torchvision  # before torchvision
-from envae.datasets import _files
+from envae.datasets import files
 from envae.datasets._dataset import Dataset, register
 
 _LAYOUT = "MNIST/raw"
@@ -24,8 +24,8 @@ def mnist() -> Dataset:
     """
     from torchvision.datasets import MNIST  # takes seconds to import
 
-    folder = _files.find("mnist", [_LAYOUT])
-    _files.verify("mnist", folder, _MD5)
+    folder = files.find("mnist", [_LAYOUT])
+    files.verify("mnist", folder, _MD5)
     train, test = (MNIST(folder.parents[1], train=split) for split in (True, False))
     return Dataset(
         name="mnist",

@@ -5,7 +5,6 @@ Figure 20 of xu2025, and Figures D.4, E.5 and J.6 of takida2022, show it in the 
 
 import numpy as np
 import torch
-from sklearn.manifold import TSNE
 from torch import Tensor
 from torch.distributions import Independent
 
@@ -64,6 +63,8 @@ def in_plane(*groups: Tensor, seed: int = 0) -> list[np.ndarray]:
         `(N, d_z)` each, N of its own; embedded together. More than 30 codes in all, which is the
         perplexity.
     """
+    from sklearn.manifold import TSNE  # takes seconds to import
+
     together = torch.cat(groups).cpu().numpy()
     points = TSNE(init="pca", random_state=seed).fit_transform(together)
     return np.split(points, np.cumsum([len(group) for group in groups])[:-1])

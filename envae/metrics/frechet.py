@@ -17,8 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from envae.datasets import _files
-from envae.metrics.inception import Inception
+from envae.datasets import files
 
 
 class HasFeatures(Protocol):
@@ -44,8 +43,7 @@ class Moments:
 
 def unit(extractor: HasFeatures) -> str:
     """`FID` with pytorch-fid's weights of Inception, `FD (name)` with anything else."""
-    genuine = isinstance(extractor, Inception) and extractor.genuine
-    return "FID" if genuine else f"FD ({extractor.name})"
+    return "FID" if getattr(extractor, "measures_fid", False) else f"FD ({extractor.name})"
 
 
 def moments(extractor: HasFeatures, batches: Iterable[Tensor]) -> Moments:
@@ -90,7 +88,7 @@ def reference(extractor: HasFeatures, images: Tensor) -> Moments:
     A file per network and set of images, in the folder `moments` of the cache.
     """
     name = f"{_digest(*extractor.state_dict().values())}-{_digest(images)}.safetensors"
-    file = _files.places()[-1] / "moments" / name
+    file = files.places()[-1] / "moments" / name
     if file.is_file():
         return Moments(**load_file(file), count=len(images))
     found = moments(extractor, images.split(1000))

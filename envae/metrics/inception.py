@@ -37,8 +37,8 @@ class Inception(nn.Module):
 
     def __init__(self, weights: dict[str, Tensor], sha256: str):
         super().__init__()
-        self.genuine = sha256.startswith(_SHA256)
-        self.name = "inception" if self.genuine else f"inception with weights {sha256[:8]}"
+        self.measures_fid = sha256.startswith(_SHA256)
+        self.name = "inception" if self.measures_fid else f"inception with weights {sha256[:8]}"
         # pytorch-fid's network takes weights from its URL alone.
         with patch.object(pytorch_fid, "load_state_dict_from_url", lambda *_, **__: weights):
             self.body = pytorch_fid.InceptionV3()

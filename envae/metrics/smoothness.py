@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor, nn
 
 Map = Callable[[Tensor], Tensor]
@@ -164,6 +163,8 @@ def _layer_norm(layer: nn.Module, x: Tensor) -> float:
 
 def _operator_norm(layer: nn.Module, x: Tensor) -> float:
     """Largest singular value of an affine layer's linear part, from its products alone."""
+    from scipy.sparse.linalg import LinearOperator, svds  # takes a while to import
+
     y, transposed = torch.func.vjp(layer, torch.zeros_like(x))
     offset = y.detach()
 

@@ -3,26 +3,25 @@
 import torch
 from torch import Tensor
 
-from envae.datasets import Dataset
-from envae.metrics._common import Values, decoded_draws
-from envae.noise import partitions
+from envae.datasets.noise import partitions
+from envae.evaluation import decoded_draws, evaluating
 from envae.objectives import Objective
-from envae.objectives.variance import GaussianWithVariance
-from envae.vae import VAE
+from envae.vae import EncodesAndDecodes
 
 UNIT = "squared pixel value, mean over the partition's pixels"
-KINDS = ("variance", "residual", "spread")
 
 
-def maps(vae: VAE, objective: Objective, images: Tensor, *, draws: int = 4) -> dict[str, Tensor]:
-    """Per pixel of every image, averaged over draws of z: `(N, C, H, W)` each.
+def maps(
+    vae: EncodesAndDecodes, objective: Objective, images: Tensor, *, draws: int = 4
+) -> dict[str, Tensor]:
+    """Per pixel of every image, averaged over draws of z: `(N, C, H, W)` each, on the CPU.
 
     Parameters
     ----------
     vae, objective
-        A trained model and what it was trained with.
+        A trained model, measured in evaluation mode, and what it was trained with.
     images
-        `(N, C, H, W)`.
+        `(N, C, H, W)`, as many as there are; they are decoded in batches on the model's device.
     draws
         Draws of z per image, at least 2.
 
@@ -38,29 +37,17 @@ def maps(vae: VAE, objective: Objective, images: Tensor, *, draws: int = 4) -> d
     ValueError
         If there are fewer than two draws, which have no spread.
     """
-    decoded = decoded_draws(vae, images, draws=draws)
-    values = {"residual": (images - decoded).square().mean(0), "spread": decoded.var(0)}
-    if isinstance(objective, GaussianWithVariance):
+    with evaluating(vae):
+        decoded = decoded_draws(vae, images, draws=draws)
+        residual = (images.to(decoded.device) - decoded).square().mean(0)
+        values = {"residual": residual, "spread": decoded.var(0)}
         estimates = [objective.variance(vae, images) for _ in range(draws)]
+    if estimates[0] is not None:
         values["variance"] = torch.stack(estimates).mean(0)
-    return values
+    return {kind: value.cpu() for kind, value in values.items()}
 
 
 def over_partitions(values: Tensor, labels: Tensor) -> dict[str, float]:
     """Mean of values `(N, C, H, W)` over each of `noise.partitions` that has any image."""
     parts = partitions(labels, tuple(values.shape[1:]))
     return {name: values[part].mean().item() for name, part in parts.items() if part.any()}
-
-
-def readings(
-    vae: VAE, objective: Objective, dataset: Dataset, seed: int, *, draws: int = 4
-) -> Values:
-    """Means of :func:`maps` with their unit, for `sweep.run`: `<map>_<split>_<partition>`."""
-    torch.manual_seed(seed)
-    values = {}
-    for split in ("train", "test"):
-        images, labels = getattr(dataset, split), getattr(dataset, f"{split}_labels")
-        for kind, of_images in maps(vae, objective, images, draws=draws).items():
-            for part, value in over_partitions(of_images, labels).items():
-                values[f"{kind}_{split}_{part}"] = (value, UNIT)
-    return values

@@ -1,16 +1,26 @@
 """How an encoder and a decoder become a VAE, and how they are found by name."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
+from typing import Protocol
 
-import torch
 from torch import nn
 
-from envae._names import unknown
+from envae._unknown import unknown
+from envae.evaluation import seeded
 from envae.networks._posterior import IMAGE, Posterior, outputs, with_variance
 from envae.vae import VAE
 
 ImageShape = tuple[int, int, int]
+
+
+class AsksOfModels(Protocol):
+    """What an objective says of the model that it wants: see `objectives.base.Objective`."""
+
+    def head_maps(self, channels: int) -> int: ...
+
+    def prepare(self, image_shape: tuple[int, ...]) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +86,7 @@ def build(
     latent_dim: int,
     *,
     head: int = 0,
+    objective: AsksOfModels | None = None,
     posterior: Posterior | None = None,
     seed: int | None = None,
 ) -> VAE:
@@ -92,7 +103,10 @@ def build(
     latent_dim
         Dimension d_z of the code.
     head
-        Maps that the decoder returns beside the image, as `objective.head_maps(C)` says.
+        Maps that the decoder returns beside the image, for an objective that needs any.
+    objective
+        What the model will be trained with. It says how many maps that is, and takes the images'
+        shape for its own parameters; instead of `head`.
     posterior
         Variance of the posterior. `"image"`: one per image and coordinate of the code, from the
         encoder. `"coordinate"`: one learned per coordinate, for all images. `"isotropic"`: a
@@ -117,6 +131,11 @@ def build(
         raise ValueError(f"latent_dim must be at least 1, received {latent_dim}")
     if head < 0:
         raise ValueError(f"head must be at least 0, received {head}")
+    if objective is not None:
+        if head:
+            raise ValueError(f"give head or objective, not both; received head {head}")
+        head = objective.head_maps(image_shape[0])
+        objective.prepare(tuple(image_shape))
     entry = _NETWORKS[name]
     posterior = entry.posterior if posterior is None else posterior
     channels, *side = image_shape
@@ -126,9 +145,7 @@ def build(
         latent_dim=latent_dim,
         outputs=outputs(posterior, latent_dim),
     )
-    with torch.random.fork_rng(enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
+    with contextlib.nullcontext() if seed is None else seeded(seed):
         encoder, decoder = entry.builder(shape)
     encoder = with_variance(encoder, posterior, latent_dim)
     return VAE(encoder, decoder, shape.image, latent_dim, entry.activation())

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from envae._names import unknown
+from envae._unknown import unknown
 
 # Kinds of variance, and how many of them are learned as parameters for a code of d_z dimensions.
 IMAGE, COORDINATE, ISOTROPIC = "image", "coordinate", "isotropic"

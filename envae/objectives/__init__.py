@@ -16,6 +16,6 @@ from envae.objectives import (  # noqa: F401
     quantile,
     variance,
 )
-from envae.objectives._base import Loss, Objective, names, objective
+from envae.objectives.base import Loss, Objective, names, objective
 
 __all__ = ["Loss", "Objective", "names", "objective"]

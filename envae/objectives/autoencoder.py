@@ -2,20 +2,15 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Independent
 from torch.func import jvp, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from envae.objectives._base import (
-    Loss,
-    Objective,
-    check_positive,
-    decode,
-    encode,
-    register,
-)
+from envae.objectives.base import Objective, Parts, check_count, check_positive, register
 from envae.vae import EncodesAndDecodes
 
 
@@ -28,21 +23,21 @@ class AE(Objective):
 
     unit = "squared data units per image"
 
-    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
-        code = encode(vae, x).mean
-        squared_error = (x - decode(vae, code.unsqueeze(0), x)[0]).square().flatten(1).sum(1)
-        penalties = self.penalties(vae, code)
+    deterministic = True
+
+    def draw(self, posterior: Independent) -> Tensor:
+        return posterior.mean[None]
+
+    def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
+        return 0.5 * (x - image).square().flatten(1).sum(1)
+
+    def regularize(
+        self, vae: EncodesAndDecodes, posterior: Independent, codes: Tensor
+    ) -> tuple[Tensor, Parts]:
+        penalties = self.penalties(vae, codes[0])
         parts = {name: value.mean() for name, (_, value) in penalties.items()}
-        regularizer = sum(
-            (weight * 0.5 * parts[name] for name, (weight, _) in penalties.items()),
-            start=torch.zeros_like(squared_error[0]),
-        )
-        logged = {"squared_error": squared_error.mean()} | parts
-        return Loss(
-            reconstruction=0.5 * squared_error.mean(),
-            regularizer=regularizer,
-            parts={name: value.detach() for name, value in logged.items()},
-        )
+        weighted = (weight * 0.5 * parts[name] for name, (weight, _) in penalties.items())
+        return sum(weighted, start=codes.new_zeros(())), parts
 
     def penalties(self, vae: EncodesAndDecodes, code: Tensor) -> dict[str, tuple[float, Tensor]]:
         """Weight and values `(B,)` of each penalty; half of each is added to the loss."""
@@ -65,6 +60,11 @@ class RAE(AE):
         super().__init__()
         check_positive(code_weight=code_weight)
         self.code_weight = code_weight
+
+    @property
+    def pixel_variance(self) -> float:
+        """Half the squared error + sigma_x^2 / 2 ||mu||^2: sigma_x^2 is the code's weight."""
+        return self.code_weight
 
     def penalties(self, vae: EncodesAndDecodes, code: Tensor) -> dict[str, tuple[float, Tensor]]:
         return {"code": (self.code_weight, code.flatten(1).square().sum(1))}
@@ -102,8 +102,8 @@ class RAEGP(RAE):
     ):
         super().__init__(code_weight)
         check_positive(gradient_weight=gradient_weight)
-        if probes is not None and (not isinstance(probes, int) or probes < 1):
-            raise ValueError(f"probes must be an integer from 1 up, received {probes!r}")
+        if probes is not None:
+            check_count(probes=probes)
         self.gradient_weight, self.probes = gradient_weight, probes
 
     def penalties(self, vae: EncodesAndDecodes, code: Tensor) -> dict[str, tuple[float, Tensor]]:

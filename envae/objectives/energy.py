@@ -1,23 +1,15 @@
 """Objectives without a likelihood: the energy score in its place (xu2025)."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Independent
 
-from envae._names import unknown
-from envae.objectives._base import (
-    Loss,
-    Objective,
-    check_positive,
-    decode,
-    encode,
-    register,
-    with_kl,
-)
+from envae._unknown import unknown
+from envae.objectives.base import Objective, Parts, check_positive, register
 from envae.scores import check_beta, cyclic_energy_score, energy_score, fenvae_surrogate
-from envae.vae import EncodesAndDecodes
 
 
 @register("envae", paper="Eq. 5 of xu2025")
@@ -68,17 +60,16 @@ class EnVAE(Objective):
             raise ValueError(
                 f"mirrored draws need an even number of samples from 4 up, received {samples}"
             )
-        self.samples, self.beta, self.alpha, self.pairs = samples, beta, alpha, pairs
+        self.samples, self.beta, self.kl_weight, self.pairs = samples, beta, alpha, pairs
 
-    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
-        posterior = encode(vae, x)
+    def draw(self, posterior: Independent) -> Tensor:
         if self.pairs == "mirrored":
-            codes = mirrored_draws(posterior, self.samples)
-        else:
-            codes = posterior.rsample((self.samples,))
-        decoded = decode(vae, codes, x)  # (M, B, *event)
+            return mirrored_draws(posterior, self.samples)
+        return posterior.rsample(torch.Size([self.samples]))
+
+    def reconstruct(self, x: Tensor, images: Tensor, heads: Any) -> tuple[Tensor, Parts]:
         score = energy_score if self.pairs == "all" else cyclic_energy_score
-        return with_kl(posterior, score(decoded, x, beta=self.beta), self.alpha)
+        return score(images, x, beta=self.beta), {}
 
 
 def mirrored_draws(posterior: Independent, samples: int) -> Tensor:
@@ -86,7 +77,7 @@ def mirrored_draws(posterior: Independent, samples: int) -> Tensor:
 
     Draw k and its image stand M/2 apart: from M = 4 up, neighbours are independent.
     """
-    draws = posterior.rsample((samples // 2,))
+    draws = posterior.rsample(torch.Size([samples // 2]))
     return torch.cat([draws, 2 * posterior.mean - draws])
 
 
@@ -120,21 +111,18 @@ class FEnVAE(Objective):
         check_positive(alpha=alpha)
         check_beta(beta)
         if draws not in ("single", "double"):
-            raise ValueError(f"draws must be 'single' or 'double', received {draws!r}")
-        self.beta, self.alpha, self.draws = beta, alpha, draws
+            raise ValueError(unknown("draws", draws, ("single", "double")))
+        self.beta, self.kl_weight, self.draws = beta, alpha, draws
 
-    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
-        posterior = encode(vae, x)
+    def draw(self, posterior: Independent) -> Tensor:
+        """The draw, the stretched draw and the mean, `(3, B, *code)`."""
         mean = posterior.mean
         draw = other = posterior.rsample()
         if self.draws == "double":
             other = posterior.rsample()
-        stretched = mean + math.sqrt(2) * (other - mean)
-        decoded = self._decode(vae, torch.stack([draw, stretched, mean]), x)
-        surrogate = fenvae_surrogate(*decoded, x, beta=self.beta)
-        spread = (decoded[1] - decoded[2]).flatten(1).norm(dim=1)  # (B,)
-        return with_kl(posterior, surrogate, self.alpha, spread=spread)
+        return torch.stack([draw, mean + math.sqrt(2) * (other - mean), mean])
 
-    def _decode(self, vae: EncodesAndDecodes, codes: Tensor, x: Tensor) -> Tensor:
-        """Images of the draw, the stretched draw and the mean, `(3, B, *event)`."""
-        return decode(vae, codes, x)
+    def reconstruct(self, x: Tensor, images: Tensor, heads: Any) -> tuple[Tensor, Parts]:
+        draw, stretched, center = images
+        spread = (stretched - center).flatten(1).norm(dim=1)  # (B,)
+        return fenvae_surrogate(draw, stretched, center, x, beta=self.beta), {"spread": spread}

@@ -1,19 +1,12 @@
 """Objectives that compare images as images: structural similarity and focal frequency loss."""
 
+from typing import Any
+
 from focal_frequency_loss import FocalFrequencyLoss
-from pytorch_msssim import SSIM as StructuralSimilarity
+from pytorch_msssim import ssim
 from torch import Tensor
 
-from envae.objectives._base import (
-    Loss,
-    Objective,
-    check_positive,
-    decode,
-    encode,
-    register,
-    with_kl,
-)
-from envae.vae import EncodesAndDecodes
+from envae.objectives.base import Objective, Parts, check_positive, register
 
 
 @register("ssim", paper="Table 1 and Eqs. 22-23 of xu2025")
@@ -36,11 +29,9 @@ class SSIM(Objective):
         check_positive(alpha=alpha)
         if window is not None and (window < 3 or window % 2 == 0):
             raise ValueError(f"window must be an odd number of pixels from 3 up, received {window}")
-        self.alpha, self.window = alpha, window
+        self.kl_weight, self.window = alpha, window
 
-    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
-        posterior = encode(vae, x)
-        decoded = decode(vae, posterior.rsample((1,)), x)[0]
+    def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
         fits = min(x.shape[-2:]) - 1 + min(x.shape[-2:]) % 2
         window = self.window or min(11, fits)
         if x.ndim != 4 or window > fits:
@@ -48,10 +39,7 @@ class SSIM(Objective):
                 f"ssim with a window of {window} pixels needs images (B, C, H, W) of at least "
                 f"that size, received {tuple(x.shape)}"
             )
-        similarity = StructuralSimilarity(
-            data_range=1, size_average=False, win_size=window, channel=x.shape[1]
-        )
-        return with_kl(posterior, 1 - similarity(decoded, x), self.alpha)
+        return 1 - ssim(image, x, data_range=1, size_average=False, win_size=window)
 
 
 @register("ffl", paper="Table 1 of xu2025 (Jiang et al., 2021)")
@@ -78,17 +66,13 @@ class FFL(Objective):
     def __init__(self, weight: float = 1.0, focus: float = 1.0, alpha: float = 0.1):
         super().__init__()
         check_positive(weight=weight, focus=focus, alpha=alpha)
-        self.weight, self.alpha = weight, alpha
+        self.weight, self.kl_weight = weight, alpha
         self.frequency_loss = FocalFrequencyLoss(loss_weight=1.0, alpha=focus)
 
-    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
-        posterior = encode(vae, x)
-        decoded = decode(vae, posterior.rsample((1,)), x)[0]
+    def reconstruct(self, x: Tensor, images: Tensor, heads: Any) -> tuple[Tensor, Parts]:
         if x.ndim != 4:
             raise ValueError(f"ffl needs images (B, C, H, W), received {tuple(x.shape)}")
-        squared_error = (x - decoded).square().flatten(1).sum(1)
-        frequency = self.frequency_loss(decoded.float(), x.float()) * x[0].numel()
-        reconstruction = 0.5 * squared_error + self.weight * frequency
-        return with_kl(
-            posterior, reconstruction, self.alpha, squared_error=squared_error, frequency=frequency
-        )
+        squared_error = (x - images[0]).square().flatten(1).sum(1)
+        frequency = self.frequency_loss(images[0].float(), x.float()) * x[0].numel()
+        parts = {"squared_error": squared_error, "frequency": frequency}
+        return 0.5 * squared_error + self.weight * frequency, parts

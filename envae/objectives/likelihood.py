@@ -5,47 +5,39 @@ kept, so that the values of different likelihoods can be compared.
 """
 
 import math
+from typing import Any
 
 from torch import Tensor
 from torch.distributions import StudentT as StudentTDistribution
 from torch.nn.functional import binary_cross_entropy, softplus
 
-from envae.objectives._base import (
-    Loss,
+from envae.objectives.base import (
+    NATS,
+    LogDensity,
+    NoDensity,
     Objective,
     check_positive,
     decode_with_head,
-    encode,
     register,
-    with_kl,
 )
 from envae.vae import EncodesAndDecodes
 
 
 class Likelihood(Objective):
-    """Negative ELBO of a decoder with a density: a subclass gives -ln p(x|z)."""
+    """Negative ELBO of a decoder with a density: a subclass's `per_image` is -ln p(x|z) in nats."""
 
-    kl_weight = 1.0
+    def density(self, vae: EncodesAndDecodes, train: Tensor, *, seed: int = 0) -> LogDensity:
+        """ln p(x|z) as the loss has it; nothing is estimated."""
+        if self.unit != NATS:
+            return super().density(vae, train, seed=seed)
 
-    def negative_log_likelihood(self, x: Tensor, image: Tensor, head: Tensor | None) -> Tensor:
-        """-ln p(x|z) of each image in nats, `(B,)`.
+        def log_density(x: Tensor, z: Tensor) -> Tensor:
+            images, heads = decode_with_head(vae, z, x, self)
+            observed = x.expand_as(images).flatten(0, 1)
+            head = None if heads is None else heads.flatten(0, 1)
+            return -self.per_image(observed, images.flatten(0, 1), head).unflatten(0, z.shape[:2])
 
-        Parameters
-        ----------
-        x, image
-            Observed and decoded images, `(B, C, H, W)`.
-        head
-            The decoder's other maps, `(B, K, H, W)`, if `head_maps` asks for any.
-        """
-        raise NotImplementedError
-
-    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
-        posterior = encode(vae, x)
-        images, heads = decode_with_head(vae, posterior.rsample((1,)), x, self)
-        image, head = images[0], None if heads is None else heads[0]
-        reconstruction = self.negative_log_likelihood(x, image, head)
-        squared_error = (x - image).square().flatten(1).sum(1)  # (B,)
-        return with_kl(posterior, reconstruction, self.kl_weight, squared_error=squared_error)
+        return log_density
 
 
 @register("l2", paper="Table 1 and Eq. 19 of xu2025; Eq. 3 of takida2022")
@@ -77,7 +69,11 @@ class L2(Likelihood):
             self.error_weight = 0.5 / sigma2
             self.constant = 0.5 * math.log(2 * math.pi * sigma2)  # nats per pixel
 
-    def negative_log_likelihood(self, x: Tensor, image: Tensor, head: Tensor | None) -> Tensor:
+    @property
+    def pixel_variance(self) -> float:
+        return 0.5 * self.kl_weight / self.error_weight
+
+    def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
         squared_error = (x - image).square().flatten(1)
         return (self.error_weight * squared_error + self.constant).sum(1)
 
@@ -99,7 +95,7 @@ class L1(Likelihood):
         check_positive(scale=scale)
         self.scale = scale
 
-    def negative_log_likelihood(self, x: Tensor, image: Tensor, head: Tensor | None) -> Tensor:
+    def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
         absolute = (x - image).abs().flatten(1)
         return (absolute / self.scale + math.log(2 * self.scale)).sum(1)
 
@@ -114,7 +110,7 @@ class Bernoulli(Likelihood):
     minimum is the entropy of the pixels, not zero.
     """
 
-    def negative_log_likelihood(self, x: Tensor, image: Tensor, head: Tensor | None) -> Tensor:
+    def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
         for name, values in {"x": x, "the decoded image": image}.items():
             low, high = (bound.item() for bound in values.detach().aminmax())
             if low < 0 or high > 1:
@@ -122,6 +118,19 @@ class Bernoulli(Likelihood):
                     f"bernoulli needs values in [0, 1], {name} has [{low:.3g}, {high:.3g}]"
                 )
         return binary_cross_entropy(image, x, reduction="none").flatten(1).sum(1)
+
+    def density(self, vae: EncodesAndDecodes, train: Tensor, *, seed: int = 0) -> LogDensity:
+        """ln p(x|z) of images of zeros and ones; of others there is none, and it says so."""
+        of_binary = super().density(vae, train, seed=seed)
+
+        def log_density(x: Tensor, z: Tensor) -> Tensor:
+            if not ((x == 0) | (x == 1)).all():
+                raise NoDensity(
+                    "bernoulli is a likelihood of pixels that are 0 or 1 only; received grey values"
+                )
+            return of_binary(x, z)
+
+        return log_density
 
 
 @register("student_t", paper="Table 1 and Sec. 6.4.2 of xu2025 (Takahashi et al., 2018)")
@@ -138,7 +147,7 @@ class StudentT(Likelihood):
     def head_maps(self, channels: int) -> int:
         return 2 * channels
 
-    def negative_log_likelihood(self, x: Tensor, image: Tensor, head: Tensor | None) -> Tensor:
+    def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
         precision, freedom = (softplus(head) + self.least).chunk(2, dim=1)
         density = StudentTDistribution(freedom, image, precision.rsqrt(), validate_args=False)
         return -density.log_prob(x).flatten(1).sum(1)

@@ -1,19 +1,15 @@
 """Objectives that match the aggregate posterior to the prior by its maximum mean discrepancy."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Independent
 
-from envae.objectives._base import (
-    Loss,
-    Objective,
-    check_positive,
-    decode,
-    encode,
-    register,
-)
-from envae.vae import EncodesAndDecodes, kl_to_prior
+from envae._unknown import unknown
+from envae.objectives.base import Objective, Parts, check_positive, register
+from envae.vae import EncodesAndDecodes
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of Tolstikhin et al. (2018)
 
@@ -73,26 +69,19 @@ class _Matching(Objective):
         super().__init__()
         check_positive(mmd_weight=mmd_weight)
         if kernel not in KERNELS:
-            raise ValueError(f"unknown kernel {kernel!r}: known are {list(KERNELS)}")
+            raise ValueError(unknown("kernel", kernel, KERNELS))
         self.mmd_weight, self.kernel = mmd_weight, kernel
 
-    def code(self, posterior) -> Tensor:
-        """The codes that are decoded and matched, `(B, *code)`."""
-        raise NotImplementedError
+    def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
+        return 0.5 * (x - image).square().flatten(1).sum(1)
 
-    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
-        posterior = encode(vae, x)
-        code = self.code(posterior)
-        squared_error = (x - decode(vae, code.unsqueeze(0), x)[0]).square().flatten(1).sum(1).mean()
-        flat = code.flatten(1)
+    def regularize(
+        self, vae: EncodesAndDecodes, posterior: Independent, codes: Tensor
+    ) -> tuple[Tensor, Parts]:
+        flat = codes[0].flatten(1)
         discrepancy = mmd(flat, torch.randn_like(flat), KERNELS[self.kernel])
-        kl = kl_to_prior(posterior).mean()
-        parts = {"squared_error": squared_error, "mmd": discrepancy, "kl": kl}
-        return Loss(
-            reconstruction=0.5 * squared_error,
-            regularizer=self.mmd_weight * discrepancy + self.kl_weight * kl,
-            parts={name: part.detach() for name, part in parts.items()},
-        )
+        weighted_kl, parts = super().regularize(vae, posterior, codes)
+        return self.mmd_weight * discrepancy + weighted_kl, {"mmd": discrepancy} | parts
 
 
 @register("wae_mmd", paper="Tables 4-7 of takida2022 (Tolstikhin et al., 2018)")
@@ -112,11 +101,13 @@ class WAEMMD(_Matching):
         `"imq"`, the seven-scale kernel that the paper names, or `"rbf"`.
     """
 
+    deterministic = True
+
     def __init__(self, mmd_weight: float = 250.0, kernel: str = "imq"):
         super().__init__(mmd_weight, kernel)
 
-    def code(self, posterior) -> Tensor:
-        return posterior.mean
+    def draw(self, posterior: Independent) -> Tensor:
+        return posterior.mean[None]
 
 
 @register("infovae", paper="Table 1 and Sec. 6.4.2 of xu2025 (Zhao et al., 2017)")
@@ -145,6 +136,3 @@ class InfoVAE(_Matching):
             )
         super().__init__(information + scaling - 1, kernel)
         self.kl_weight = 1 - information
-
-    def code(self, posterior) -> Tensor:
-        return posterior.rsample()

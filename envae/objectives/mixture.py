@@ -1,10 +1,12 @@
 """Mixture of discretized logistics: the likelihood of PixelCNN++ (Salimans et al., 2017)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid, softplus
 
-from envae.objectives._base import register
+from envae.objectives.base import check_count, register
 from envae.objectives.likelihood import Likelihood
 
 
@@ -33,15 +35,14 @@ class MixtureOfLogistics(Likelihood):
 
     def __init__(self, components: int = 10, levels: int = 256):
         super().__init__()
-        for name, value, least in (("components", components, 1), ("levels", levels, 2)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer from {least} up, received {value!r}")
+        check_count(components=components)
+        check_count(2, levels=levels)
         self.components, self.levels = components, levels
 
     def head_maps(self, channels: int) -> int:
         return self.components * (1 + 2 * channels + channels * (channels - 1) // 2)
 
-    def negative_log_likelihood(self, x: Tensor, image: Tensor, head: Tensor | None) -> Tensor:
+    def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
         log_weight, mean, log_scale = self._components(x, image, head)
         value = 2 * x.unsqueeze(1) - 1  # (B, 1, C, H, W)
         log_mass = _log_mass(value, mean, log_scale, self.levels).sum(2)  # (B, K, H, W)

@@ -1,19 +1,12 @@
 """DistVAE (An and Jeon, 2023): a quantile function per pixel, scored by its CRPS."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from envae.objectives._base import (
-    Loss,
-    Objective,
-    check_positive,
-    decode_with_head,
-    encode,
-    register,
-    with_kl,
-)
-from envae.vae import EncodesAndDecodes
+from envae.objectives.base import Objective, check_count, check_positive, register
 
 
 @register("distvae", paper="Table 1 and Sec. 6.4.2 of xu2025 (An and Jeon, 2023)")
@@ -38,20 +31,16 @@ class DistVAE(Objective):
     def __init__(self, segments: int = 10, alpha: float = 0.5):
         super().__init__()
         check_positive(alpha=alpha)
-        if not isinstance(segments, int) or segments < 1:
-            raise ValueError(f"segments must be an integer from 1 up, received {segments!r}")
-        self.segments, self.alpha = segments, alpha
+        check_count(segments=segments)
+        self.segments, self.kl_weight = segments, alpha
 
     def head_maps(self, channels: int) -> int:
         return self.segments * channels
 
-    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
-        posterior = encode(vae, x)
-        images, heads = decode_with_head(vae, posterior.rsample((1,)), x, self)
-        slopes = softplus(heads[0].unflatten(1, (self.segments, -1)))  # (B, S, C, H, W)
-        knots = quantile_knots(images[0], slopes.movedim(1, 0))
-        score = crps_of_quantiles(knots, x).flatten(1).sum(1)
-        return with_kl(posterior, score, self.alpha)
+    def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
+        slopes = softplus(head.unflatten(1, (self.segments, -1)))  # (B, S, C, H, W)
+        knots = quantile_knots(image, slopes.movedim(1, 0))
+        return crps_of_quantiles(knots, x).flatten(1).sum(1)
 
 
 def quantile_knots(mean: Tensor, slopes: Tensor) -> Tensor:

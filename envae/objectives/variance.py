@@ -17,18 +17,23 @@ Put into the likelihood it leaves half the logarithm of that mean per pixel (Eq.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Independent
 
-from envae.objectives._base import (
-    Loss,
+from envae import evaluation
+from envae._unknown import unknown
+from envae.objectives.base import (
+    LogDensity,
+    NoDensity,
     Objective,
+    Parts,
+    check_count,
     check_positive,
     decode_with_head,
-    encode,
     register,
-    with_kl,
 )
 from envae.vae import EncodesAndDecodes
 
@@ -55,7 +60,8 @@ class GaussianWithVariance(Objective):
         Variance that a trainable estimate starts from. The paper does not say; 0.1 is what the
         authors' later code has for a trainable Iso-I.
     image_shape
-        `(C, H, W)`; needed by a trainable `diag_i`, which holds a parameter per pixel.
+        `(C, H, W)`. A trainable `diag_i` holds a parameter per pixel: by default it takes the shape
+        of the first images that it sees (:meth:`prepare`).
     """
 
     one_for_all_pixels: bool
@@ -71,31 +77,40 @@ class GaussianWithVariance(Objective):
     ):
         super().__init__()
         if estimate not in ("mle", "trainable"):
-            raise ValueError(f"estimate must be 'mle' or 'trainable', received {estimate!r}")
-        if not isinstance(draws, int) or draws < 1:
-            raise ValueError(f"draws must be an integer from 1 up, received {draws!r}")
+            raise ValueError(unknown("estimate", estimate, ("mle", "trainable")))
+        check_count(draws=draws)
         if epsilon is None:
             epsilon = 0.0 if self.name == "iso_i" else 1e-6
         if not 0 <= epsilon < math.inf:
             raise ValueError(f"epsilon must be a number from 0 up, received {epsilon}")
         check_positive(initial=initial)
         self.estimate, self.draws, self.epsilon, self.initial = estimate, draws, epsilon, initial
-        self.log_variance = self._parameter(image_shape)
+        self.log_variance: nn.Parameter | None = None  # the trained one, if all images share it
+        if estimate == "trainable" and self.one_for_all_images:
+            # Without a shape until the images are known; whoever holds it then holds the same one.
+            self.log_variance = nn.UninitializedParameter()
+            if self.one_for_all_pixels:
+                self.prepare(())
+            elif image_shape is not None:
+                self.prepare(tuple(image_shape))
 
-    def _parameter(self, image_shape) -> nn.Parameter | None:
-        """The trained log variance, if it is one that all images share."""
-        if self.estimate == "mle" or not self.one_for_all_images:
-            return None
-        if self.one_for_all_pixels:
-            shape = ()
-        elif image_shape is None:
+    def prepare(self, image_shape: tuple[int, ...]) -> None:
+        """Give the trained variance of every pixel the shape of an image.
+
+        Raises
+        ------
+        ValueError
+            If it has another shape already.
+        """
+        held = self.log_variance
+        if isinstance(held, nn.UninitializedParameter):
+            held.materialize(tuple(image_shape))
+            nn.init.constant_(held, math.log(self.initial))
+        elif held is not None and held.ndim and tuple(held.shape) != tuple(image_shape):
             raise ValueError(
-                f"{self.name} with estimate='trainable' holds a parameter per pixel: "
-                "give image_shape=(C, H, W)"
+                f"this {self.name} holds a variance for images of shape {tuple(held.shape)}, "
+                f"received {tuple(image_shape)}"
             )
-        else:
-            shape = tuple(image_shape)
-        return nn.Parameter(torch.full(shape, math.log(self.initial)))
 
     def head_maps(self, channels: int) -> int:
         """A trainable variance of each image comes from the head, as its log over `initial`.
@@ -106,9 +121,14 @@ class GaussianWithVariance(Objective):
             return 0
         return 1 if self.one_for_all_pixels else channels
 
-    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
-        posterior = encode(vae, x)
-        images, heads = decode_with_head(vae, posterior.rsample((self.draws,)), x, self)
+    def forward(self, vae: EncodesAndDecodes, x: Tensor):
+        self.prepare(tuple(x.shape[1:]))
+        return super().forward(vae, x)
+
+    def draw(self, posterior: Independent) -> Tensor:
+        return posterior.rsample(torch.Size([self.draws]))
+
+    def reconstruct(self, x: Tensor, images: Tensor, heads: Any) -> tuple[Tensor, Parts]:
         squared = (x - images).square()  # (K, B, *event)
         if self.estimate == "mle":
             variance = self._most_likely(squared)
@@ -120,21 +140,62 @@ class GaussianWithVariance(Objective):
             nats = squared / variance + log_variance + math.log(2 * math.pi)
         reconstruction = 0.5 * nats.expand(self.draws, *x.shape).flatten(2).sum(2).mean(0)
         squared_error = squared.mean(0).flatten(1).sum(1)
-        return with_kl(
-            posterior, reconstruction, 1.0, squared_error=squared_error, variance=variance
-        )
+        return reconstruction, {"squared_error": squared_error, "variance": variance}
 
     def variance(self, vae: EncodesAndDecodes, x: Tensor) -> Tensor:
         """Estimated variance of every pixel of every image, in the shape of x, without gradient.
 
-        By maximum likelihood it is the estimate on these images.
+        By maximum likelihood it is the estimate on these images, which may be many: they are
+        decoded in batches, on the model's device.
         """
         with torch.no_grad():
-            draws = encode(vae, x).rsample((self.draws,))
-            images, heads = decode_with_head(vae, draws, x, self)
+            posterior = evaluation.encode(vae, x)
+            codes = posterior.rsample(torch.Size([self.draws]))
+            parts = []
+            for batch, drawn in zip(
+                evaluation.batches(vae, x), codes.split(evaluation.AT_ONCE, dim=1), strict=True
+            ):
+                images, heads = decode_with_head(vae, drawn, batch, self)
+                if self.estimate == "mle":
+                    parts.append((batch - images).square())
+                else:
+                    variance = self.trained_log_variance(heads).exp()
+                    parts.append(variance.expand(self.draws, *batch.shape))
+            found = torch.cat(parts, dim=1)  # (K, B, *event)
             if self.estimate == "mle":
-                return self._most_likely((x - images).square())[0].expand_as(x)
-            return self.trained_log_variance(heads).exp().expand(self.draws, *x.shape).mean(0)
+                return self._most_likely(found)[0].expand_as(found[0])
+            return found.mean(0)
+
+    def density(self, vae: EncodesAndDecodes, train: Tensor, *, seed: int = 0) -> LogDensity:
+        """A Gaussian with the variance estimated on the training images, or the trained one.
+
+        Raises
+        ------
+        NoDensity
+            For `iso_d` and `diag_d` by maximum likelihood: see `metrics.likelihood`.
+        """
+        if self.one_for_all_images:
+            variance = self._of_training_images(vae, train, seed)
+            return lambda x, z: _gaussian(x, decode_with_head(vae, z, x, self)[0], variance)
+        if self.estimate == "mle":
+            raise NoDensity(
+                f"{self.name} by maximum likelihood has no density p(x|z): its variance is "
+                "estimated from the image that is scored, so that nothing normalizes it over "
+                "images; estimate='trainable' has one"
+            )
+
+        def log_density(x: Tensor, z: Tensor) -> Tensor:
+            images, heads = decode_with_head(vae, z, x, self)
+            return _gaussian(x, images, self.trained_log_variance(heads).exp())
+
+        return log_density
+
+    def _of_training_images(self, vae: EncodesAndDecodes, train: Tensor, seed: int) -> Tensor:
+        """Variance that all images share, in the shape of an image: its mean over the batches."""
+        with evaluation.seeded(seed), torch.no_grad():
+            parts = [len(x) * self.variance(vae, x)[0] for x in evaluation.batches(vae, train)]
+        variance = torch.stack(parts).sum(0) / len(train)
+        return variance + self.epsilon if self.estimate == "mle" else variance
 
     def _most_likely(self, squared: Tensor) -> Tensor:
         """Mean of squared residuals `(K, B, *event)` over what shares a variance; 1 for each."""
@@ -143,12 +204,18 @@ class GaussianWithVariance(Objective):
             mean = mean.mean(tuple(range(2, squared.ndim)), keepdim=True)
         return _mean_over_whole_batch(mean) if self.one_for_all_images else mean
 
-    def trained_log_variance(self, heads: Tensor | None) -> Tensor:
+    def trained_log_variance(self, heads: Any) -> Tensor:
         """Log variance that broadcasts with `(K, B, *event)`."""
         if self.log_variance is not None:
             return self.log_variance
         log_ratio = heads.mean((-3, -2, -1), keepdim=True) if self.one_for_all_pixels else heads
         return math.log(self.initial) + log_ratio
+
+
+def _gaussian(x: Tensor, images: Tensor, variance: Tensor) -> Tensor:
+    """ln N(x; image, variance) of each image, `(K, B)`."""
+    nats = (x - images).square() / variance + variance.log() + math.log(2 * math.pi)
+    return -0.5 * nats.expand_as(images).flatten(2).sum(2)
 
 
 def _mean_over_whole_batch(values: Tensor) -> Tensor:

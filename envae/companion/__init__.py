@@ -1,0 +1,1 @@
+"""The book around the experiments: claims and verdicts, figures, tables, notebooks."""

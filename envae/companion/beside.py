@@ -1,0 +1,178 @@
+"""A published table beside our runs, and whether both put the rows in the same order."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
+
+from envae.experiments import published
+from envae.experiments.paper_rows import ROWS
+
+# Metric of a published table: the one that `quality.measure` gives for it.
+COLUMNS = {
+    "FID_gen": "fd_generated",
+    "FID_re": "fd_reconstructed",
+    "IS": "is_generated",
+    "MSE": "squared_error",
+    "FID_prior": "fd_generated",
+    "FID_2ndVAE": "fd_second_stage",
+    "FID_GMM10": "fd_gmm10",
+    "FID_GMM100": "fd_gmm100",
+    "FID_mid": "fd_midpoint",
+    "FID_random": "fd_random_ratio",
+    "NLL_upper_bound_k500": "nll",
+}
+# What a column is called beside ours, where it is no longer an FID.
+NAMES = {
+    "FID_gen": "samples",
+    "FID_re": "reconstructions",
+    "FID_prior": "prior",
+    "FID_2ndVAE": "second stage",
+    "FID_GMM10": "mixture of 10",
+    "FID_GMM100": "mixture of 100",
+    "FID_mid": "mid-point",
+    "FID_random": "random point",
+    "NLL_upper_bound_k500": "NLL",
+}
+# Rows that a table names otherwise than the paper's main table.
+_ALSO = (
+    {"FEnVAE_single": "FEnVAE"}  # Table 5 of xu2025
+    | {"VAE (sigma_x^2=1.0)": "VAE, variance 1"}  # Table 7 of takida2022
+    | {name: f"{name}, mle" for name in ("Iso-I", "Diag-I", "Iso-D", "Diag-D")}
+)
+
+
+def label(paper: str, row: str) -> str:
+    """Key in `paper_rows.ROWS` of a row that a paper names so.
+
+    Raises
+    ------
+    ValueError
+        If it is no row of ours.
+    """
+    if row in _ALSO:
+        return _ALSO[row]
+    for name, ours in ROWS.items():
+        if getattr(ours, paper) == row:
+            return name
+    raise ValueError(f"{row!r} is no row of {paper} that is run here")
+
+
+def as_published(paper: str, number: int, dataset: str) -> pd.DataFrame:
+    """A paper's table on one data set: our labels as index, its metrics as columns."""
+    table = published.table(paper, number)
+    table = table[(table["dataset"] == dataset) & ~table["row"].str.startswith("Impr.")]
+    table = table.assign(row=[label(paper, row) for row in table["row"]])
+    wide = table.pivot(index="row", columns="metric", values="value").astype(float)
+    return wide.loc[table["row"].unique(), table["metric"].unique()]
+
+
+def spread(runs: pd.DataFrame, metric: str) -> pd.Series:
+    """Mean ± standard deviation over seeds of each row, or why there is none, as text."""
+    texts = {label: _spread(group, metric) for label, group in runs.groupby("label")}
+    return pd.Series(texts, dtype=object)
+
+
+def _spread(of_row: pd.DataFrame, metric: str) -> str:
+    if "failed" in set(of_row["state"]):
+        return "failed"
+    if "missing" in set(of_row["state"]):
+        return "not run yet"
+    values = of_row[metric].dropna() if metric in of_row else pd.Series(dtype=float)
+    if values.empty:
+        return "–"
+    return f"{values.mean():.2f}" + (f" ± {values.std():.2f}" if len(values) > 1 else "")
+
+
+def means(runs: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds of every row of the tables.
+
+    Infinite where a run failed, so that the row comes last, and not a number where one is missing.
+
+    Parameters
+    ----------
+    runs
+        As `paper_rows.Experiment.all_runs` gives them.
+    """
+    metrics = list(dict.fromkeys(COLUMNS.values()))
+    states = runs.groupby("label")["state"].agg(set).reindex(list(ROWS), fill_value={"missing"})
+    averages = runs.reindex(columns=["label", *metrics]).groupby("label").mean().reindex(list(ROWS))
+    averages[["failed" in of_row for of_row in states]] = np.inf
+    averages[["missing" in of_row for of_row in states]] = np.nan
+    return averages
+
+
+def beside(paper: str, number: int, dataset: str, ours: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """A published table with our values of the same columns at its side, as text.
+
+    Parameters
+    ----------
+    paper, number, dataset
+        The published table, and which of its data sets.
+    ours
+        For each heading (kind of number, distance, data set) runs as
+        `paper_rows.Experiment.all_runs` gives them.
+    """
+    theirs = as_published(paper, number, dataset)
+    parts = {f"published, {dataset}": theirs.map("{:.2f}".format).replace("nan", "–")}
+    for heading, runs in ours.items():
+        columns = {name: spread(runs, COLUMNS[name]).reindex(theirs.index) for name in theirs}
+        parts[heading] = pd.DataFrame(columns).fillna("not run")
+    return pd.concat(parts, axis=1).rename(columns=NAMES).rename_axis(columns=[None, None])
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """Kendall's rank correlation with the 95 % interval of a bootstrap; `rows` compared."""
+
+    tau: float
+    low: float
+    high: float
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.tau:.2f} [{self.low:.2f}, {self.high:.2f}], {self.rows} rows"
+
+
+def agreement(
+    theirs: pd.Series, runs: pd.DataFrame, metric: str, *, resamples: int = 1000
+) -> Agreement:
+    """Rank correlation of a published column with our means over seeds.
+
+    The bootstrap draws rows, and for each row one of its seeds: its interval is of the order
+    that other rows and one run of each would have shown. Rows without a value on either side are
+    left out.
+
+    Parameters
+    ----------
+    theirs
+        Published values, our labels as index.
+    runs
+        As `paper_rows.Experiment.all_runs` gives them.
+    metric
+        Column of `runs`.
+    resamples
+        Bootstrap samples.
+
+    Raises
+    ------
+    ValueError
+        If fewer than three rows can be compared.
+    """
+    values = runs.assign(**{metric: runs.get(metric, np.nan)}).dropna(subset=metric)
+    seeds = {name: group.to_numpy() for name, group in values.groupby("label")[metric]}
+    shared = [name for name in theirs.dropna().index if name in seeds]
+    if len(shared) < 3:
+        raise ValueError(f"a rank correlation needs at least 3 rows with values, found {shared}")
+    published_values = theirs[shared].to_numpy()
+    means = np.array([seeds[name].mean() for name in shared])
+    random = np.random.default_rng(0)
+    samples = []
+    for _ in range(resamples):
+        rows = random.integers(len(shared), size=len(shared))
+        one_seed = np.array([random.choice(seeds[name]) for name in shared])
+        samples.append(kendalltau(published_values[rows], one_seed[rows]).statistic)
+    low, high = np.nanquantile(samples, [0.025, 0.975])  # all rows equal: no correlation
+    tau = kendalltau(published_values, means).statistic
+    return Agreement(float(tau), float(low), float(high), len(shared))

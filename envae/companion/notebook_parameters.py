@@ -1,0 +1,181 @@
+"""The parameters that a notebook declares, and the check of every value given for one.
+
+A notebook declares them in one cell tagged `parameters`, each as an annotated literal with a
+comment: `epochs: int = 60  # passes over the training set`. papermill reads no union types from
+such a cell and only warns of an unknown name; here both are exact.
+"""
+
+import ast
+import dataclasses
+import io
+import tokenize
+import types
+import typing
+from collections.abc import Iterable, Mapping
+
+import yaml
+
+from envae._unknown import unknown
+
+TAG = "parameters"
+_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
+_TRUTH = {"true": True, "false": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """One declared parameter.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    annotation
+        Its type as the notebook writes it: `"int"`, `"list[str]"`, `"float | None"`.
+    type
+        The type itself.
+    default
+        Value in the quick profile.
+    comment
+        What it is, in the notebook's words; empty if it says nothing.
+    """
+
+    name: str
+    annotation: str
+    type: object
+    default: object
+    comment: str
+
+    def parse(self, text: str) -> object:
+        """The value that a text from the command line stands for.
+
+        Raises
+        ------
+        ValueError
+            If the text is none of the declared type.
+        """
+        try:
+            return _parse(text, self.type)
+        except ValueError:
+            raise ValueError(self._complaint(text)) from None
+
+    def check(self, value: object) -> object:
+        """A value from a profile, if it has the declared type.
+
+        Raises
+        ------
+        ValueError
+            If it has not.
+        """
+        if _matches(value, self.type):
+            return value
+        hint = ""
+        if isinstance(value, str) and _is_number(value):
+            hint = "; YAML reads this as text: write numbers without quotes, and 1.0e-3, not 1e-3"
+        raise ValueError(self._complaint(value) + hint)
+
+    def _complaint(self, value: object) -> str:
+        meaning = f" ({self.comment})" if self.comment else ""
+        return f"{self.name} takes {self.annotation}{meaning}, received {value!r}"
+
+
+def declared(source: str) -> dict[str, Parameter]:
+    """The parameters that a `parameters` cell declares, by name.
+
+    Raises
+    ------
+    ValueError
+        If a line is anything but `name: type = literal`.
+    """
+    comments = {
+        token.start[0]: token.string.removeprefix("#").strip()
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    parameters = [_parameter(node, comments) for node in ast.parse(source).body]
+    return {parameter.name: parameter for parameter in parameters}
+
+
+def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
+    try:
+        if not isinstance(node, ast.AnnAssign):
+            raise ValueError
+        annotation = ast.unparse(node.annotation)
+        # The names of types and nothing else: no builtins.
+        kind = eval(annotation, {"__builtins__": {}}, _TYPES)
+        default = ast.literal_eval(node.value)
+        name = node.target.id
+    except (ValueError, NameError, AttributeError, TypeError):
+        raise ValueError(
+            f"the parameters cell must hold lines like `epochs: int = 60  # comment`, of the types "
+            f"{', '.join(_TYPES)} and `... | None`; received `{ast.unparse(node)}`"
+        ) from None
+    return Parameter(name, annotation, kind, default, comments.get(node.end_lineno, ""))
+
+
+def find(name: str, known: Mapping[str, Parameter]) -> Parameter:
+    """The parameter of a name.
+
+    Raises
+    ------
+    ValueError
+        If there is none; says which there are and what may have been meant.
+    """
+    if name in known:
+        return known[name]
+    raise ValueError(unknown("parameter", name, known))
+
+
+def _parse(text: str, kind: object) -> object:
+    options = typing.get_args(kind)
+    if isinstance(kind, types.UnionType):
+        if text.lower() == "none" and types.NoneType in options:
+            return None
+        return _parse_as_first(text, [option for option in options if option is not types.NoneType])
+    if typing.get_origin(kind) is list:
+        inside = text.strip().removeprefix("[").removesuffix("]").strip()
+        return [_parse(item, options[0]) for item in _items(inside)]
+    if kind is bool:
+        if text.lower() not in _TRUTH:
+            raise ValueError
+        return _TRUTH[text.lower()]
+    return kind(text)
+
+
+def _items(inside: str) -> list[str]:
+    """Items of a list as text; one that holds a comma is quoted, as in YAML."""
+    try:
+        items = yaml.load(f"[{inside}]", yaml.BaseLoader)  # it leaves every item as text
+    except yaml.YAMLError:
+        raise ValueError from None
+    if not all(isinstance(item, str) for item in items):
+        raise ValueError
+    return items
+
+
+def _parse_as_first(text: str, kinds: Iterable[object]) -> object:
+    for kind in kinds:
+        try:
+            return _parse(text, kind)
+        except ValueError:
+            continue
+    raise ValueError
+
+
+def _matches(value: object, kind: object) -> bool:
+    options = typing.get_args(kind)
+    if isinstance(kind, types.UnionType):
+        return any(_matches(value, option) for option in options)
+    if typing.get_origin(kind) is list:
+        return isinstance(value, list) and all(_matches(item, options[0]) for item in value)
+    if kind is float:
+        return type(value) in (int, float)
+    return type(value) is kind
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,253 @@
+"""Run a notebook with parameters: papermill, with checks before and nothing half-done after."""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import yaml
+
+from envae._unknown import unknown
+from envae.companion import notebook_parameters
+from envae.companion.notebook_parameters import Parameter
+
+QUICK = "quick"  # the profile without a file: the defaults in the parameters cell
+
+# With glibc's defaults every large tensor is mapped and unmapped anew, and its page faults cost
+# a CPU training a third of its time. The kernel must find these set when it starts.
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+
+
+class RunError(Exception):
+    """What was asked for cannot be run; the message is one line for the user."""
+
+
+class CellError(Exception):
+    """A cell raised; the message is one line for the user."""
+
+
+def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str]) -> dict:
+    """Execute a notebook and write the result, whole or not at all.
+
+    Parameters
+    ----------
+    notebook
+        The notebook; not changed.
+    output
+        Where the executed notebook goes. A file that is there is replaced at the very end.
+    profile
+        `quick`, or the name of a file `params/<notebook>.<profile>.yaml` beside the notebook.
+    given
+        Parameters on top of the profile, as the user typed them.
+
+    Returns
+    -------
+    dict
+        What the output's metadata say of the run: profile, parameters, commit, date, device,
+        seconds.
+
+    Raises
+    ------
+    RunError
+        If the profile or a parameter is unknown, or a value has the wrong type.
+    CellError
+        If a cell raises.
+    KeyboardInterrupt
+        If the run is interrupted, by Ctrl-C or by SIGTERM.
+    """
+    values = _values(notebook, profile, given)
+    with tempfile.TemporaryDirectory(prefix="envae-") as scratch, _terminable():
+        executed = Path(scratch) / "executed.ipynb"
+        origin = _execute(notebook, executed, profile, values)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        beside = output.with_name(f".{output.name}.{os.getpid()}")
+        try:
+            shutil.copyfile(executed, beside)
+            beside.replace(output)
+        finally:
+            beside.unlink(missing_ok=True)
+    return origin
+
+
+def _values(notebook: Path, profile: str, given: Mapping[str, str]) -> dict:
+    """Checked values of the parameters that differ from the notebook's defaults."""
+    known = declared(notebook)
+    profiled = read_profile(notebook, profile)
+    try:
+        values = {
+            name: notebook_parameters.find(name, known).check(profiled[name]) for name in profiled
+        }
+        return values | {
+            name: notebook_parameters.find(name, known).parse(given[name]) for name in given
+        }
+    except ValueError as error:
+        raise RunError(f"{notebook.stem}: {error}") from None
+
+
+def find(name: str) -> Path:
+    """The notebook of a path, of a name in `notebooks/`, or of the beginning of one.
+
+    Raises
+    ------
+    RunError
+        If there is none, or more than one.
+    """
+    from envae import _checkout
+
+    if Path(name).is_file():
+        return Path(name)
+    try:
+        known = sorted((_checkout.root() / "notebooks").glob("*.ipynb"))
+    except FileNotFoundError:
+        known = []
+    found = [path for path in known if path.stem.startswith(name.removesuffix(".ipynb"))]
+    if len(found) != 1:
+        what = "is no notebook" if not found else "is the beginning of several notebooks"
+        raise RunError(f"{name!r} {what}: known are {[path.stem for path in known]}, or a path")
+    return found[0]
+
+
+def declared(notebook: Path) -> dict[str, Parameter]:
+    """The parameters that a notebook declares in its cell tagged `parameters`.
+
+    Raises
+    ------
+    RunError
+        If the file is no notebook.
+    """
+    try:
+        cells = json.loads(notebook.read_text())["cells"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{notebook} is not a notebook ({error})") from None
+    tagged = [cell for cell in cells if notebook_parameters.TAG in cell["metadata"].get("tags", [])]
+    return notebook_parameters.declared("".join("".join(cell["source"]) for cell in tagged))
+
+
+def read_profile(notebook: Path, profile: str) -> dict:
+    """Parameters of a profile; those of `quick` are the notebook's own defaults.
+
+    Raises
+    ------
+    RunError
+        If there is no such profile.
+    """
+    if profile == QUICK:
+        return {}
+    stem = f"{notebook.stem}."
+    files = sorted((notebook.parent / "params").glob(f"{stem}*.yaml"))
+    known = {file.stem.removeprefix(stem): file for file in files}
+    if profile not in known:
+        raise RunError(f"{notebook.stem}: {unknown('profile', profile, [QUICK, *known])}")
+    return yaml.safe_load(known[profile].read_text()) or {}
+
+
+def _execute(notebook: Path, executed: Path, profile: str, values: dict) -> dict:
+    """Run papermill and stamp the result with where it comes from."""
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    from envae.experiments import records
+
+    if sys.platform == "linux":
+        for name, value in _MALLOC.items():
+            os.environ.setdefault(name, value)
+    # Frozen modules stop the kernel's debugger from working, and it says so on every start.
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    # It calls every parameter of a type that it cannot parse unknown; ours are checked above.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    # After Ctrl-C it would print the whole traceback of the cell that was running.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    manifest = records.manifest()
+    start = time.perf_counter()
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(executed),
+            values,
+            kernel_name="python3",
+            language="python",
+            progress_bar=_progress(notebook.stem),
+            cwd=str(notebook.resolve().parent),
+            extra_arguments=["--log-level=CRITICAL"],  # what a cell raises is reported below
+        )
+    except papermill.PapermillExecutionError as error:
+        raise CellError(
+            f"{notebook.stem}: cell {error.exec_count} raised {error.ename}: "
+            f"{error.evalue.strip()} (open the notebook and run it there to see more)"
+        ) from None
+    except DeadKernelError:
+        raise CellError(f"{notebook.stem}: the kernel died, perhaps out of memory") from None
+    origin = {
+        "profile": profile,
+        "parameters": values,
+        **{name: manifest[name] for name in ("commit", "dirty", "date", "device")},
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    document = nbformat.read(executed, as_version=4)
+    document.metadata["envae"] = origin
+    for cell in document.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("hide-input")  # a reader sees the defaults above it
+    _strip(document)
+    nbformat.write(document, executed)
+    return origin
+
+
+def _strip(document) -> None:
+    """Remove the metadata that change with every run and say nothing that `envae` does not."""
+    for metadata in (document.metadata, *(cell.metadata for cell in document.cells)):
+        for key in ("papermill", "execution", "lines_to_next_cell"):
+            metadata.pop(key, None)
+        if metadata.get("tags") == []:
+            del metadata["tags"]  # papermill adds it to every cell
+    document.metadata.get("language_info", {}).pop("version", None)
+
+
+def _progress(label: str) -> dict:
+    """Options of papermill's bar: a bar on a terminal, else a line every few seconds."""
+    if sys.stderr.isatty():
+        return {"desc": label, "unit": "cell"}
+    return {
+        "desc": label,
+        "mininterval": 5,
+        "file": _Lines(),
+        "bar_format": "{desc}  {percentage:3.0f} %  cell {n_fmt}/{total_fmt}  {elapsed}",
+    }
+
+
+class _Lines:
+    """Stream that ends every state of a progress bar with a line break."""
+
+    def write(self, text: str) -> None:
+        text = text.strip("\r\n \x1b[A")
+        if text:
+            sys.stderr.write(text + "\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn SIGTERM into KeyboardInterrupt, so that it ends the kernel and clears up as well."""
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,105 @@
+"""A trained model, looked at: in evaluation mode, in batches on its device, by seeded draws.
+
+Nothing here changes what it looks at: a model keeps the mode it was in, and torch's generator the
+place it was at.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.distributions import Independent
+
+from envae.vae import EncodesAndDecodes, gaussian
+
+AT_ONCE = 1000  # images encoded or decoded in one call
+
+
+@contextmanager
+def evaluating(*models: object) -> Iterator[None]:
+    """Evaluation mode for as long as the block runs; then every layer has its own mode again.
+
+    What is no `nn.Module`, such as another code base's object with `encode` and `decode`, has no
+    mode and is left alone.
+    """
+    modules = [model for model in models if isinstance(model, nn.Module)]
+    modes = [(layer, layer.training) for module in modules for layer in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for layer, mode in modes:
+            layer.training = mode
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's generators start from a seed, and after the block go on as if it had not run."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def device_of(model: object) -> torch.device | None:
+    """Device of a model's weights; None where it has none, and takes images where they are."""
+    weights = model.parameters() if isinstance(model, nn.Module) else iter(())
+    return next((weight.device for weight in weights), None)
+
+
+def batches(model: object, images: Tensor, size: int = AT_ONCE) -> Iterator[Tensor]:
+    """Images a batch at a time on the model's device, which need not have room for all."""
+    device = device_of(model)
+    return (batch if device is None else batch.to(device) for batch in images.split(size))
+
+
+def encode(vae: EncodesAndDecodes, images: Tensor) -> Independent:
+    """Posteriors of images `(N, C, H, W)`, encoded in batches, on the model's device."""
+    parts = [vae.encode(batch) for batch in batches(vae, images)]
+    return gaussian(
+        torch.cat([part.mean for part in parts]), torch.cat([part.stddev for part in parts])
+    )
+
+
+def decode(vae: EncodesAndDecodes, codes: Tensor) -> Tensor:
+    """Images of codes `(N, *code)`, decoded in batches, on the model's device."""
+    return torch.cat([vae.decode(batch) for batch in batches(vae, codes)])
+
+
+def decoded_draws(
+    vae: EncodesAndDecodes, images: Tensor, generator: Generator | None = None, *, draws: int
+) -> Tensor:
+    """Decoded draws of the posteriors of images, without gradient, on the model's device.
+
+    Parameters
+    ----------
+    images
+        `(N, C, H, W)`, on any device.
+    generator
+        On the CPU; by default torch's own there.
+    draws
+        Of each posterior, at least 2: fewer have no spread.
+
+    Returns
+    -------
+    Tensor
+        `(draws, N, C, H, W)`.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two draws.
+    """
+    if draws < 2:
+        raise ValueError(f"draws must be at least 2, received {draws}")
+    with torch.no_grad():
+        posterior = encode(vae, images)
+        noise = torch.randn(draws, *posterior.mean.shape, generator=generator)
+        codes = posterior.mean + posterior.stddev * noise.to(posterior.mean)
+        return decode(vae, codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+
+
+def squared_error(images: Tensor, x: Tensor) -> float:
+    """Summed over pixels, mean over images."""
+    return (images - x).square().flatten(1).sum(1).mean().item()

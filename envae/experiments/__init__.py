@@ -1,0 +1,1 @@
+"""Runs of the papers' experiments, their records, and the tables that are made of them."""

@@ -1,0 +1,43 @@
+"""Support of chapter 06: runs that watch what FEnVAE's loss is paid for, and what they are made of.
+
+A :class:`Case` is one point of a sweep, finer than a table's row: network with or without batch
+normalization, start of the posterior, variants of the objective that nobody should use elsewhere.
+"""
+
+from envae.experiments.fenvae._case import Case, Unweighted, searched, weighted
+from envae.experiments.fenvae._follow import follow, follow_all
+from envae.experiments.fenvae._measures import (
+    latent_walk,
+    measure,
+    measure_with_lipschitz,
+    normalized_apart,
+    spread_terms,
+)
+from envae.experiments.fenvae._variants import (
+    VARIANTS,
+    Antithetic,
+    StopCenter,
+    StopDecoder,
+    ThreeCalls,
+    with_batch_norm,
+)
+
+__all__ = [
+    "VARIANTS",
+    "Antithetic",
+    "Case",
+    "StopCenter",
+    "StopDecoder",
+    "ThreeCalls",
+    "Unweighted",
+    "follow",
+    "follow_all",
+    "latent_walk",
+    "measure",
+    "measure_with_lipschitz",
+    "normalized_apart",
+    "searched",
+    "spread_terms",
+    "weighted",
+    "with_batch_norm",
+]

@@ -1,0 +1,109 @@
+"""One run of the chapter, and the search that fills its KL weight."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import pandas as pd
+import torch
+
+from envae.experiments.fenvae._variants import VARIANTS, with_batch_norm
+from envae.experiments.runs import Point, Setting
+from envae.objectives import Objective, objective
+from envae.vae import VAE
+
+Unweighted = tuple[str, Mapping]  # an objective and its options, without the KL weight
+_BATCH_NORM = "+bn"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case(Point):
+    """A point finer than a table's row.
+
+    Its objective may be a name of `VARIANTS`, with FEnVAE's options. Its network may have `+bn`
+    after its name: batch normalization before every ReLU.
+
+    Attributes
+    ----------
+    initial_variance
+        Factor on the variance of the posterior before training, which is about 1.
+    """
+
+    initial_variance: float = 1.0
+
+    def parameters(self, dataset: str) -> dict:
+        return super().parameters(dataset) | {"initial_variance": self.initial_variance}
+
+    def build(self, image_shape: tuple[int, int, int]) -> tuple[VAE, Objective]:
+        make = VARIANTS.get(self.objective) or functools.partial(objective, self.objective)
+        minimized = make(**self.options)
+        network = self.setting.network
+        plain = dataclasses.replace(self.setting, network=network.removesuffix(_BATCH_NORM))
+        vae = dataclasses.replace(self, setting=plain).build_for(minimized, image_shape)
+        if network.endswith(_BATCH_NORM):
+            vae.encoder, vae.decoder = map(with_batch_norm, (vae.encoder, vae.decoder))
+        if self.initial_variance != 1:
+            with torch.no_grad():
+                vae.encoder[-1].bias[vae.latent_dim :] += math.log(self.initial_variance)
+        return vae, minimized
+
+
+def weighted(
+    row: Unweighted,
+    alpha: float,
+    *,
+    seed: int = 1,
+    initial_variance: float = 1.0,
+    **setting,
+) -> Case:
+    """Case of a row at a KL weight, which is multiplied by beta, as the loss's slope is.
+
+    `setting`: fields of `runs.Setting`; 50 epochs by default.
+    """
+    name, options = row
+    options = {**options, "alpha": round(float(alpha) * options.get("beta", 1.0), 4)}
+    return Case(name, options, seed, Setting(**{"epochs": 50} | setting), initial_variance)
+
+
+def searched(
+    rows: Mapping[str, Unweighted],
+    alphas: Iterable[float],
+    seeds: Iterable[int],
+    *,
+    lookup: Callable[[list[Case]], pd.DataFrame],
+    **settings,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Search every row's weight, then take the reported runs at the weight with the smallest FD.
+
+    The search is the same for every row: runs with seed 0, judged by the FD of samples.
+
+    Parameters
+    ----------
+    rows
+        By label.
+    alphas
+        Weights, as :func:`weighted` takes them.
+    seeds
+        Of the reported runs; not 0, which chose.
+    lookup
+        Gives the records of cases, such as `runs.recorded`.
+    settings
+        What the cases share, as :func:`weighted` takes it.
+
+    Returns
+    -------
+    tuple
+        FD of samples by row and weight, and the records of the reported runs by `row` and `seed`.
+    """
+    alphas, seeds = list(alphas), list(seeds)
+    cases = [weighted(row, alpha, seed=0, **settings) for row in rows.values() for alpha in alphas]
+    distances = lookup(cases)["fd_generated"].to_numpy().reshape(len(rows), len(alphas))
+    found = pd.DataFrame(distances, index=list(rows), columns=alphas)
+    chosen = found.idxmin(axis=1)
+    points = [(label, seed) for label in rows for seed in seeds]
+    runs = lookup(
+        [weighted(rows[label], chosen[label], seed=seed, **settings) for label, seed in points]
+    )
+    runs.index = pd.MultiIndex.from_tuples(points, names=["row", "seed"])
+    return found, runs

@@ -1,0 +1,1 @@
+"""What is measured of a trained model: `(vae, objective, dataset, seed)` to values with units."""

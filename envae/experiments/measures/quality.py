@@ -1,0 +1,195 @@
+"""Quality of a trained model: its samples, reconstructions and interpolations, and its likelihood.
+
+One measure for the columns of xu2025's Table 1 and of Tables 4 to 7 of takida2022.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from envae._unknown import unknown
+from envae.datasets import Dataset
+from envae.evaluation import AT_ONCE, device_of, encode, evaluating, squared_error
+from envae.experiments.records import Values
+from envae.metrics import frechet
+from envae.metrics.inception import inception_score
+from envae.metrics.interpolation import between_pairs
+from envae.metrics.likelihood import negative_log_likelihood
+from envae.objectives import Objective
+from envae.objectives.base import NoDensity, check_count
+from envae.priors import GaussianMixture, Prior, SecondStageVAE
+from envae.vae import VAE, gaussian, kl_to_prior
+
+# Fitted after training to codes of the training images, called as fit(codes, seed=...).
+PRIORS: dict[str, Callable[..., Prior]] = {
+    "gmm10": functools.partial(GaussianMixture.fit, components=10),
+    "gmm100": functools.partial(GaussianMixture.fit, components=100),
+    "second_stage": SecondStageVAE.fit,
+}
+# Interpolation ratio, as `between_pairs` takes it.
+RATIOS: dict[str, float | None] = {"midpoint": 0.5, "random_ratio": None}
+
+
+def measure(
+    vae: VAE,
+    objective: Objective,
+    dataset: Dataset,
+    seed: int,
+    *,
+    extractor: frechet.HasFeatures | None,
+    against: str = "train",
+    samples: int | None = None,
+    priors: Sequence[str] = (),
+    interpolate: bool = False,
+    likelihood_draws: int = 0,
+) -> Values:
+    """Values with their units, a `runs.Measure`.
+
+    Test images are reconstructed from the mean of their posterior and from one draw of it, since
+    the papers do not say which they mean.
+
+    Parameters
+    ----------
+    vae, objective
+        A trained model and what it was trained with.
+    dataset, seed
+        What it was trained on, and the seed of all that is drawn here.
+    extractor
+        Network whose features are compared. None, where there is none: no distances.
+    against
+        Split that generated images are compared with.
+    samples
+        Images generated of each kind, and at most so many test images measured; by default as
+        many as there are training images, and all test images.
+    priors
+        Names in `PRIORS`, to be fitted to the codes of the training images and sampled.
+    interpolate
+        Whether to decode codes between those of pairs of test images.
+    likelihood_draws
+        Draws per test image for the negative log-likelihood, 500 in the paper; 0 for none. An
+        objective whose decoder has no density gives none either: see `metrics.likelihood`.
+
+    Returns
+    -------
+    dict
+        `fd_generated`, `fd_<prior>`, `fd_midpoint`, `fd_random_ratio`: samples and interpolations.
+        `is_generated`: Inception Score of the samples, if the extractor is Inception.
+        `fd_reconstructed`, `fd_reconstructed_draw`: test images, against themselves.
+        `squared_error`, `squared_error_draw`: summed over pixels, mean over images.
+        `kl`: of the posteriors of the test images to the prior, in nats.
+        `nll`: upper bound, in nats per image.
+        No draws and no KL where the objective is deterministic.
+
+    Raises
+    ------
+    ValueError
+        If a prior or a split is unknown, a number is out of range, or a set has too few images for
+        a distance.
+    """
+    for name in priors:
+        if name not in PRIORS:
+            raise ValueError(unknown("prior", name, PRIORS))
+    if against not in ("train", "test"):
+        raise ValueError(unknown("split", against, ("train", "test")))
+    check_count(0, likelihood_draws=likelihood_draws)
+    if samples is not None:
+        check_count(2, samples=samples)
+    count = samples or len(dataset.train)
+    model = _Model(vae, Generator().manual_seed(seed), drawn=not objective.deterministic)
+    test = dataset.test[: samples or len(dataset.test)]
+    with evaluating(vae), torch.no_grad():
+        new = {"generated": torch.randn(count, vae.latent_dim, generator=model.generator)}
+        values = _reconstructions(model, test, extractor)
+        if extractor is not None:
+            new |= _codes_of_priors(model, dataset.train, priors, seed, count)
+            if interpolate:
+                means, _ = model.posterior(test)
+                new |= {
+                    name: between_pairs(means, model.generator, pairs=count, ratio=ratio)
+                    for name, ratio in RATIOS.items()
+                }
+            unit = f"{frechet.unit(extractor)}, {count} samples against the {against} split"
+            reference = frechet.reference(extractor, getattr(dataset, against))
+            for name, codes in new.items():
+                found = frechet.moments(extractor, model.decode(codes))
+                values[f"fd_{name}"] = (frechet.distance(found, reference), unit)
+            if hasattr(extractor, "probabilities"):
+                batches = model.decode(new["generated"])
+                seen = torch.cat([extractor.probabilities(batch) for batch in batches])
+                values["is_generated"] = (inception_score(seen)[0], f"IS by {extractor.name}")
+        if likelihood_draws:
+            values |= _likelihood(model, objective, dataset.train, test, likelihood_draws, seed)
+    return values
+
+
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    """A model in batches, with its source of noise; `drawn`: codes are drawn in training."""
+
+    vae: VAE
+    generator: Generator
+    drawn: bool
+
+    def decode(self, codes: Tensor) -> Iterator[Tensor]:
+        """Images of codes `(N, d_z)`, in batches, on the CPU."""
+        for batch in codes.split(AT_ONCE):
+            yield self.vae.decode(batch.to(device_of(self.vae))).cpu()
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and standard deviations `(N, d_z)` of the codes of images, on the CPU."""
+        posterior = encode(self.vae, images)
+        return posterior.mean.cpu(), posterior.stddev.cpu()
+
+    def draw(self, means: Tensor, stddevs: Tensor) -> Tensor:
+        return means + stddevs * torch.randn(means.shape, generator=self.generator)
+
+
+def _reconstructions(model: _Model, test: Tensor, extractor) -> Values:
+    means, stddevs = model.posterior(test)
+    values, codes = {}, {"means": means}
+    if model.drawn:
+        codes["draws"] = model.draw(means, stddevs)
+        kl = kl_to_prior(gaussian(means, stddevs)).mean().item()
+        values["kl"] = (kl, "nats per image, test split")
+    for kind, chosen in codes.items():
+        ending = "" if kind == "means" else "_draw"
+        images = torch.cat(list(model.decode(chosen)))
+        values[f"squared_error{ending}"] = (
+            squared_error(images, test),
+            f"posterior {kind}; sum over pixels, mean over the test split",
+        )
+        if extractor is not None:
+            values[f"fd_reconstructed{ending}"] = (
+                frechet.fd(extractor, images, test),
+                f"{frechet.unit(extractor)}, test split from posterior {kind} against itself",
+            )
+    return values
+
+
+def _codes_of_priors(
+    model: _Model, train: Tensor, names: Sequence[str], seed: int, count: int
+) -> dict[str, Tensor]:
+    """New codes `(count, d_z)` from each of the priors, fitted to the codes of the images."""
+    if not names:
+        return {}
+    means, stddevs = model.posterior(train)
+    codes = model.draw(means, stddevs) if model.drawn else means
+    with torch.enable_grad():  # a second stage is trained
+        priors = {name: PRIORS[name](codes, seed=seed) for name in names}
+    return {name: prior.sample(count, model.generator) for name, prior in priors.items()}
+
+
+def _likelihood(
+    model: _Model, objective: Objective, train: Tensor, test: Tensor, draws: int, seed: int
+) -> Values:
+    """Bound on the negative log-likelihood; empty where the decoder has no density."""
+    try:
+        density = objective.density(model.vae, train, seed=seed)
+        nats = negative_log_likelihood(model.vae, density, test, draws=draws, seed=seed)
+    except NoDensity:
+        return {}
+    unit = f"nats per image, upper bound, {draws} draws for each of {len(test)} test images"
+    return {"nll": (nats.mean().item(), unit)}

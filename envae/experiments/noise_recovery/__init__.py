@@ -1,0 +1,35 @@
+"""Table 3 of takida2022: models trained on noisy images, and the variances that they report."""
+
+from envae.experiments.noise_recovery._cells import (
+    COLUMNS,
+    cells,
+    printed,
+    recorded_readings,
+    share,
+    table,
+)
+from envae.experiments.noise_recovery._train import (
+    AfterEpoch,
+    Noise,
+    NoisyPoint,
+    group,
+    readings,
+    train,
+    train_all,
+)
+
+__all__ = [
+    "COLUMNS",
+    "AfterEpoch",
+    "Noise",
+    "NoisyPoint",
+    "cells",
+    "group",
+    "printed",
+    "readings",
+    "recorded_readings",
+    "share",
+    "table",
+    "train",
+    "train_all",
+]

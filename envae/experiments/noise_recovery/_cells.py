@@ -1,0 +1,162 @@
+"""Readings of trained models as the cells of Table 3, and the cells as they are printed."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import scipy.stats
+import torch
+
+from envae.datasets import Dataset
+from envae.datasets.noise import PATTERNS, mask, partitions
+from envae.experiments import published, records
+from envae.experiments.runs import Outcome
+
+# The columns of Table 3: the partitions over which each parameterization shares its variance.
+COLUMNS = {
+    "Iso-I": ["SU+SL+BU+BL"],
+    "Diag-I": ["SU+BU", "SL+BL"],
+    "Iso-D": ["SU+SL", "BU+BL"],
+    "Diag-D": ["SU", "SL", "BU", "BL"],
+}
+_KEYS = ["model", "pattern", "s2", "part"]
+
+
+def table(runs: dict[str, Sequence[Outcome]]) -> pd.DataFrame:
+    """All readings of the outcomes of :func:`train`, one per line.
+
+    Returns
+    -------
+    DataFrame
+        Columns `model` (key of `runs`), `pattern`, `s2`, `law`, `redraw`, `seed`, `map`, `split`,
+        `part`, `value`. Models that left the finite numbers have no lines.
+    """
+    lines = [
+        (
+            model,
+            noise.pattern,
+            noise.variance,
+            noise.law,
+            noise.redraw,
+            noise.seed,
+            *key.split("_"),
+            value,
+        )
+        for model, outcomes in runs.items()
+        for outcome in outcomes
+        for noise in [outcome.point.noise]
+        for key, value in outcome.metrics.items()
+        if "diverged_epoch" not in outcome.metrics
+    ]
+    columns = ["model", "pattern", "s2", "law", "redraw", "seed", "map", "split", "part", "value"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def recorded_readings(experiment: str) -> pd.DataFrame:
+    """Readings of recorded runs of maximum likelihood, on the training images.
+
+    Returns
+    -------
+    DataFrame
+        Columns `model` (as in `COLUMNS`), `warm_up`, `pattern`, `s2`, `seed`, `part`, `value`;
+        empty where nothing is recorded.
+    """
+    stored = records.load(experiment)
+    if stored.empty:
+        return stored
+    noise_of = stored["dataset"].str.extract(r"\+(?P<pattern>.*)-gaussian-(?P<s2>[\d.]+)-\d+$")
+    model = (
+        stored["objective"].str.split("_").map(lambda name: f"{name[0].title()}-{name[1].upper()}")
+    )
+    told = stored.assign(model=model, pattern=noise_of["pattern"], s2=noise_of["s2"].astype(float))
+    parts = {f"variance_train_{part}": part for part in COLUMNS["Diag-D"]}
+    return told.rename(columns=parts).melt(
+        ["model", "warm_up", "pattern", "s2", "seed"], list(parts.values()), "part"
+    )
+
+
+def cells(readings: pd.DataFrame, clean: Dataset) -> pd.DataFrame:
+    """The cells of Table 3 from readings of one map and one split.
+
+    Parameters
+    ----------
+    readings
+        Lines of :func:`table`, whose `model` are the keys of `COLUMNS`. Lines of the pattern
+        `uniform` at s2 = 0 are the clean images: every cell is compared with s_x^2, times the
+        share of its pixels that are noisy, plus the same model's estimate there.
+    clean
+        The images without noise, for the shares.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by `model`, `pattern`, `s2`, `part`: `value` (mean over seeds), `clean` and
+        `target`; `deviation` (mean, relative to the target) and `half` (half the width of its
+        95 % interval by Student's t); `share`; `kind` (noisy, clean or mixed) and `sufficient`,
+        whether no cell of this model and pattern is mixed.
+    """
+    wide = readings.pivot(index=["model", "pattern", "s2", "seed"], columns="part", values="value")
+    each = (
+        pd.concat(
+            {
+                (model, part): wide.xs(model)[part.split("+")].mean(axis=1)
+                for model, of_model in COLUMNS.items()
+                if model in wide.index
+                for part in of_model
+            },
+            names=["model", "part"],
+        )
+        .rename("value")
+        .reset_index()
+    )
+    without = each[each["s2"] == 0].set_index(["model", "part", "seed"])["value"]
+    each = each[each["s2"] > 0].join(without.rename("clean"), on=["model", "part", "seed"])
+    shares = {
+        (pattern, part): share(pattern, part.split("+"), clean)
+        for pattern in PATTERNS
+        for part in set(each["part"])
+    }
+    each["share"] = [shares[key] for key in zip(each["pattern"], each["part"], strict=True)]
+    each["target"] = each["share"] * each["s2"] + each["clean"]
+    each["deviation"] = each["value"] / each["target"] - 1
+    grouped = each.groupby(_KEYS, sort=False)
+    frame = grouped[["value", "clean", "target", "deviation", "share"]].mean()
+    quantile = scipy.stats.t.ppf(0.975, grouped.size() - 1)
+    frame["half"] = quantile * grouped["deviation"].std() / grouped.size() ** 0.5
+    frame["kind"] = frame["share"].map({0: "clean", 1: "noisy"}).fillna("mixed")
+    in_order = [
+        (model, pattern, s2, part)
+        for model, parts in COLUMNS.items()
+        for pattern in PATTERNS
+        for s2 in sorted(set(each["s2"]))
+        for part in parts
+    ]
+    frame = frame.loc[[key for key in in_order if key in frame.index]]
+    mixed = (frame["kind"] == "mixed").groupby(["model", "pattern"]).transform("any")
+    return frame.assign(sufficient=~mixed)
+
+
+def share(pattern: str, parts: list[str], clean: Dataset) -> float:
+    """Share of the pixels in these partitions that a pattern makes noisy."""
+    labels, shape = clean.train_labels, clean.image_shape
+    within = partitions(labels, shape)
+    union = torch.stack([within[part] for part in parts]).any(0)
+    return mask(pattern, labels, shape)[union].float().mean().item()
+
+
+def printed() -> pd.Series:
+    """Table 3 as it is printed, indexed as :func:`cells`."""
+    table3 = published.table("takida2022", 3)
+    names = table3["row"].str.split(" | ", regex=False, expand=True)
+    return pd.Series(
+        table3["value"].to_numpy(),
+        index=pd.MultiIndex.from_arrays(
+            [
+                names[2],
+                names[0].str.lower(),
+                names[1].str.removeprefix("s_x^2=").astype(float),
+                table3["metric"].str.extract(r"\[(.*)\]")[0],
+            ],
+            names=_KEYS,
+        ),
+        name="published",
+    )

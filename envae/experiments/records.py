@@ -1,0 +1,248 @@
+"""Run records: one run in, one JSON file out; and back as a table.
+
+A record holds what was run (experiment, parameters), what came out (metrics with their units,
+curves) and where (the manifest). Its file name is a hash of experiment and parameters, so that a
+sweep finds what it has already done.
+"""
+
+import datetime
+import functools
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from envae import _checkout
+
+# What a measurement gives: the unit beside each value.
+Values = dict[str, tuple[float, str]]
+
+PACKAGES = ("envae", "torch", "numpy", "lightning-fabric", "scikit-learn", "pytorch-fid")
+CURVE_POINTS = 200  # a curve is thinned to about as many points before it is stored
+
+
+def folder() -> Path:
+    """Where records are written and read: `$ENVAE_RUNS`, else `data/runs` of the checkout."""
+    configured = os.environ.get("ENVAE_RUNS")
+    return Path(configured) if configured else _committed()
+
+
+def places() -> list[Path]:
+    """Where records are read: `data/runs` of the checkout, then :func:`folder` if it is another."""
+    return list(dict.fromkeys([_committed(), folder()]))
+
+
+def _committed() -> Path:
+    return _checkout.root() / "data" / "runs"
+
+
+def key(experiment: str, parameters: Mapping) -> str:
+    """Twelve hexadecimal digits that stand for one point of an experiment.
+
+    Equal parameters have one key, however a number was written: 1 and 1.0 are the same.
+    """
+    content = [experiment, _one_kind_of_number(parameters)]
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _one_kind_of_number(value):
+    """The same JSON value with whole numbers as integers."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {name: _one_kind_of_number(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_one_kind_of_number(part) for part in value]
+    return value
+
+
+def save(
+    experiment: str,
+    parameters: Mapping,
+    metrics: Mapping[str, float],
+    *,
+    units: Mapping[str, str] | None = None,
+    seconds: float | None = None,
+    curves: Mapping[str, Iterable[float]] | None = None,
+    data_checksum: str | None = None,
+) -> Path:
+    """Write one run as `<folder>/<experiment>/<key>.json`, whole or not at all.
+
+    Parameters
+    ----------
+    experiment
+        Name of the experiment, which is also the name of the folder.
+    parameters
+        Everything that tells this run from another, the seed included. JSON values only.
+    metrics, units
+        Results and, for each of them, its unit (`"nats per image"`, `"FD (digits-cnn)"`, ...). A
+        metric without one is stored as `"unit not given"`.
+    seconds
+        Wall time of the run.
+    curves
+        Series over epochs; long ones are thinned.
+    data_checksum
+        Checksum of the data that were used, as `datasets` gives it.
+    Raises
+    ------
+    ValueError
+        If a metric is not finite, or there is a unit for a metric that is not there.
+    TypeError
+        If a parameter is not a JSON value.
+    """
+    units = units or {}
+    if unknown := sorted(set(units) - set(metrics)):
+        raise ValueError(f"units for {unknown}, but the metrics are {sorted(metrics)}")
+    not_finite = {name: value for name, value in metrics.items() if not math.isfinite(value)}
+    if not_finite:
+        raise ValueError(f"metrics must be finite numbers, received {not_finite}")
+    record = {
+        "experiment": experiment,
+        "parameters": dict(parameters),
+        "metrics": {name: float(value) for name, value in metrics.items()},
+        "units": {name: units.get(name, "unit not given") for name in metrics},
+        "curves": {name: _thin(values) for name, values in (curves or {}).items()},
+        "manifest": manifest() | {"seconds": seconds, "data": data_checksum},
+    }
+    path = folder() / experiment / f"{key(experiment, parameters)}.json"
+    write(path, record)
+    return path
+
+
+def write(path: Path, content: Mapping) -> None:
+    """Write a JSON file, whole or not at all; its folder is made if it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    partial.replace(path)
+
+
+def save_values(experiment: str, parameters: Mapping, values: Values, **about) -> dict[str, float]:
+    """Write one run whose metrics come as pairs of value and unit; give back the values alone.
+
+    `about`: the other arguments of :func:`save`.
+    """
+    metrics = {name: value for name, (value, _) in values.items()}
+    units = {name: unit for name, (_, unit) in values.items()}
+    save(experiment, parameters, metrics, units=units, **about)
+    return metrics
+
+
+def load(experiment: str, expected: Iterable[Mapping] | None = None) -> pd.DataFrame:
+    """All records of an experiment, one row each.
+
+    Records of the checkout, in `data/runs`, and those in `$ENVAE_RUNS`, which come first where a
+    run is recorded in both.
+
+    Parameters
+    ----------
+    experiment
+        Name of the experiment.
+    expected
+        Parameters of every run that should be there; no other record is read. The rows come in
+        this order. The runs that are missing are rows with `done = False` and no metrics, so that
+        a table names them instead of hiding them.
+
+    Returns
+    -------
+    DataFrame
+        Columns: `done`, `key`, the parameters, the metrics, and `device`, `date`, `commit`,
+        `seconds` of the manifest.
+
+    Raises
+    ------
+    ValueError
+        If a file is not a whole record.
+    """
+    if expected is None:
+        files = {
+            path.stem: path
+            for place in places()
+            for path in sorted((place / experiment).glob("*.json"))
+        }
+        return pd.DataFrame([_row(path) for path in files.values()])
+    rows = []
+    for parameters in expected:
+        name = key(experiment, parameters)
+        files = [place / experiment / f"{name}.json" for place in reversed(places())]
+        there = next((file for file in files if file.is_file()), None)
+        missing = {"done": False, "key": name} | dict(parameters)
+        rows.append(missing if there is None else _row(there))
+    # Columns of a table without rows too, so that it can be asked which of its rows are done.
+    empty = pd.DataFrame(columns=["done", "key", *_ORIGIN]).astype({"done": bool})
+    return pd.DataFrame(rows) if rows else empty
+
+
+def _row(path: Path) -> dict:
+    """A record as a row of a table."""
+    try:
+        record = json.loads(path.read_text())
+        origin = {name: record["manifest"][name] for name in _ORIGIN}
+        told = record["parameters"] | record["metrics"] | origin
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a whole run record ({error}): remove it") from error
+    return {"done": True, "key": path.stem} | told
+
+
+_ORIGIN = ("device", "date", "commit", "seconds")
+
+
+def manifest() -> dict:
+    """Where and with what this process runs: commit, date, device, versions."""
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--", *_CODE)),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": device_name(),
+        "python": platform.python_version(),
+        "packages": _versions(),
+    }
+
+
+# What decides a result. Notebooks and records are left out: `make refresh` itself rewrites them.
+_CODE = ("envae", "data/features", "data/published", "data/claims.yaml", "requirements.lock")
+
+
+def device_name() -> str:
+    """Name of the accelerator, or of the processor with the number of its cores."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {os.cpu_count()} cores"
+
+
+def _git(*arguments: str) -> str:
+    """Output of a git command in the checkout; empty where there is no git or no commit."""
+    try:
+        result = subprocess.run(
+            ["git", *arguments], cwd=_checkout.root(), capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return result.stdout.strip()
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _thin(values: Iterable[float]) -> list[float]:
+    """At most about `CURVE_POINTS` of the values, evenly spaced, the last one always kept."""
+    values = [float(value) for value in values]
+    step = math.ceil(len(values) / CURVE_POINTS) or 1
+    return values[:-1:step] + values[-1:]

@@ -1,0 +1,163 @@
+"""What a training step costs beside another objective's, measured and recorded."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+import torch
+
+from envae.experiments import records
+from envae.experiments.runs import Point
+
+_EXPERIMENT = "step_cost"
+_BETWEEN = " | "  # a row and what is told of it, in the name of a metric
+
+
+def step_seconds(
+    cases: Mapping[str, Point],
+    image_shape: tuple[int, int, int],
+    *,
+    repeats: int = 10,
+    load: Callable[[], object] | None = None,
+) -> pd.DataFrame:
+    """Seconds of a training step of each case on random images, the cases taking turns.
+
+    Parameters
+    ----------
+    cases
+        By label; their `batch_size` images are used in every step.
+    image_shape
+        `(C, H, W)`.
+    repeats
+        Timed steps of each; a column each, after two that are not timed.
+    load
+        Called before every step and timed with it: what fetching a batch takes, where nothing
+        fetches the next one meanwhile.
+    """
+    steps = {label: _step(case, image_shape) for label, case in cases.items()}
+    seconds: dict[str, list[float]] = {label: [] for label in steps}
+    for _ in range(repeats + 2):
+        for label, step in steps.items():
+            start = time.perf_counter()
+            if load is not None:
+                load()
+            step()
+            seconds[label].append(time.perf_counter() - start)
+    return pd.DataFrame.from_dict(seconds, orient="index").iloc[:, 2:]
+
+
+def _step(case: Point, image_shape: tuple[int, int, int]) -> Callable[[], None]:
+    """One step of training, as `training.fit` takes it, on one batch of random images."""
+    vae, minimized = case.build(image_shape)
+    optimizer = torch.optim.Adam(vae.parameters(), lr=case.setting.lr)
+    x = torch.rand(
+        case.setting.batch_size, *image_shape, generator=torch.Generator().manual_seed(0)
+    )
+
+    def step() -> None:
+        optimizer.zero_grad()
+        minimized(vae, x).total.backward()
+        optimizer.step()
+
+    return step
+
+
+def step_ratios(seconds: pd.DataFrame) -> pd.DataFrame:
+    """Cost of each step beside the first row's in the same round.
+
+    A ratio is taken within a round, so that a machine that is slow for a while slows both.
+
+    Parameters
+    ----------
+    seconds
+        As :func:`step_seconds` gives them.
+
+    Returns
+    -------
+    DataFrame
+        By row: `median`, `low` and `high` of the ratio over rounds, and `seconds`, the median of
+        the step itself.
+    """
+    ratios = seconds / seconds.iloc[0]
+    return pd.DataFrame(
+        {
+            "median": ratios.median(axis=1),
+            "low": ratios.min(axis=1),
+            "high": ratios.max(axis=1),
+            "seconds": seconds.median(axis=1),
+        }
+    )
+
+
+def record_steps(
+    seconds: pd.DataFrame,
+    kind: str,
+    cases: Mapping[str, Point],
+    image_shape: tuple[int, int, int],
+) -> None:
+    """Write :func:`step_ratios` as a run record, in place of one of the same kind and setting.
+
+    Parameters
+    ----------
+    seconds, cases, image_shape
+        What :func:`step_seconds` gave, and what it was given; the cases differ in their objective
+        alone.
+    kind
+        What was timed, such as `compute-bound`.
+
+    Raises
+    ------
+    ValueError
+        If the cases have not one network, one latent dimension and one batch size.
+    """
+    settings = {
+        (case.setting.network, case.setting.latent_dim, case.setting.batch_size)
+        for case in cases.values()
+    }
+    if len(settings) != 1:
+        raise ValueError(
+            "cases of one record share network, latent_dim and batch_size, "
+            f"received {sorted(settings)}"
+        )
+    network, latent_dim, batch_size = settings.pop()
+    rounds = seconds.shape[1]
+    ratio = f"ratio to the step of {seconds.index[0]} in the same round"
+    units = {
+        "median": f"{ratio}, median of {rounds} rounds",
+        "low": f"{ratio}, lowest of {rounds} rounds",
+        "high": f"{ratio}, highest of {rounds} rounds",
+        "seconds": f"seconds, median of {rounds} rounds",
+    }
+    values = {
+        f"{row}{_BETWEEN}{column}": (value, units[column])
+        for (row, column), value in step_ratios(seconds).stack().items()
+    }
+    values["threads"] = (torch.get_num_threads(), "threads of torch")
+    parameters = {
+        "kind": kind,
+        "network": network,
+        "image_shape": list(image_shape),
+        "latent_dim": latent_dim,
+        "batch_size": batch_size,
+    }
+    records.save_values(_EXPERIMENT, parameters, values)
+
+
+def recorded_steps(kind: str, network: str) -> pd.DataFrame:
+    """What :func:`record_steps` wrote, as :func:`step_ratios` gives it; rows by name.
+
+    Raises
+    ------
+    LookupError
+        If there is not exactly one record of this kind and network.
+    """
+    stored = records.load(_EXPERIMENT)
+    found = stored if stored.empty else stored.query("kind == @kind and network == @network")
+    if len(found) != 1:
+        raise LookupError(
+            f"{len(found)} records of {kind} steps of {network!r}, where there should be one: "
+            "python benchmarks/step_cost.py --record"
+        )
+    values = found.iloc[0].filter(like=_BETWEEN).dropna().astype(float)
+    values.index = pd.MultiIndex.from_tuples([name.split(_BETWEEN) for name in values.index])
+    return values.unstack()[["median", "low", "high", "seconds"]]

@@ -1,0 +1,370 @@
+"""How an objective is made: its result, the steps that all of them share, and their names.
+
+A new one is one class. It says what a decoded image costs; encoding, drawing, decoding, the KL term
+and the log are :class:`Objective`'s::
+
+    @register("huber", paper="Huber (1964)")
+    class Huber(Objective):
+        unit = "squared data units per image"
+
+        def __init__(self, delta: float = 1.0, alpha: float = 0.1):
+            super().__init__()
+            check_positive(delta=delta, alpha=alpha)
+            self.delta, self.kl_weight = delta, alpha
+
+        def per_image(self, x, image, head=None):
+            loss = huber_loss(image, x, reduction="none", delta=self.delta)
+            return loss.flatten(1).sum(1)
+
+`training.fit` takes it whether it is registered or not.
+"""
+
+import dataclasses
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent
+
+from envae._unknown import unknown
+from envae.vae import EncodesAndDecodes, kl_to_prior
+
+NATS = "nats per image"
+
+# ln p(x|z) in nats, (K, B), of images (B, C, H, W) and K codes for each, (K, B, d_z).
+LogDensity = Callable[[Tensor, Tensor], Tensor]
+Parts = dict[str, Tensor]
+
+
+class NoDensity(ValueError):
+    """A decoder has no density p(x|z) under an objective; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Loss:
+    """Value of an objective on a batch: scalars, means over the batch.
+
+    Attributes
+    ----------
+    total
+        What is minimized: `reconstruction + regularizer`.
+    reconstruction, regularizer
+        The two terms, each with the weight it has in `total`.
+    parts
+        Detached pieces for logging, without weights: `kl` and whatever else the objective has.
+    """
+
+    reconstruction: Tensor
+    regularizer: Tensor
+    parts: Parts
+
+    @property
+    def total(self) -> Tensor:
+        return self.reconstruction + self.regularizer
+
+
+class Objective(nn.Module):
+    """Base of all objectives: called as `loss = objective(vae, x)`.
+
+    A subclass defines :meth:`per_image`, or :meth:`reconstruct` where it scores several draws
+    together. The other steps of :meth:`forward` can be replaced one by one.
+
+    Attributes
+    ----------
+    name
+        The name that `objective(name)` knows it by; by default the class's own, `snake_case`.
+    paper
+        Equation or table that defines it.
+    unit
+        Unit of the loss.
+    kl_weight
+        Weight of the KL term.
+    options
+        What it was made with, defaults included.
+    deterministic
+        Whether it trains the posterior's mean alone, so that its spread means nothing.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+    deterministic: ClassVar[bool] = False
+    unit: str = NATS
+    kl_weight: float = 1.0
+    options: Mapping[str, Any] = MappingProxyType({})
+
+    def __init_subclass__(cls, **arguments):
+        super().__init_subclass__(**arguments)
+        cls.name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+        if "__init__" in vars(cls):
+            cls.__init__ = _remembering(cls.__init__)
+
+    # --- the steps of a loss ------------------------------------------------------------------
+
+    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
+        """Loss of a batch.
+
+        Parameters
+        ----------
+        vae
+            Anything with `encode` and `decode`.
+        x
+            Images, `(B, C, H, W)`, float, in [0, 1].
+
+        Raises
+        ------
+        ValueError
+            If x is not a batch of floats or the decoder returns another shape than x has.
+        """
+        posterior = encode(vae, x)
+        codes = self.draw(posterior)  # (M, B, *code)
+        images, heads = self.decode(vae, codes, x)
+        reconstruction, parts = self.reconstruct(x, images, heads)
+        regularizer, others = self.regularize(vae, posterior, codes)
+        logged = others | parts
+        return Loss(
+            reconstruction=reconstruction.mean(),
+            regularizer=regularizer,
+            parts={name: torch.as_tensor(part).detach().mean() for name, part in logged.items()},
+        )
+
+    def draw(self, posterior: Independent) -> Tensor:
+        """Codes to decode, `(M, B, *code)`; one draw of the posterior by default."""
+        return posterior.rsample(torch.Size([1]))
+
+    def decode(self, vae: EncodesAndDecodes, codes: Tensor, x: Tensor) -> tuple[Tensor, Any]:
+        """Images `(M, B, *event)` of the codes, and the head's maps or None."""
+        return decode_with_head(vae, codes, x, self)
+
+    def reconstruct(self, x: Tensor, images: Tensor, heads: Any) -> tuple[Tensor, Parts]:
+        """Reconstruction term of each image, `(B,)`, and parts to log.
+
+        Parameters
+        ----------
+        x
+            Observed images, `(B, *event)`.
+        images
+            Decoded draws, `(M, B, *event)`.
+        heads
+            The decoder's other maps, `(M, B, K, H, W)`, if `head_maps` asks for any, else None.
+        """
+        image, head = images[0], None if heads is None else heads[0]
+        squared_error = (x - image).square().flatten(1).sum(1)  # (B,)
+        return self.per_image(x, image, head), {"squared_error": squared_error}
+
+    def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
+        """Reconstruction term of each image from one decoded draw, `(B,)`.
+
+        Parameters
+        ----------
+        x, image
+            Observed and decoded images, `(B, *event)`.
+        head
+            The decoder's other maps, `(B, K, H, W)`, if `head_maps` asks for any.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define per_image or reconstruct")
+
+    def regularize(
+        self, vae: EncodesAndDecodes, posterior: Independent, codes: Tensor
+    ) -> tuple[Tensor, Parts]:
+        """Regularizer of the batch, a scalar, and parts to log: the weighted KL to the prior."""
+        kl = kl_to_prior(posterior).mean()
+        return self.kl_weight * kl, {"kl": kl}
+
+    # --- what it asks of a model --------------------------------------------------------------
+
+    def head_maps(self, channels: int) -> int:
+        """Maps that the decoder must return beside an image of so many channels."""
+        return 0
+
+    def prepare(self, image_shape: tuple[int, ...]) -> None:
+        """Give parameters that depend on the image's shape their own; most objectives have none.
+
+        `training.fit` and `networks.build(..., objective=...)` call it. In a loop of one's own the
+        first loss does, or this call, before anything asks for the number of parameters.
+        """
+
+    # --- what a measure may ask ---------------------------------------------------------------
+
+    @property
+    def pixel_variance(self) -> float | None:
+        """Variance of a pixel given its code, where the objective fixes it."""
+        return None
+
+    def variance(self, vae: EncodesAndDecodes, x: Tensor) -> Tensor | None:
+        """Estimated variance of every pixel of every image, in the shape of x; None without one."""
+        return None
+
+    def density(self, vae: EncodesAndDecodes, train: Tensor, *, seed: int = 0) -> LogDensity:
+        """The decoder's log density ln p(x|z); see `metrics.likelihood`.
+
+        Parameters
+        ----------
+        vae
+            The trained model, in evaluation mode.
+        train
+            Training images, for what is estimated from them.
+        seed
+            Seed of the draws that it is estimated from.
+
+        Raises
+        ------
+        NoDensity
+            If there is none.
+        """
+        raise NoDensity(
+            f"objective {self.name!r} has no density p(x|z): its loss is in {self.unit}"
+        )
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+
+
+def _remembering(init: Callable) -> Callable:
+    """An `__init__` that keeps its arguments as `options`; of several, the outermost call's."""
+
+    @functools.wraps(init)
+    def wrapped(self, *args, **kwargs):
+        if "options" not in vars(self):
+            bound = inspect.signature(init).bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            object.__setattr__(self, "options", dict(list(bound.arguments.items())[1:]))
+        init(self, *args, **kwargs)
+
+    return wrapped
+
+
+# --- names ------------------------------------------------------------------------------------
+
+_REGISTRY: dict[str, type[Objective]] = {}
+
+
+def register(name: str, paper: str = ""):
+    """Class decorator: make an objective known by name; `paper` says where it is defined.
+
+    Raises
+    ------
+    ValueError
+        If another class has the name.
+    """
+
+    def enter(cls: type[Objective]) -> type[Objective]:
+        other = _REGISTRY.get(name, cls)
+        # The same class again is a cell or a module that was run again.
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"an objective {name!r} exists already: {other.__module__}")
+        cls.name, cls.paper = name, paper
+        _REGISTRY[name] = cls
+        return cls
+
+    return enter
+
+
+def objective(name: str, **options) -> Objective:
+    """Make an objective by name.
+
+    Parameters
+    ----------
+    name
+        One of `objectives.names()`.
+    options
+        Options of that objective; see its class.
+
+    Returns
+    -------
+    Objective
+        An `nn.Module`, called as `loss = objective(vae, x)`; minimize `loss.total`.
+
+    Raises
+    ------
+    ValueError
+        If the name or an option is unknown, or an option's value is out of range.
+    """
+    if name not in _REGISTRY:
+        raise ValueError(unknown("objective", name, _REGISTRY))
+    known = list(inspect.signature(_REGISTRY[name]).parameters)
+    for option in options:
+        if option not in known:
+            raise ValueError(unknown(f"{name} option", option, known))
+    return _REGISTRY[name](**options)
+
+
+def names() -> list[str]:
+    """Names that :func:`objective` knows."""
+    return list(_REGISTRY)
+
+
+# --- what the steps are made of ---------------------------------------------------------------
+
+
+def check_positive(**values: float) -> None:
+    """Raise a ValueError that names the first value that is not a positive finite number."""
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be a positive number, received {value}")
+
+
+def check_count(least: int = 1, **values: int) -> None:
+    """Raise a ValueError that names the first value that is no integer from `least` up."""
+    for name, value in values.items():
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be an integer from {least} up, received {value!r}")
+
+
+def encode(vae: EncodesAndDecodes, x: Tensor) -> Independent:
+    """Posterior of a batch, after a check of the batch."""
+    if x.ndim < 2 or not x.is_floating_point():
+        raise ValueError(
+            "an objective needs a batch of float images (B, C, H, W) in [0, 1], "
+            f"received shape {tuple(x.shape)} of {x.dtype}"
+        )
+    return vae.encode(x)
+
+
+def decode(vae: EncodesAndDecodes, draws: Tensor, x: Tensor) -> Tensor:
+    """Decode M draws per image in one call: `(M, B, *code)` to `(M, B, *event)`."""
+    decoded = vae.decode(draws.flatten(0, 1)).unflatten(0, draws.shape[:2])
+    _check_decoded(decoded, x)
+    return decoded
+
+
+@runtime_checkable
+class HasHead(Protocol):
+    """A model whose decoder returns maps beside the image."""
+
+    def decode_with_head(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Images `(N, *event)` and maps `(N, K, H, W)` of codes `(N, *code)`."""
+        ...
+
+
+def decode_with_head(
+    vae: EncodesAndDecodes, draws: Tensor, x: Tensor, objective: Objective
+) -> tuple[Tensor, Tensor | None]:
+    """Images of M draws per image, and the head's maps `(M, B, K, H, W)` where one is needed."""
+    needed = objective.head_maps(x.shape[1])
+    if not needed:
+        return decode(vae, draws, x), None
+    remedy = (
+        f"objective {objective.name!r} needs {needed} maps beside an image of {x.shape[1]} "
+        f"channels: networks.build(..., head={needed})"
+    )
+    if not isinstance(vae, HasHead):
+        raise ValueError(f"{remedy}; {type(vae).__name__} has no method decode_with_head")
+    images, head = cast(HasHead, vae).decode_with_head(draws.flatten(0, 1))
+    if head.shape[1] != needed:
+        raise ValueError(f"{remedy}; received {head.shape[1]}")
+    images = images.unflatten(0, draws.shape[:2])
+    _check_decoded(images, x)
+    return images, head.unflatten(0, draws.shape[:2])
+
+
+def _check_decoded(decoded: Tensor, x: Tensor) -> None:
+    if decoded.shape[1:] != x.shape:
+        raise ValueError(
+            f"the decoder returned images of shape {tuple(decoded.shape[1:])} "
+            f"for x of shape {tuple(x.shape)}"
+        )

@@ -1,0 +1,113 @@
+"""Published tables beside runs, and the agreement of their orders."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from envae.companion import beside
+from envae.experiments.paper_rows import ROWS
+
+TABLES = [
+    ("xu2025", 1, "CIFAR-10"),
+    ("xu2025", 5, "CelebA-64"),
+    ("takida2022", 4, "MNIST"),
+    ("takida2022", 5, "CelebA"),
+    ("takida2022", 6, "CelebAHQ-128"),
+    ("takida2022", 7, "MNIST"),
+]
+
+
+def runs_of(values):
+    """Runs with one metric from {label: values of the seeds}."""
+    return pd.DataFrame(
+        [
+            {"label": label, "state": "done", "error": "", "fd_generated": value, "seed": seed}
+            for label, of_seeds in values.items()
+            for seed, value in enumerate(of_seeds)
+        ]
+    )
+
+
+@pytest.mark.parametrize(("paper", "number", "dataset"), TABLES)
+def test_every_published_row_and_column_has_one_of_ours(paper, number, dataset):
+    theirs = beside.as_published(paper, number, dataset)
+    assert set(theirs.index) <= set(ROWS)
+    assert theirs.index.is_unique
+    assert set(theirs) <= set(beside.COLUMNS)
+
+
+def test_published_values_are_at_their_labels():
+    table = beside.as_published("takida2022", 4, "MNIST")
+    assert table.loc["Diag-D, mle", "FID_GMM10"] == 10.05
+    assert table.loc["CE", "MSE"] == 7.26
+    assert np.isnan(table.loc["AE", "FID_prior"])
+    assert beside.as_published("takida2022", 7, "MNIST").loc["Iso-I, mle"].item() == -887.17
+    with pytest.raises(ValueError, match="'VAE with wings' is no row of takida2022"):
+        beside.label("takida2022", "VAE with wings")
+
+
+def test_values_stand_beside_the_published_ones_or_the_reason_why_not():
+    runs = pd.concat(
+        [
+            runs_of({"L2": [1.0, 2.0, 3.0], "L1": [5.0]}),
+            pd.DataFrame(
+                {
+                    "label": ["CE", "SSIM"],
+                    "state": ["missing", "failed"],
+                    "error": ["", "FloatingPointError: the loss is not finite"],
+                }
+            ),
+        ]
+    )
+    table = beside.beside("xu2025", 1, "CIFAR-10", {"ours": runs})
+    assert table.loc["L2", ("published, CIFAR-10", "samples")] == "107.63"
+    ours = table["ours"]["samples"]
+    assert ours["L2"] == "2.00 ± 1.00"
+    assert ours["L1"] == "5.00"
+    assert ours["CE"] == "not run yet"
+    assert ours["SSIM"] == "failed"
+    assert table.loc["L2", ("ours", "reconstructions")] == "–"
+
+
+def test_equal_and_reversed_orders_correlate_fully():
+    theirs = pd.Series({label: float(rank) for rank, label in enumerate("abcdef")})
+    same = runs_of({label: [rank**2.0, rank**2 + 0.1] for rank, label in enumerate("abcdef")})
+    found = beside.agreement(theirs, same, "fd_generated", resamples=100)
+    assert (found.tau, found.low, found.high, found.rows) == pytest.approx((1, 1, 1, 6))
+    found = beside.agreement(-theirs, same, "fd_generated", resamples=100)
+    assert found.tau == pytest.approx(-1)
+
+
+def test_the_interval_of_unrelated_orders_holds_zero_and_of_noisy_seeds_is_wide():
+    random = np.random.default_rng(1)
+    labels = [f"row {i}" for i in range(12)]
+    theirs = pd.Series(random.normal(size=12), labels)
+    unrelated = runs_of({label: random.normal(size=3) for label in labels})
+    found = beside.agreement(theirs, unrelated, "fd_generated", resamples=300)
+    assert found.low < 0 < found.high
+    noisy = runs_of({label: value + random.normal(size=3) for label, value in theirs.items()})
+    sure = runs_of({label: [value] for label, value in theirs.items()})
+    width = [
+        (found := beside.agreement(theirs, runs, "fd_generated", resamples=300)).high - found.low
+        for runs in (noisy, sure)
+    ]
+    assert width[1] == pytest.approx(0)
+    assert width[0] > 0.2
+
+
+def test_rows_without_values_are_left_out_and_two_are_too_few():
+    theirs = pd.Series({"a": 1.0, "b": 2.0, "c": np.nan, "d": 4.0})
+    runs = runs_of({"a": [1.0], "b": [2.0], "c": [3.0]})
+    with pytest.raises(ValueError, match=r"at least 3 rows with values, found \['a', 'b'\]"):
+        beside.agreement(theirs, runs, "fd_generated")
+
+
+def test_a_row_with_a_failed_run_comes_last_and_one_with_a_missing_run_has_no_mean():
+    runs = runs_of({"L2": [1.0, 3.0], "L1": [5.0, 7.0], "CE": [2.0, 2.0]})
+    runs.loc[3, ["state", "fd_generated"]] = ["failed", np.nan]
+    runs.loc[5, ["state", "fd_generated"]] = ["missing", np.nan]
+    found = beside.means(runs)["fd_generated"]
+    assert found["L2"] == 2
+    assert found["L1"] == np.inf
+    assert found.drop(["L2", "L1"]).isna().all()
+    assert list(found.index) == list(ROWS)

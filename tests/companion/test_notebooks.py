@@ -1,0 +1,125 @@
+"""What every published notebook must be, so that nbval cannot pass on an empty one."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from envae.companion import notebook_parameters, notebook_run
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = re.findall(r"file: (notebooks/\S+)", (ROOT / "_toc.yml").read_text())
+PROFILES = sorted((ROOT / "notebooks" / "params").glob("*.yaml"))
+FORBIDDEN = ("warnings.filterwarnings", "sys.path", "chdir")
+HOME = re.compile(r"/(home|Users|root)/\w")
+
+
+def faults(notebook: nbformat.NotebookNode) -> list[str]:
+    """What keeps a notebook from being published, one line each."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    found = []
+    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
+        found.append("not executed from its first cell to its last: make refresh")
+    if not any(cell.outputs for cell in code):
+        found.append("no outputs: make refresh")
+    if any(output.output_type == "error" for cell in code for output in cell.outputs):
+        found.append("an error among the outputs")
+    found += [f"contains {text}" for text in FORBIDDEN if any(text in cell.source for cell in code)]
+    if any(HOME.search(str(cell.outputs)) for cell in code):
+        found.append("a path of somebody's home among the outputs")
+    found += _faults_of_parameters(code)
+    if notebook.metadata.get("envae", {}).get("profile") != notebook_run.QUICK:
+        found.append("its metadata do not say that this is a run of the quick profile")
+    return found
+
+
+def _faults_of_parameters(code: list) -> list[str]:
+    tagged = [cell for cell in code if notebook_parameters.TAG in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        return [f"{len(tagged)} cells tagged `{notebook_parameters.TAG}` instead of one"]
+    try:
+        declared = notebook_parameters.declared(tagged[0].source)
+    except ValueError as error:
+        return [str(error)]
+    return [f"no comment on {p.name}" for p in declared.values() if not p.comment]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_notebook_is_whole(name):
+    assert faults(nbformat.read(ROOT / f"{name}.ipynb", as_version=4)) == []
+
+
+def test_every_notebook_is_published():
+    assert sorted(PUBLISHED) == sorted(
+        f"notebooks/{path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")
+    )
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_profile_fits_its_notebook(path):
+    stem, _, profile = path.stem.rpartition(".")
+    assert profile != notebook_run.QUICK, "the quick profile is the defaults: it has no file"
+    known = notebook_run.declared(path.parent.parent / f"{stem}.ipynb")
+    for name, value in yaml.safe_load(path.read_text()).items():
+        notebook_parameters.find(name, known).check(value)
+
+
+@pytest.fixture
+def whole():
+    """The least notebook that may be published."""
+    cell = nbformat.v4.new_code_cell(
+        "epochs: int = 60  # passes over the data",
+        execution_count=1,
+        outputs=[nbformat.v4.new_output("stream", text="done\n")],
+        metadata={"tags": [notebook_parameters.TAG]},
+    )
+    return nbformat.v4.new_notebook(cells=[cell], metadata={"envae": {"profile": "quick"}})
+
+
+def test_whole_notebook_has_no_faults(whole):
+    assert faults(whole) == []
+
+
+def strip(notebook):
+    notebook.cells[0].outputs = []
+    notebook.cells[0].execution_count = None
+
+
+def add_unexecuted_cell(notebook):
+    notebook.cells.append(nbformat.v4.new_code_cell("1 + 1"))
+
+
+def forget_provenance(notebook):
+    del notebook.metadata["envae"]
+
+
+def show_home(notebook):
+    notebook.cells[0].outputs[0].text = "/home/ada/envae\n"
+
+
+def source(text):
+    def change(notebook):
+        notebook.cells[0].source = text
+
+    return change
+
+
+BROKEN = {
+    "stripped of outputs": (strip, "no outputs"),
+    "one cell not executed": (add_unexecuted_cell, "not executed"),
+    "no provenance": (forget_provenance, "quick profile"),
+    "home in an output": (show_home, "home"),
+    "silenced warnings": (source('warnings.filterwarnings("ignore")'), "filterwarnings"),
+    "no annotation": (source("epochs = 60  # passes"), "must hold lines"),
+    "computed default": (source("epochs: int = 2 * n  # passes"), "must hold lines"),
+    "no comment": (source("epochs: int = 60"), "no comment on epochs"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_fault_is_found(case, whole):
+    change, expected = BROKEN[case]
+    change(whole)
+    assert any(expected in fault for fault in faults(whole))

@@ -1,0 +1,73 @@
+"""Figures: what they show, and that a dark page does not shine through."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from envae.companion import plots
+
+matplotlib.use("agg")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rows_of_images_show_the_first_ones_side_by_side(channels):
+    images = torch.rand(5, channels, 4, 6)
+    images[0, :, 0, 0] = 2.0  # out of range: clipped
+    figure = plots.image_rows({"data": images, "again": images[:2]}, columns=3)
+    first, second = figure.axes
+    shown = first.images[0].get_array()
+    assert shown.shape[:2] == (4, 3 * 6 + 2)  # two gaps of one pixel
+    assert second.images[0].get_array().shape[1] == 2 * 6 + 1
+    assert shown.max() == 1
+    expected = images[1].permute(1, 2, 0).squeeze(-1).numpy()
+    np.testing.assert_allclose(shown[:, 7:13], expected)
+    assert [axis.get_ylabel() for axis in figure.axes] == ["data", "again"]
+
+
+def test_table_of_images_has_titled_groups_and_leaves_gaps():
+    images = torch.rand(4, 1, 3, 3)
+    figure = plots.image_table(
+        {"data": {"first": images, "second": images[1:]}, "model": {"second": images}}, columns=2
+    )
+    shown = [len(axis.images) for axis in figure.axes]
+    assert shown == [1, 1, 0, 1]
+    assert [axis.get_title() for axis in figure.axes] == ["first", "second", "", ""]
+    assert [axis.get_ylabel() for axis in figure.axes] == ["data", "", "model", ""]
+    strip = figure.axes[1].images[0].get_array()
+    np.testing.assert_allclose(strip[:, :3], images[1, 0].numpy())
+    assert strip.shape == (3, 7)
+
+
+def test_maps_share_their_colours_and_lie_under_their_images():
+    images = torch.rand(3, 1, 4, 4)
+    maps = {"small": 0.1 * images, "large": 5 * images}
+    figure = plots.heat_rows(images, maps, label="spread", columns=2)
+    *rows, bar = figure.axes
+    assert [axis.get_ylabel() for axis in rows] == ["image", "small", "large"]
+    assert bar.get_ylabel() == "spread"
+    for axis in rows[1:]:
+        assert axis.images[0].get_clim() == (0, pytest.approx(5 * images[:2].max().item()))
+    shown = rows[2].images[0].get_array()
+    np.testing.assert_allclose(shown[:, :4], 5 * images[0, 0].numpy())
+    assert np.ma.getmaskarray(shown)[:, 4].all()  # the gap has no colour
+
+
+def test_rows_stand_in_the_published_order_with_their_values_as_points():
+    theirs = pd.Series({"good": 10.0, "bad": 99.0, "not reported": np.nan, "fair": 20.0})
+    figure, axis = plt.subplots()
+    plots.in_published_order(axis, theirs, {"good": [3.0, 4.0], "bad": [1.0]})
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels == ["bad  (99.0)", "fair  (20.0)", "good  (10.0)"]
+    points = [(list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines]
+    assert points == [([1.0], [0]), ([], []), ([3.0, 4.0], [2, 2])]
+    assert axis.get_xscale() == "log"
+    plt.close(figure)
+
+
+def test_figures_are_opaque():
+    with matplotlib.rc_context():
+        plots.use_style()
+        assert matplotlib.rcParams["savefig.facecolor"] == "white"

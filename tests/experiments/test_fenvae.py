@@ -1,0 +1,150 @@
+"""The runs behind chapter 06: what they vary, what they watch, and their records."""
+
+import functools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from envae import datasets
+from envae.experiments import fenvae, runs
+from envae.experiments.fenvae import Case
+from envae.experiments.runs import Setting
+from envae.metrics import extractor
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return datasets.load("digits")
+
+
+@pytest.fixture(scope="module")
+def features():
+    return extractor.load("digits-cnn")[0]
+
+
+def case(name, options=None, *, initial_variance=1.0, **setting):
+    """A case from seed 3."""
+    return Case(name, options or {}, 3, Setting(**setting), initial_variance)
+
+
+def gradients(case, x, *, seed=0):
+    """Gradients of a batch's loss by the parameters of the model, by name."""
+    vae, minimized = case.build(tuple(x.shape[1:]))
+    torch.manual_seed(seed)
+    minimized(vae, x).total.backward()
+    return {name: weight.grad.clone() for name, weight in vae.named_parameters()}
+
+
+def test_batch_norm_stands_before_every_relu():
+    vae, _ = case("l2", network="conv+bn").build((1, 16, 16))
+    for network in (vae.encoder, vae.decoder):
+        kinds = [type(layer) for layer in network]
+        relus = [i for i, kind in enumerate(kinds) if kind is nn.ReLU]
+        assert relus
+        assert all(kinds[i - 1] in (nn.BatchNorm1d, nn.BatchNorm2d) for i in relus)
+    assert vae.decode(vae.encode(torch.rand(4, 1, 16, 16)).mean).shape == (4, 1, 16, 16)
+
+
+def test_initial_variance_scales_the_posterior(digits):
+    wide, _ = case("l2").build(digits.image_shape)
+    sharp, _ = case("l2", initial_variance=1e-4).build(digits.image_shape)
+    a, b = (vae.encode(digits.test[:5]) for vae in (wide, sharp))
+    torch.testing.assert_close(b.variance, 1e-4 * a.variance)
+    torch.testing.assert_close(b.mean, a.mean)
+
+
+def test_three_calls_differ_from_one_only_under_batch_norm(digits):
+    x = digits.train[:32]
+    for network, alike in (("conv", True), ("conv+bn", False)):
+        one, three = (gradients(case(name, network=network), x)
+                      for name in ("fenvae", "three_calls"))  # fmt: skip
+        same = [torch.allclose(one[name], three[name], atol=1e-5) for name in one]
+        assert all(same) == alike
+
+
+def test_variants_stop_the_gradient_where_they_say(digits):
+    """Beside a plain first term, whose gradient the variants share."""
+    x, options = digits.train[:32], {"alpha": 0.1}
+    free = gradients(case("fenvae", options), x)
+    center = gradients(case("stop_center", options), x)
+    decoder = gradients(case("stop_decoder", options), x)
+    vae, _ = case("fenvae", options).build(digits.image_shape)
+    torch.manual_seed(0)
+    posterior = vae.encode(x)
+    first = (vae.decode(posterior.rsample()) - x).flatten(1).norm(dim=1).mean()
+    first.backward()
+    for name, weight in vae.decoder.named_parameters():
+        torch.testing.assert_close(decoder[f"decoder.{name}"], weight.grad, atol=1e-6, rtol=1e-4)
+    assert all(weight.requires_grad for weight in vae.parameters())
+    for other in (center, decoder):
+        assert not torch.allclose(other["decoder.0.weight"], free["decoder.0.weight"], atol=1e-5)
+    # The encoder is paid for the spread as before.
+    torch.testing.assert_close(decoder["encoder.1.weight"], free["encoder.1.weight"])
+
+
+def test_spread_terms_of_a_linear_decoder_agree(digits):
+    """The stand-in is distributed as half the distance of two draws where g is affine."""
+    vae, _ = case("l2", network="linear").build(digits.image_shape)
+    terms = fenvae.spread_terms(vae, digits.train, draws=4, seed=0)
+    assert terms["stand_in"].mean().item() == pytest.approx(terms["spread"].mean().item(), rel=0.03)
+    torch.testing.assert_close(terms["first"] - terms["spread"], terms["energy_score"])
+
+
+def test_normalized_apart_leaves_the_model_alone(digits):
+    vae, _ = case("fenvae", network="conv+bn").build(digits.image_shape)
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    ratios = fenvae.normalized_apart(vae, digits.test, seed=0)
+    assert set(ratios) == {"training, one call", "training, a call each"}
+    assert all(math.isfinite(ratio) and ratio > 0 for ratio in ratios.values())
+    for name, value in vae.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+
+
+def test_a_followed_run_ends_as_a_run_in_one_piece(digits, features):
+    point = case("envae", {"samples": 2}, latent_dim=4, epochs=2)
+    whole, *_ = runs.train(point, digits)
+    pieces, frame = fenvae.follow(point, [1, 2], dataset=digits, extractor=features)
+    assert frame["epoch"].tolist() == [1, 2]
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(pieces.state_dict()[name], value)
+
+
+def test_cases_are_run_once_and_found_again(digits, features, tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    small = {"latent_dim": 2, "epochs": 1}
+    measure = functools.partial(fenvae.measure_with_lipschitz, extractor=features)
+    told = {"dataset": "digits", "experiment": "try"}
+    rows = {"sharp": ("envae", {"samples": 2, "beta": 0.5}), "plain": ("l2", {})}
+
+    def lookup(cases):
+        runs.complete(cases, dataset=digits, experiment="try", measure=measure, jobs=1)
+        return runs.recorded(cases, **told)
+
+    found, _ = fenvae.searched(rows, [0.1, 1.0], [], lookup=lookup, **small)
+    assert found.shape == (2, 2)
+    written = sorted((tmp_path / "try").iterdir())
+    assert len(written) == 4
+    times = [path.stat().st_mtime_ns for path in written]
+    again = lookup([fenvae.weighted(rows["sharp"], 0.1, seed=0, **small)])
+    assert [path.stat().st_mtime_ns for path in written] == times
+    assert again["alpha"].tolist() == [0.05]
+    assert again["fd_generated"].tolist() == [found.loc["sharp", 0.1]]
+    same, reported = fenvae.searched(rows, [0.1, 1.0], [4, 5], lookup=lookup, **small)
+    assert same.equals(found)
+    assert list(reported.index) == [(row, seed) for row in rows for seed in (4, 5)]
+    best = same.idxmin(axis=1)
+    assert reported["alpha"].tolist() == [0.5 * best["sharp"]] * 2 + [best["plain"]] * 2
+    missing = [fenvae.weighted(rows["plain"], 0.1, seed=9, **small)]
+    with pytest.raises(LookupError, match="1 of 1 runs of 'try' have no record"):
+        runs.recorded(missing, **told)
+
+
+def test_a_latent_walk_goes_from_one_code_to_the_other(digits):
+    vae, _ = case("l2").build(digits.image_shape)
+    images = digits.test[:6]
+    walk = fenvae.latent_walk(vae, images)
+    assert walk.shape == (12, 3, 1, 8, 8)
+    ends = vae.decode(vae.encode(images).mean).detach()
+    torch.testing.assert_close(torch.cat([walk[0], walk[-1]]), ends)

@@ -1,0 +1,143 @@
+"""Estimated variance, residual and spread, against models whose noise is known."""
+
+import pandas as pd
+import pytest
+import torch
+
+from envae import datasets
+from envae.datasets.noise import PATTERNS, noisy
+from envae.experiments import noise_recovery, published, runs
+from envae.metrics import uncertainty
+from envae.objectives import objective
+from envae.vae import gaussian
+
+
+class Known:
+    """Codes N(0, s^2) whatever the image; every pixel is the code, so all moments are known."""
+
+    stddev = 0.5
+
+    def encode(self, x):
+        mean = torch.zeros(len(x), 1)
+        return gaussian(mean, torch.full_like(mean, self.stddev))
+
+    def decode(self, z):
+        return z.reshape(*z.shape[:-1], 1, 1, 1).expand(*z.shape[:-1], 1, 2, 2)
+
+
+def test_residual_and_spread_of_a_known_model():
+    torch.manual_seed(0)
+    images = torch.full((4, 1, 2, 2), 2.0)
+    maps = uncertainty.maps(Known(), objective("l2"), images, draws=20_000)
+    assert set(maps) == {"residual", "spread"}
+    assert torch.allclose(maps["spread"], torch.tensor(0.25), rtol=0.05)
+    assert torch.allclose(maps["residual"], torch.tensor(4 + 0.25), rtol=0.05)
+
+
+def test_a_spread_needs_two_draws():
+    with pytest.raises(ValueError, match="draws must be at least 2, received 1"):
+        uncertainty.maps(Known(), objective("l2"), torch.zeros(1, 1, 2, 2), draws=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [("iso_i", (0, 1, 2, 3)), ("diag_i", (0,)), ("iso_d", (1, 2, 3)), ("diag_d", ())],
+)
+def test_the_estimate_is_the_residual_averaged_over_what_shares_it(name, axes):
+    torch.manual_seed(0)
+    images = torch.rand(6, 1, 2, 2)
+    maps = uncertainty.maps(Known(), objective(name), images, draws=20_000)
+    residual = maps["residual"].mean(axes, keepdim=True) if axes else maps["residual"]
+    assert torch.allclose(maps["variance"], residual.expand_as(images), rtol=0.1)
+
+
+def test_readings_of_a_perfect_decoder_are_the_noise():
+    """A model that gives zeros for images of zeros with noise: its residual is the noise."""
+
+    class Zeros(Known):
+        def decode(self, z):
+            return torch.zeros(*z.shape[:-1], 1, 8, 8)
+
+    digits = datasets.load("digits")
+    blank = datasets.Dataset(
+        "blank", 0 * digits.train, digits.train_labels, 0 * digits.test, digits.test_labels, "here"
+    )
+    data = noisy(blank, "spatial", 0.1, seed=1)
+    values = noise_recovery.readings(Zeros(), objective("diag_i"), data, 0)
+    for split in ("train", "test"):
+        for part, expected in {"SU": 0.1, "BU": 0.1, "SL": 0.0, "BL": 0.0}.items():
+            value, unit = values[f"variance_{split}_{part}"]
+            assert value == pytest.approx(expected, rel=0.05)
+            assert unit == uncertainty.UNIT
+            assert values[f"spread_{split}_{part}"][0] == 0
+
+
+def test_a_part_without_images_is_left_out():
+    values = uncertainty.over_partitions(torch.ones(3, 1, 2, 2), torch.tensor([0, 1, 2]))
+    assert values == {"SU": 1.0, "SL": 1.0}
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    noises = [
+        noise_recovery.Noise("spatial", 0.1, 1),
+        noise_recovery.Noise("uniform", 0.0, 2, redraw=True),
+    ]
+    points = noise_recovery.group("diag_i", {}, noises, runs.Setting("mlp64", 4, 3), warm_up=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENVAE_RUNS", str(tmp_path_factory.mktemp("runs")))
+        return noise_recovery.train(
+            points, clean=datasets.load("digits").subset(200), experiment="test"
+        )
+
+
+def test_every_reading_of_every_case_is_in_the_table(outcomes):
+    table = noise_recovery.table({"Diag-I": outcomes})
+    assert len(table) == 2 * 3 * 2 * 4  # cases, maps, splits, partitions
+    assert set(table["map"]) == {"variance", "residual", "spread"}
+    assert list(table["redraw"].unique()) == [False, True]
+    assert outcomes[0].parameters["dataset"] == "digits-200+spatial-gaussian-0.1-1"
+    assert outcomes[0].parameters["warm_up"] == 1
+
+
+# --- the cells of Table 3 ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """Cells of readings without any error, over a clean-data variance of 0.02."""
+    digits = datasets.load("digits")
+    lines = [
+        (model, pattern, s2, seed, part, 0.02 + share * s2)
+        for model, unions in noise_recovery.COLUMNS.items()
+        for pattern, s2 in [("uniform", 0.0), *((name, 0.1) for name in PATTERNS)]
+        for seed in (1, 2)
+        for union in unions
+        for share in [noise_recovery.share(pattern, union.split("+"), digits)]
+        for part in union.split("+")
+    ]
+    columns = ["model", "pattern", "s2", "seed", "part", "value"]
+    return noise_recovery.cells(pd.DataFrame(lines, columns=columns), digits)
+
+
+def test_exact_readings_meet_their_targets(exact):
+    assert exact["deviation"].abs().max() < 1e-6
+    assert exact["half"].abs().max() < 1e-6
+    assert exact["clean"].to_numpy() == pytest.approx(0.02)
+    assert exact.loc[("Iso-I", "uniform", 0.1, "SU+SL+BU+BL"), "target"] == pytest.approx(0.12)
+    assert exact.loc[("Iso-I", "spatial", 0.1, "SU+SL+BU+BL"), "share"] == pytest.approx(0.5)
+
+
+def test_what_a_cell_can_express_agrees_with_the_reading_of_the_printed_table(exact):
+    printed = noise_recovery.printed()
+    assert len(printed) == 72
+    notes = published.table("takida2022", 3)["note"].str.split("; ", expand=True)
+    notes.index = printed.index
+    notes = notes.loc[exact.index]
+    assert (notes[0].map({"sufficient": True, "insufficient": False}) == exact["sufficient"]).all()
+    assert (notes[1] == exact["kind"]).all()
+
+
+def test_nothing_recorded_is_an_empty_table(monkeypatch, tmp_path):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    assert noise_recovery.recorded_readings("no_such_experiment").empty

@@ -1,0 +1,161 @@
+"""The rows of the papers' tables, and the search that fills what they leave free."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from envae import datasets
+from envae.experiments import paper_rows, published, runs
+from envae.experiments.runs import Setting
+from envae.metrics import extractor
+from envae.objectives import objective
+
+DIGITS = datasets.load("digits")
+NETWORK, _ = extractor.load("digits-cnn")
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch):
+    """Runs of one epoch, recorded in a folder of the test's own, in this process."""
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    return paper_rows.Experiment(
+        DIGITS.subset(400), Setting(epochs=1), NETWORK, samples=50, seeds=(1,),
+        likelihood_draws=2,
+    )  # fmt: skip
+
+
+def named(paper):
+    return {getattr(row, paper) for row in paper_rows.ROWS.values()} - {""}
+
+
+def test_every_row_of_xu2025s_table_1_and_5_is_run():
+    one = published.table("xu2025", 1)["row"]
+    assert set(one[~one.str.startswith("Impr.")]) <= named("xu2025")
+    single, double = published.table("xu2025", 5)["row"].unique()
+    assert double in named("xu2025")
+    assert paper_rows.ROWS["FEnVAE"].options == {"draws": single.removeprefix("FEnVAE_")}
+
+
+def test_every_row_of_takida2022s_tables_4_to_6_is_run():
+    rows = {row for number in (4, 5, 6) for row in published.table("takida2022", number)["row"]}
+    assert rows == named("takida2022")
+
+
+@pytest.mark.parametrize("label", paper_rows.ROWS)
+def test_every_row_is_an_objective_with_as_many_trials_as_any_other(label):
+    row = paper_rows.ROWS[label]
+    assert len(set(row.values)) == 3
+    for value in row.values:
+        free = {} if row.free == "lr" else {row.free: value}
+        objective(row.objective, **row.options, **free)
+
+
+def test_the_held_out_part_is_of_the_training_images_and_not_trained_on():
+    part = paper_rows.held_out(DIGITS)
+    assert (len(part.train), len(part.test)) == (1297 - 259, 259)
+    together = torch.cat([part.train, part.test]).flatten(1)
+    assert sorted(map(tuple, together.tolist())) == sorted(
+        map(tuple, DIGITS.train.flatten(1).tolist())
+    )
+    distances = torch.cdist(part.train.flatten(1), part.test.flatten(1))
+    assert (distances.min(0).values > 0).all()
+
+
+def test_a_row_is_searched_then_run_and_nothing_is_run_twice(experiment, tmp_path):
+    assert experiment.chosen("L2") is None
+    assert experiment.runs("L2", train=False)["state"].tolist() == ["missing"]
+    done = experiment.complete("L2")
+    search = experiment.search("L2", train=False)
+    assert search["dataset"].eq("digits-400-without-test").all()
+    assert search["fd_generated"].notna().all()
+    best = search.loc[search["fd_generated"].idxmin(), "tried"]
+    assert experiment.chosen("L2") == best
+    assert done["options"][0] == {"alpha": best}
+    measured = ["fd_generated", "fd_gmm10", "fd_midpoint", "fd_reconstructed"]
+    assert done[measured].notna().all(axis=None)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.json")}
+    assert len(written) == 4
+    experiment.complete("L2")
+    assert written == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.json")}
+
+
+def test_the_learning_rate_is_the_setting_where_a_row_has_nothing_else_free(experiment):
+    done = experiment.complete("Diag-I, trainable")
+    assert done["lr"][0] == experiment.chosen("Diag-I, trainable")
+    assert done["options"][0] == {"estimate": "trainable"}
+    assert done["nll"].notna().all()
+
+
+def test_codes_that_need_not_follow_the_prior_are_judged_by_a_mixture(experiment):
+    search = experiment.search("AE", train=True)
+    assert search["fd_gmm10"].notna().all()
+    assert experiment.chosen("AE") == search.loc[search["fd_gmm10"].idxmin(), "tried"]
+
+
+def test_records_find_their_rows_without_the_data(experiment):
+    assert paper_rows.labelled("fid_tables_nothing").empty
+    for label in ("VAE, variance 1", "Diag-I, trainable", "FEnVAE, double"):
+        experiment.complete(label)
+    found = paper_rows.labelled(experiment.name)
+    assert sorted(found["label"]) == ["Diag-I, trainable", "FEnVAE, double", "VAE, variance 1"]
+    here = experiment.all_runs()
+    assert set(here["state"]) == {"done", "missing"}
+    assert len(here) == len(paper_rows.ROWS)
+    expected = here.dropna(subset="key").set_index("key")["label"]
+    assert expected.to_dict() == found.set_index("key")["label"].to_dict()
+
+
+def test_a_row_whose_search_fails_for_every_value_has_failed(experiment, monkeypatch):
+    def fails(*_, **__):
+        raise FloatingPointError("the loss is not finite")
+
+    monkeypatch.setattr(runs, "train", fails)
+    done = experiment.complete("AE")
+    assert experiment.chosen("AE") is None
+    assert done["state"].tolist() == ["failed"]
+    assert done["error"].tolist() == [
+        "every run of the search: FloatingPointError: the loss is not finite"
+    ]
+    told = paper_rows.labelled(experiment.name)
+    assert told[["label", "state", "error"]].values.tolist() == [
+        ["AE", "failed", "FloatingPointError: the loss is not finite"]
+    ]
+
+
+def test_a_model_can_be_trained_again_without_a_record(experiment, tmp_path):
+    with pytest.raises(ValueError, match="has not been searched on digits-400 yet"):
+        experiment.model("L2", 1)
+    done = experiment.complete("L2")
+    vae = experiment.model("L2", 1)
+    error = (vae.decode(vae.encode(DIGITS.test[:50]).mean) - DIGITS.test[:50]).square()
+    assert error.flatten(1).sum(1).mean().item() == pytest.approx(done["squared_error"][0])
+    assert len(list(tmp_path.glob("*/*.json"))) == 4
+
+
+def test_networks_of_features_have_names(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert paper_rows.network_of_features("digits-cnn").name == "digits-cnn"
+    with pytest.raises(FileNotFoundError, match="no Inception weights"):
+        paper_rows.network_of_features("inception")
+
+
+def test_the_network_of_a_data_set_is_its_own_or_inception_or_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    network, told = paper_rows.network_for(DIGITS.subset(50))
+    assert (network.name, told[:18]) == ("digits-cnn", "digits-cnn: right ")
+    other = dataclasses.replace(DIGITS, name="imagefolder-mine-8-abcdef")
+    assert paper_rows.network_for(other)[0] is None
+    assert "more than 2048 training and test images, not 500" in paper_rows.network_for(other)[1]
+    many = dataclasses.replace(other, train=torch.zeros(2049, 1, 8, 8), test=torch.ones(2049, 1))
+    assert paper_rows.network_for(many)[0] is None
+    assert "no Inception weights" in paper_rows.network_for(many)[1]
+
+
+def test_unknown_rows_and_searches_without_a_measure_are_errors(experiment):
+    with pytest.raises(ValueError, match="unknown row 'L3'"):
+        experiment.search("L3", train=False)
+    blind = paper_rows.Experiment(DIGITS, Setting(), None)
+    with pytest.raises(ValueError, match="needs an extractor"):
+        blind.search("L2", train=False)

@@ -1,0 +1,191 @@
+"""What all objectives have in common: contract, errors, and that they train."""
+
+import math
+
+import pytest
+import torch
+
+from envae import datasets, networks, objectives
+from envae.objectives import objective
+from envae.training import fit
+from envae.vae import gaussian
+
+SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)]
+VARIANTS = [
+    *[(name, {}) for name in objectives.names()],
+    ("l2", {"alpha": 0.1}),
+    ("infovae", {"information": 1.0, "scaling": 10.0, "kernel": "rbf"}),
+    ("rae_gp", {"probes": 2}),
+    ("envae", {"samples": 2, "beta": 1.5}),
+    ("fenvae", {"draws": "double"}),
+    ("iso_i", {"estimate": "trainable"}),
+    ("iso_d", {"estimate": "trainable"}),
+    ("diag_i", {"estimate": "trainable", "image_shape": "of the images"}),
+    ("diag_d", {"estimate": "trainable"}),
+    ("diag_d", {"draws": 4}),
+]
+# Those that need no more than `encode` and `decode`.
+PLAIN = [name for name in objectives.names() if objective(name).head_maps(3) == 0]
+
+
+def made(name, options, shape, *, network="mlp", latent_dim=4):
+    """An objective, and a model with the head that it needs."""
+    options = {k: shape if v == "of the images" else v for k, v in options.items()}
+    loss = objective(name, **options)
+    return loss, networks.build(network, shape, latent_dim, head=loss.head_maps(shape[0]), seed=0)
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(
+        ValueError, match=r"unknown objective 'envea', did you mean.* \(known: .*l2"
+    ):
+        objective("envea")
+
+
+def test_unknown_option_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"envae option 'sample', did you mean 'samples'\?"):
+        objective("envae", sample=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("l2", {"sigma2": 0}, "sigma2 must be a positive number"),
+        ("l2", {"alpha": math.nan}, "alpha must be a positive number"),
+        ("l2", {"sigma2": 1.0, "alpha": 1.0}, "not both"),
+        ("l1", {"scale": -1}, "scale must be a positive number, received -1"),
+        ("ssim", {"alpha": 0}, "alpha must be"),
+        ("ssim", {"window": 4}, "window must be an odd number"),
+        ("ffl", {"weight": 0}, "weight must be"),
+        ("infovae", {"information": 2}, "information <= 1"),
+        ("infovae", {"information": 0.5, "scaling": 0.5}, "information \\+ scaling > 1"),
+        ("wae_mmd", {"mmd_weight": -1}, "mmd_weight must be"),
+        ("wae_mmd", {"kernel": "linear"}, r"unknown kernel 'linear' \(known: imq, rbf\)"),
+        ("rae", {"code_weight": 0}, "code_weight must be"),
+        ("rae_gp", {"gradient_weight": 0}, "gradient_weight must be"),
+        ("rae_gp", {"probes": 0}, "probes must be an integer from 1 up, received 0"),
+        ("distvae", {"segments": 0}, "segments must be"),
+        ("distvae", {"alpha": 0}, "alpha must be"),
+        ("mol", {"components": 0}, "components must be"),
+        ("mol", {"levels": 1}, "levels must be an integer from 2 up"),
+        ("envae", {"samples": 1}, "at least 2 samples"),
+        ("envae", {"samples": 2.0}, "at least 2 samples"),
+        ("envae", {"beta": 0}, "beta must lie"),
+        ("envae", {"alpha": -1}, "alpha must be a positive number, received -1"),
+        ("fenvae", {"beta": 2.5}, "beta must lie"),
+        ("fenvae", {"draws": "triple"}, r"unknown draws 'triple' \(known: single, double\)"),
+        ("iso_i", {"estimate": "map"}, r"unknown estimate 'map' \(known: mle, trainable\)"),
+        ("iso_d", {"draws": 0}, "draws must be"),
+        ("diag_i", {"epsilon": -1e-6}, "epsilon must be"),
+        ("diag_d", {"initial": 0}, "initial must be"),
+    ],
+)
+def test_options_out_of_range_are_errors(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        objective(name, **options)
+
+
+@pytest.mark.parametrize("name", objectives.names())
+def test_bad_batches_are_errors_that_name_them(name):
+    loss, vae = made(name, {}, (1, 8, 8))
+    with pytest.raises(ValueError, match=r"received shape \(3, 1, 8, 8\) of torch.uint8"):
+        loss(vae, torch.zeros(3, 1, 8, 8, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"received \(3, 1, 9, 9\)"):
+        loss(vae, torch.zeros(3, 1, 9, 9))
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_decoder_of_another_shape_is_an_error(name):
+    loss, vae = made(name, {}, (1, 8, 8))
+    vae.decode = lambda z: z[..., :2]
+    with pytest.raises(ValueError, match=r"decoder returned images of shape \(3, 2\)"):
+        loss(vae, torch.zeros(3, 1, 8, 8))
+
+
+@pytest.mark.parametrize("name", sorted(set(objectives.names()) - set(PLAIN)))
+def test_missing_head_is_an_error_that_says_how_to_get_it(name):
+    loss = objective(name)
+    needed = loss.head_maps(1)
+    without = networks.build("mlp", (1, 8, 8), 4)
+    with pytest.raises(ValueError, match=f"head={needed}\\); received 0"):
+        loss(without, torch.zeros(3, 1, 8, 8))
+
+    class Foreign:
+        encode = without.encode
+
+    with pytest.raises(ValueError, match="Foreign has no method decode_with_head"):
+        loss(Foreign(), torch.zeros(3, 1, 8, 8))
+
+
+def test_values_outside_their_range_are_errors():
+    loss, vae = made("bernoulli", {}, (1, 8, 8))
+    with pytest.raises(ValueError, match=r"values in \[0, 1\], x has \[0, 3\]"):
+        loss(vae, 3 * torch.eye(8).expand(2, 1, 8, 8))
+    loss, vae = made("ssim", {"window": 11}, (1, 8, 8))
+    with pytest.raises(ValueError, match="window of 11 pixels"):
+        loss(vae, torch.zeros(2, 1, 8, 8))
+    loss, vae = made("wae_mmd", {}, (1, 8, 8))
+    with pytest.raises(ValueError, match="at least 2 images in a batch, received 1"):
+        loss(vae, torch.zeros(1, 1, 8, 8))
+
+
+# --- contract ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_loss_is_scalars_with_finite_gradients(name, options, shape):
+    torch.manual_seed(0)
+    loss, vae = made(name, options, shape, network="conv")
+    value = loss(vae, torch.rand(2, *shape))
+    assert value.total.shape == value.reconstruction.shape == value.regularizer.shape == ()
+    torch.testing.assert_close(value.total, value.reconstruction + value.regularizer)
+    assert all(part.shape == () and not part.requires_grad for part in value.parts.values())
+    value.total.backward()
+    parameters = [*vae.decoder.parameters(), *loss.parameters()]
+    assert all(parameter.grad.isfinite().all() for parameter in parameters)
+    encoder = [parameter.grad for parameter in vae.encoder.parameters()]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in encoder)
+
+
+@pytest.mark.parametrize("name", [name for name in PLAIN if name not in ("ssim", "ffl")])
+def test_any_object_with_encode_and_decode_will_do(name):
+    """Not an nn.Module of ours, vectors for images, and codes that are maps."""
+
+    class Foreign:
+        weight = torch.randn(12, 10, requires_grad=True)
+
+        def encode(self, x):
+            mean = (x @ self.weight.T).reshape(-1, 3, 2, 2)
+            return gaussian(mean, torch.full_like(mean, 0.5))
+
+        def decode(self, z):
+            return torch.sigmoid(z.flatten(1) @ self.weight)
+
+    foreign = Foreign()
+    objective(name)(foreign, torch.rand(5, 10)).total.backward()
+    assert foreign.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_training_lowers_the_loss(name, options):
+    loss, vae = made(name, options, (1, 8, 8))
+    images = datasets.load("digits").train[:640]
+    total = fit(vae, loss, images, epochs=6, progress=False)["total"]
+    assert total.iloc[-1] < total.iloc[0] - 0.02 * abs(total.iloc[0])
+
+
+def test_a_gradient_penalty_takes_batch_normalization_and_leaves_its_statistics():
+    vae = networks.build("arelbo_mnist", (1, 28, 28), 4, seed=0).train()
+    x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    objective("rae", code_weight=0.05)(vae, x)
+    once = {name: value.clone() for name, value in vae.named_buffers()}
+    again = networks.build("arelbo_mnist", (1, 28, 28), 4, seed=0).train()
+    loss = objective("rae_gp", probes=2)(again, x)
+    loss.total.backward()
+    assert loss.parts["jacobian"] > 0
+    for name, value in again.named_buffers():
+        torch.testing.assert_close(value, once[name])

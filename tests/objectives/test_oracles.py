@@ -1,0 +1,521 @@
+"""Each objective against something that we did not write, or a closed form."""
+
+import math
+import socket
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.stats
+import torch
+from torch.distributions import Bernoulli, Laplace, Normal
+
+from envae import datasets, networks
+from envae.objectives import objective
+from envae.objectives.autoencoder import squared_jacobian
+from envae.objectives.matching import KERNELS, mmd
+from envae.objectives.mixture import MixtureOfLogistics
+from envae.objectives.quantile import crps_of_quantiles, quantile_knots
+from envae.scores import energy_score
+from envae.vae import gaussian, kl_to_prior
+
+
+def digits(count=7):
+    return datasets.load("digits").train[:count]
+
+
+class Model:
+    """An affine decoder into (0, 1), with a head, whose draws a test can foresee."""
+
+    def __init__(self, x, head=0):
+        generator = torch.Generator().manual_seed(0)
+        self.posterior = gaussian(
+            torch.randn(len(x), 3, generator=generator), torch.full((len(x), 3), 0.7)
+        )
+        self.map = 0.3 * torch.randn(3, (x.shape[1] + head) * 64, generator=generator)
+        self.channels = x.shape[1]
+
+    def encode(self, x):
+        return self.posterior
+
+    def decode(self, z):
+        return self.decode_with_head(z)[0]
+
+    def decode_with_head(self, z):
+        maps = (z @ self.map).unflatten(-1, (-1, 8, 8))
+        image, head = maps.tensor_split([self.channels], dim=-3)
+        return 0.5 + 0.1 * image, head
+
+    def drawn(self, count=1):
+        """The draws that an objective makes after manual_seed(5), decoded, with their head."""
+        torch.manual_seed(5)
+        return self.decode_with_head(self.posterior.rsample((count,)))
+
+    @property
+    def kl(self):
+        return kl_to_prior(self.posterior).mean()
+
+
+def loss_of(model, x, name, **options):
+    torch.manual_seed(5)
+    return objective(name, **options)(model, x)
+
+
+# --- likelihoods ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "density"),
+    [
+        ("l2", {"sigma2": 0.3}, lambda mean: Normal(mean, math.sqrt(0.3))),
+        ("l1", {"scale": 0.2}, lambda mean: Laplace(mean, 0.2)),
+        ("bernoulli", {}, lambda mean: Bernoulli(mean)),
+    ],
+)
+def test_likelihoods_are_negative_elbos_of_their_distribution(name, options, density):
+    x = digits().round()  # pixels 0 or 1, so that the Bernoulli has a likelihood
+    model = Model(x)
+    expected = -density(model.drawn()[0][0]).log_prob(x).sum((1, 2, 3)).mean()
+    loss = loss_of(model, x, name, **options)
+    torch.testing.assert_close(loss.reconstruction, expected)
+    torch.testing.assert_close(loss.regularizer, model.kl)
+
+
+def test_l2_with_alpha_is_sigma2_times_its_negative_elbo_without_the_constant():
+    x = digits()
+    model = Model(x)
+    constant = 32 * math.log(2 * math.pi * 0.3)
+    nats = loss_of(model, x, "l2", sigma2=0.3).total
+    torch.testing.assert_close(
+        loss_of(model, x, "l2", alpha=0.3).total, 0.3 * (nats - constant), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_student_t_is_scipys_per_pixel():
+    x = digits()
+    model = Model(x, head=2)
+    images, heads = model.drawn()
+    precision, freedom = np.logaddexp(0, heads[0].double().numpy()).swapaxes(0, 1) + 1e-4
+    log_density = scipy.stats.t.logpdf(
+        x[:, 0].numpy(), freedom, images[0, :, 0].numpy(), precision**-0.5
+    )
+    loss = loss_of(model, x, "student_t")
+    assert loss.reconstruction.item() == pytest.approx(-log_density.sum((1, 2)).mean(), rel=1e-5)
+
+
+def test_student_t_is_a_gaussian_with_its_precision_integrated_out():
+    """Gamma(a, b) on the precision: nu = 2 a, lambda = a / b."""
+    a, b, x, mean = 1.7, 0.4, 0.9, 0.2
+    density = scipy.stats.gamma(a, scale=1 / b)
+    integral, _ = scipy.integrate.quad(
+        lambda tau: scipy.stats.norm.pdf(x, mean, tau**-0.5) * density.pdf(tau), 0, np.inf
+    )
+    expected = scipy.stats.t.pdf(x, 2 * a, mean, (a / b) ** -0.5)
+    assert integral == pytest.approx(expected, rel=1e-6)
+
+
+# --- mixture of logistics ---------------------------------------------------------------------
+
+
+def mixture(channels, levels, *, sharp=0.0, pixels=3):
+    """An objective, a decoded image and a head for a row of pixels."""
+    generator = torch.Generator().manual_seed(1)
+    loss = MixtureOfLogistics(components=4, levels=levels)
+    image = torch.rand(1, channels, 1, pixels, generator=generator, dtype=torch.float64)
+    maps = loss.head_maps(channels)
+    head = torch.randn(1, maps, 1, pixels, generator=generator, dtype=torch.float64) - sharp
+    return loss, image, head
+
+
+@pytest.mark.parametrize(("channels", "levels"), [(1, 256), (1, 17), (2, 9), (3, 6)])
+@pytest.mark.parametrize("sharp", [0.0, 3.0])
+def test_probabilities_of_all_grey_levels_add_up_to_one(channels, levels, sharp):
+    loss, image, head = mixture(channels, levels, sharp=sharp, pixels=1)
+    grid = torch.linspace(0, 1, levels, dtype=torch.float64)
+    values = torch.cartesian_prod(*[grid] * channels).reshape(-1, channels, 1, 1)
+    count = len(values)
+    log_probability = -loss.per_image(
+        values, image.expand(count, -1, -1, -1), head.expand(count, -1, -1, -1)
+    )
+    assert log_probability.exp().sum().item() == pytest.approx(1, abs=1e-10)
+
+
+def test_decoded_image_is_the_mean_of_the_mixture():
+    """Up to what falls off the ends: small scales, an image away from them."""
+    loss, image, head = mixture(1, 256, pixels=1)
+    image = 0.4 + 0.2 * image
+    weight, offset, _ = head.unflatten(1, (4, 3)).chunk(3, dim=2)
+    scale = torch.full_like(offset, -5)
+    head = torch.cat([weight, 0.1 * offset, scale], dim=2).flatten(1, 2)
+    grid = torch.linspace(0, 1, 256, dtype=torch.float64).reshape(-1, 1, 1, 1)
+    probability = (-loss.per_image(grid, image.expand_as(grid), head.expand(256, -1, -1, -1))).exp()
+    mean = (probability * grid.flatten()).sum()
+    assert mean.item() == pytest.approx(image.item(), abs=1e-3)
+
+
+def test_mixture_of_logistics_against_scipy():
+    """One channel: the mass of a level under a mixture of scipy's logistics."""
+    loss, image, head = mixture(1, 256)
+    x = torch.tensor([0.0, 100.0, 255.0], dtype=torch.float64).reshape(1, 1, 1, 3) / 255
+    weight, offset, log_scale = head.unflatten(1, (4, 3)).squeeze(3).unbind(2)  # (1, 4, 3)
+    weight = weight.softmax(1)
+    center = 2 * image.squeeze(2) - 1 + offset - (weight * offset).sum(1, keepdim=True)
+    logistic = scipy.stats.logistic(center.numpy(), log_scale.exp().numpy())
+    value = 2 * x.squeeze(2).numpy() - 1
+    upper = np.where(value == 1, 1, logistic.cdf(value + 1 / 255))
+    lower = np.where(value == -1, 0, logistic.cdf(value - 1 / 255))
+    expected = -np.log((weight.numpy() * (upper - lower)).sum(1)).sum()
+    assert loss.per_image(x, image, head).item() == pytest.approx(expected, rel=1e-9)
+
+
+# --- image losses -----------------------------------------------------------------------------
+
+
+class Constant:
+    """A decoder that returns one image, whatever the code."""
+
+    def __init__(self, image, batch):
+        self.image, self.batch = image, batch
+
+    def encode(self, x):
+        return gaussian(torch.zeros(self.batch, 2), torch.ones(self.batch, 2))
+
+    def decode(self, z):
+        return self.image.expand(len(z), *self.image.shape)
+
+
+@pytest.mark.parametrize("side", [8, 28])
+def test_ssim_of_two_grey_images_against_its_closed_form(side):
+    """No variance: SSIM = (2 a b + C1) / (a^2 + b^2 + C1), C1 = 0.01^2."""
+    a, b = 0.3, 0.8
+    x = torch.full((2, 3, side, side), a)
+    loss = objective("ssim")(Constant(torch.full((3, side, side), b), 2), x)
+    expected = 1 - (2 * a * b + 1e-4) / (a**2 + b**2 + 1e-4)
+    assert loss.reconstruction.item() == pytest.approx(expected, rel=1e-3)
+    same = objective("ssim")(Constant(x[0], 2), x)
+    assert same.reconstruction.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_focal_frequency_loss_of_a_shift_against_its_closed_form():
+    """A constant difference d has one frequency, of weight 1: n d^2 beside n d^2 / 2."""
+    x = digits(2)
+    difference = 0.1
+    loss = objective("ffl", weight=3.0)(Constant(x[0] + difference, 2), x[:1].expand(2, -1, -1, -1))
+    expected = (0.5 + 3.0) * 64 * difference**2
+    assert loss.reconstruction.item() == pytest.approx(expected, rel=1e-4)
+
+
+# --- matching ---------------------------------------------------------------------------------
+
+
+def test_rbf_mmd_of_gaussians_against_its_closed_form():
+    """In one dimension, with quantiles for samples, so that the comparison has no noise."""
+    s, shift = 0.5, 1.0
+    u = (torch.arange(2000, dtype=torch.float64).unsqueeze(1) + 0.5) / 2000
+    prior = Normal(0.0, 1.0).icdf(u)
+    codes = s * prior + shift
+
+    def mean_kernel(variance, mean=0.0):
+        """Mean of exp(-d^2 / 2) for a difference d ~ N(mean, variance)."""
+        return (1 + variance) ** -0.5 * math.exp(-(mean**2) / (2 * (1 + variance)))
+
+    expected = mean_kernel(2 * s**2) + mean_kernel(2) - 2 * mean_kernel(1 + s**2, shift)
+    assert mmd(codes, prior, KERNELS["rbf"]).item() == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("kernel", ["imq", "rbf"])
+def test_mmd_agrees_with_pythae(kernel):
+    pythae = pytest.importorskip("pythae.models")
+    config = pythae.WAE_MMD_Config(input_dim=(1, 8, 8), latent_dim=4, kernel_choice=kernel)
+    theirs = pythae.WAE_MMD(config)
+    codes, prior = torch.randn(2, 30, 4, generator=torch.Generator().manual_seed(0))
+    codes = 2 * codes + 0.5
+    compute = theirs.imq_kernel if kernel == "imq" else theirs.rbf_kernel
+    within = [compute(p, p) for p in (codes, prior)]
+    expected = sum((k - k.diag().diag()).sum() / (30 * 29) for k in within)
+    expected = expected - 2 * compute(codes, prior).mean()
+    torch.testing.assert_close(mmd(codes, prior, KERNELS[kernel]), expected)
+
+
+@pytest.mark.parametrize(("name", "kl_weight"), [("wae_mmd", 0.0), ("infovae", 1.0)])
+def test_matching_objectives_add_up(name, kl_weight):
+    x = digits(40)
+    model = Model(x)
+    loss = loss_of(model, x, name)
+    weight = {"wae_mmd": 250.0, "infovae": 999.0}[name]
+    expected = weight * loss.parts["mmd"] + kl_weight * model.kl
+    torch.testing.assert_close(loss.regularizer, expected)
+    torch.testing.assert_close(loss.reconstruction, 0.5 * loss.parts["squared_error"])
+    code = model.posterior.mean if name == "wae_mmd" else None
+    if code is not None:
+        squared_error = (x - model.decode(code)).square().flatten(1).sum(1).mean()
+        torch.testing.assert_close(loss.parts["squared_error"], squared_error)
+
+
+# --- autoencoders -----------------------------------------------------------------------------
+
+
+def test_gradient_penalty_is_the_jacobians_squared_frobenius_norm():
+    vae = networks.build("conv", (1, 8, 8), 5, seed=0).double()
+    x = digits(4).double()
+    code = vae.encode(x).mean.detach()
+    jacobian = torch.autograd.functional.jacobian(lambda z: vae.decode(z).sum(0), code)
+    expected = jacobian.square().sum((0, 1, 2, 4))  # (1, 8, 8, B, d_z) to (B,)
+    axes = torch.eye(5, dtype=torch.float64).unsqueeze(1).expand(5, 4, 5)
+    torch.testing.assert_close(squared_jacobian(vae, code, axes), expected)
+    loss = objective("rae_gp", code_weight=0.3, gradient_weight=0.2)(vae, x)
+    penalty = 0.5 * (0.3 * code.square().sum(1) + 0.2 * expected).mean()
+    torch.testing.assert_close(loss.regularizer, penalty)
+    ae, rae = objective("ae")(vae, x), objective("rae", code_weight=0.3)(vae, x)
+    torch.testing.assert_close(ae.reconstruction, rae.reconstruction)
+    assert ae.regularizer == 0
+    torch.testing.assert_close(rae.regularizer, 0.15 * code.square().sum(1).mean())
+
+
+def test_hutchinson_estimate_is_unbiased():
+    torch.manual_seed(0)
+    vae = networks.build("mlp", (1, 8, 8), 40, seed=0)
+    x = digits(4)
+    exact = objective("rae_gp", probes=None)
+    exact.exact_up_to = 40
+    target = exact(vae, x).parts["jacobian"].item()
+    one_probe = objective("rae_gp")
+    estimates = torch.stack([one_probe(vae, x).parts["jacobian"] for _ in range(400)])
+    error = estimates.std().item() / 20
+    assert 0 < error < 0.1 * target
+    assert abs(estimates.mean().item() - target) < 4 * error
+    several = torch.stack(
+        [objective("rae_gp", probes=30)(vae, x).parts["jacobian"] for _ in range(50)]
+    )
+    assert several.mean().item() == pytest.approx(target, rel=0.05)
+
+
+# --- quantile functions -----------------------------------------------------------------------
+
+
+def test_crps_of_quantiles_against_numeric_integration():
+    """Twice the pinball loss, integrated over probability."""
+    generator = torch.Generator().manual_seed(0)
+    slopes = torch.rand(10, 30, generator=generator, dtype=torch.float64) ** 3
+    slopes[3, 5:] = 0  # flat steps
+    mean = torch.randn(30, generator=generator, dtype=torch.float64)
+    x = mean + 0.3 * torch.randn(30, generator=generator, dtype=torch.float64)  # in and outside
+    knots = quantile_knots(mean, slopes)
+    u = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
+    quantile = torch.stack(
+        [
+            torch.as_tensor(np.interp(u.numpy(), np.linspace(0, 1, 11), knots[:, i].numpy()))
+            for i in range(30)
+        ]
+    )
+    below = (x[:, None] < quantile).double()
+    expected = 2 * ((below - u) * (quantile - x[:, None])).mean(1)
+    torch.testing.assert_close(crps_of_quantiles(knots, x), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(quantile.mean(1), mean, rtol=1e-4, atol=1e-6)
+
+
+def test_crps_of_a_point_is_the_absolute_error_with_a_finite_gradient():
+    x = torch.tensor([0.2, 0.7])
+    knots = torch.full((11, 2), 0.7, requires_grad=True)
+    score = crps_of_quantiles(knots, x)
+    torch.testing.assert_close(score, torch.tensor([0.5, 0.0]), rtol=1e-5, atol=1e-6)
+    score.sum().backward()
+    assert knots.grad.isfinite().all()
+
+
+def test_distvae_adds_up_the_pixels():
+    x = digits()
+    model = Model(x, head=10)
+    images, heads = model.drawn()
+    slopes = torch.nn.functional.softplus(heads[0]).unsqueeze(2).movedim(1, 0)
+    score = crps_of_quantiles(quantile_knots(images[0], slopes), x).sum((1, 2, 3)).mean()
+    loss = loss_of(model, x, "distvae", alpha=0.2)
+    torch.testing.assert_close(loss.reconstruction, score)
+    torch.testing.assert_close(loss.regularizer, 0.2 * model.kl)
+
+
+# --- energy -----------------------------------------------------------------------------------
+
+
+def test_envae_is_the_energy_score_of_its_draws_plus_alpha_kl():
+    x = digits()
+    model = Model(x)
+    score = energy_score(model.drawn(4)[0], x, beta=1.5).mean()
+    loss = loss_of(model, x, "envae", samples=4, beta=1.5, alpha=0.2)
+    torch.testing.assert_close(loss.reconstruction, score)
+    torch.testing.assert_close(loss.regularizer, 0.2 * model.kl)
+    torch.testing.assert_close(loss.parts["kl"], model.kl)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+def test_fenvae_single_is_equation_14(beta):
+    x = digits()
+    model = Model(x)
+    torch.manual_seed(5)
+    z, mean = model.posterior.rsample(), model.posterior.mean
+    first = (model.decode(z) - x).flatten(1).norm(dim=1) ** beta
+    spread = model.decode(mean + math.sqrt(2) * (z - mean)) - model.decode(mean)
+    expected = first - 0.5 * spread.flatten(1).norm(dim=1) ** beta
+    loss = loss_of(model, x, "fenvae", beta=beta, alpha=0.2)
+    torch.testing.assert_close(loss.reconstruction, expected.mean())
+
+
+@pytest.mark.parametrize("draws", ["single", "double"])
+def test_fenvae_agrees_with_envae_in_expectation_for_an_affine_decoder(draws):
+    model = Model(digits(1))
+    mean, stddev = model.posterior.mean, model.posterior.stddev
+    model.posterior = gaussian(mean.expand(20000, -1), stddev.expand(20000, -1))
+    x = digits(1).expand(20000, -1, -1, -1)
+    fast = loss_of(model, x, "fenvae", draws=draws).reconstruction.item()
+    assert fast == pytest.approx(loss_of(model, x, "envae").reconstruction.item(), rel=0.02)
+
+
+def test_envae_is_never_negative_for_beta_up_to_one():
+    x = digits(64)
+    model = Model(x)
+    for beta in (0.3, 1.0):
+        assert loss_of(model, x, "envae", samples=2, beta=beta).reconstruction >= 0
+
+
+# --- variance ---------------------------------------------------------------------------------
+
+SHARED_BY = {"iso_i": (0, 1, 2, 3, 4), "iso_d": (0, 2, 3, 4), "diag_i": (0, 1), "diag_d": (0,)}
+
+
+@pytest.mark.parametrize("draws", [1, 5])
+@pytest.mark.parametrize("name", SHARED_BY)
+def test_maximum_likelihood_is_the_gaussian_likelihood_at_its_best_variance(name, draws):
+    """The plug-in identity of Eq. 10: Table 2's objectives, and no variance does better."""
+    x = digits()
+    model = Model(x)
+    images, _ = model.drawn(draws)
+    squared = (x - images).square()  # (K, B, 1, 8, 8)
+    best = squared.mean(SHARED_BY[name], keepdim=True)
+
+    def nats(variance):
+        return -Normal(images, variance.sqrt()).log_prob(x).sum((2, 3, 4)).mean()
+
+    loss = loss_of(model, x, name, draws=draws, epsilon=0)
+    torch.testing.assert_close(loss.reconstruction, nats(best))
+    assert nats(1.02 * best) > nats(best) < nats(0.98 * best)
+    torch.manual_seed(5)
+    estimated = objective(name, draws=draws).variance(model, x)
+    torch.testing.assert_close(estimated, best[0].expand_as(x))
+
+
+def test_table_2_as_printed_up_to_constants():
+    x = digits()
+    model = Model(x)
+    squared = (x - model.drawn()[0]).square()[0].flatten(1)  # (B, 64), one draw
+    constant = 32 * (1 + math.log(2 * math.pi))
+    printed = {
+        "iso_i": 32 * torch.log(squared.sum(1).mean() / 64),
+        "iso_d": 32 * torch.log(squared.sum(1) / 64 + 1e-6).mean(),
+        "diag_i": 0.5 * torch.log(squared.mean(0) + 1e-6).sum(),
+        "diag_d": 0.5 * torch.log(squared + 1e-6).sum(1).mean(),
+    }
+    for name, expected in printed.items():
+        value = loss_of(model, x, name).reconstruction
+        torch.testing.assert_close(value, expected + constant, msg=name)
+
+
+def test_freer_variances_never_have_a_larger_loss():
+    """Jensen: Diag-D <= Diag-I <= Iso-I and Diag-D <= Iso-D <= Iso-I, at the same network."""
+    x = digits(50)
+    model = Model(x)
+    value = {name: loss_of(model, x, name, draws=3).reconstruction for name in SHARED_BY}
+    assert value["diag_d"] < value["diag_i"] < value["iso_i"]
+    assert value["diag_d"] < value["iso_d"] < value["iso_i"]
+
+
+@pytest.mark.parametrize("name", SHARED_BY)
+def test_trainable_is_the_gaussian_likelihood_at_its_variance(name):
+    x = digits()
+    loss = objective(name, estimate="trainable", initial=0.2, image_shape=(1, 8, 8))
+    model = Model(x, head=loss.head_maps(1))
+    images, heads = model.drawn()
+    expected_log = torch.tensor(0.2).log()
+    if name == "iso_d":
+        expected_log = expected_log + heads.mean((2, 3, 4), keepdim=True)
+    elif name == "diag_d":
+        expected_log = expected_log + heads
+    density = Normal(images, (0.5 * expected_log).exp())
+    torch.manual_seed(5)
+    expected = -density.log_prob(x).sum((2, 3, 4)).mean()
+    torch.testing.assert_close(loss(model, x).reconstruction, expected)
+    torch.manual_seed(5)
+    variance = loss.variance(model, x)
+    torch.testing.assert_close(variance, expected_log.exp().expand(1, *x.shape)[0])
+
+
+@pytest.mark.parametrize("name", ["iso_i", "diag_i"])
+def test_trained_variance_settles_at_the_maximum_likelihood(name):
+    x = digits(200)
+    model = Model(x)
+    loss = objective(name, estimate="trainable", image_shape=(1, 8, 8))
+    with torch.no_grad():
+        torch.manual_seed(5)
+        best = objective(name).variance(model, x)[0]
+        loss.log_variance.copy_(best.log().mean() if name == "iso_i" else best.log())
+    torch.manual_seed(5)
+    loss(model, x).total.backward()
+    torch.testing.assert_close(
+        loss.log_variance.grad, torch.zeros_like(loss.log_variance), atol=1e-3, rtol=0
+    )
+
+
+SPLIT = ("iso_i", "diag_i")  # those whose variance all images share
+
+
+def _gradients_on_a_part(rank, port, results):
+    """In a process of its own: gradients on a part of a batch, averaged over the processes."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
+    )
+    found = [_gradient(name, slice(None, 3) if rank == 0 else slice(3, None)) for name in SPLIT]
+    for gradient, _ in found:
+        torch.distributed.all_reduce(gradient)
+    if rank == 0:
+        results.put([(gradient.item() / 2, value) for gradient, value in found])
+    torch.distributed.destroy_process_group()
+
+
+def _gradient(name, part):
+    """Gradient with respect to the decoder's scale, and the loss, on a part of eight images."""
+    scale = torch.tensor(1.0, requires_grad=True)
+    x = digits(8)
+
+    class Scaled(Model):
+        def encode(self, _):
+            # No noise: the processes would draw other numbers than one that has the whole batch.
+            mean = self.posterior.mean[part]
+            return gaussian(mean, torch.zeros_like(mean))
+
+        def decode(self, z):
+            return scale * super().decode(z)
+
+    loss = objective(name)(Scaled(x), x[part])
+    loss.reconstruction.backward()
+    return scale.grad, loss.reconstruction.item()
+
+
+def test_mean_inside_the_logarithm_is_over_all_devices():
+    """Parts of 3 and 5 images on two processes give the gradient of the 8 on one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = torch.multiprocessing.get_context("spawn")
+    results = context.SimpleQueue()
+    processes = [
+        context.Process(target=_gradients_on_a_part, args=(rank, port, results))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    for name, (gradient, value) in zip(SPLIT, results.get(), strict=True):
+        whole, whole_value = _gradient(name, slice(None))
+        assert gradient == pytest.approx(whole.item(), rel=1e-5), name
+        assert value == pytest.approx(whole_value, rel=1e-5), name

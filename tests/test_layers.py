@@ -1,0 +1,114 @@
+"""The rooms of the package: who imports whom, what an import costs, what a visitor meets."""
+
+import ast
+import graphlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "envae"
+# A room imports itself and those before it; two on one level do not know each other.
+LEVELS = (("library",), ("theory", "metrics"), ("experiments",), ("companion",), ("cli",))
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+# Not before they are needed: they take seconds, or are no part of the base install.
+HEAVY = ("pandas", "sklearn", "joblib", "pytorch_fid", "lightning_fabric", "scipy", "matplotlib")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package that a file imports anywhere, also for its types alone."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else node.module for name in inside}
+    return found & set(MODULES)
+
+
+IMPORTS = {name: imports(path) - {name} for name, path in MODULES.items() if name != "envae"}
+
+
+def room(module: str) -> str:
+    name = module.split(".")[1]
+    return name if name in LEVEL else "library"
+
+
+@pytest.mark.parametrize("module", IMPORTS)
+def test_no_module_imports_upwards(module):
+    here = room(module)
+    for other in IMPORTS[module] - {"envae"}:
+        allowed = room(other) == here or LEVEL[room(other)] < LEVEL[here]
+        assert allowed, f"{module} ({here}) imports {other} ({room(other)})"
+
+
+@pytest.mark.parametrize("module", IMPORTS)
+def test_private_modules_are_imported_from_their_own_package_only(module):
+    for other in IMPORTS[module]:
+        parts = other.split(".")
+        private = next((i for i, part in enumerate(parts) if part.startswith("_")), None)
+        if private is not None:
+            owner = ".".join(parts[:private])
+            assert f"{module}.".startswith(f"{owner}."), f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "notebooks"])
+def test_what_users_read_does_with_the_public_names(folder):
+    for path in (PACKAGE.parent / folder).glob("*.*"):
+        assert not re.search(r"(from|import) envae(\.\w+)*( import)?[ .]_\w", path.read_text()), path
+
+
+def test_no_circles():
+    order = graphlib.TopologicalSorter(IMPORTS)
+    assert len(list(order.static_order())) >= len(IMPORTS)  # raises CycleError where there is one
+
+
+def test_the_top_can_be_seen_at_a_glance():
+    entries = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= 20, sorted(path.name for path in entries)
+
+
+def test_the_library_loads_nothing_that_it_may_not_need():
+    library = sorted(
+        name for name in IMPORTS
+        if room(name) in ("library", "metrics", "theory") and name != "envae.metrics.inception"
+    )  # fmt: skip
+    optional = {"envae.adapters"}  # its packages are extras; for types alone
+    code = f"""
+import sys
+for name in {sorted(set(library) - optional)!r}:
+    __import__(name)
+print(*[name for name in {HEAVY!r} if name in sys.modules])
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert told.split() == []
+
+
+def test_a_distance_needs_no_more_than_the_base_install():
+    """pytorch-fid and scipy are extras of the book."""
+    code = """
+import sys
+sys.modules["pytorch_fid"] = None
+import torch
+from envae.metrics import extractor, frechet
+network, _ = extractor.load("digits-cnn")
+images = torch.rand(2, 200, 1, 8, 8)
+print(frechet.unit(network), frechet.fd(network, *images) >= 0)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert told == "FD (digits-cnn) True\n"
