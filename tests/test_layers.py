@@ -66,7 +66,9 @@ def test_private_modules_are_imported_from_their_own_package_only(module):
 @pytest.mark.parametrize("folder", ["benchmarks", "notebooks"])
 def test_what_users_read_does_with_the_public_names(folder):
     for path in (PACKAGE.parent / folder).glob("*.*"):
-        assert not re.search(r"(from|import) envae(\.\w+)*( import)?[ .]_\w", path.read_text()), path
+        assert not re.search(r"(from|import) envae(\.\w+)*( import)?[ .]_\w", path.read_text()), (
+            path
+        )
 
 
 def test_no_circles():

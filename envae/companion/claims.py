@@ -76,9 +76,20 @@ class Ledger:
         self._settled: dict[str, dict[str, str]] = {}
 
     def settle(
-        self, claim: str, *, as_written: bool, corrected: bool = False, evidence: str
+        self,
+        claim: str,
+        *,
+        as_written: bool,
+        corrected: bool | None = None,
+        evidence: str | None = None,
+        holds: str | None = None,
+        caveat: str | None = None,
+        fails: str | None = None,
     ) -> str:
         """Record the verdict on a claim from what was computed.
+
+        The line of evidence cannot contradict the verdict: it is made of the values that decided
+        (`evidence`, an f-string), or there is one for each verdict that the check could reach.
 
         Parameters
         ----------
@@ -88,10 +99,13 @@ class Ledger:
             Whether the check found the statement true as the paper writes it.
         corrected
             Whether it found true what the paper evidently meant: the statement with a condition
-            added or a slip mended. Only looked at when `as_written` is false.
+            added or a slip mended. Only looked at when `as_written` is false; None where there is
+            no such reading.
         evidence
             One line that says what was found, with numbers coarse enough to be the same on any
             machine.
+        holds, caveat, fails
+            Instead of `evidence`: what to say under each verdict. `caveat` goes with `corrected`.
 
         Returns
         -------
@@ -101,11 +115,26 @@ class Ledger:
         Raises
         ------
         ValueError
-            If the claim is not one of this notebook's, or was settled before.
+            If the claim is not one of this notebook's, or was settled before; if a text is missing
+            for a verdict that could have been reached.
         """
         verdict = HOLDS if as_written else CAVEAT if corrected else FALSE
-        self._enter(claim, verdict, evidence)
+        texts = {HOLDS: holds, FALSE: fails} | ({} if corrected is None else {CAVEAT: caveat})
+        if evidence is None:
+            missing = [reached for reached, text in texts.items() if not text]
+            if missing:
+                raise ValueError(
+                    f"{claim!r} needs evidence made of what was found, or a text for each verdict; "
+                    f"there is none for {missing}"
+                )
+        elif any((holds, caveat, fails)):
+            raise ValueError(f"{claim!r} takes evidence or a text for each verdict, not both")
+        self._enter(claim, verdict, evidence or texts[verdict])
         return verdict
+
+    def announce(self, claim: str, **check) -> None:
+        """:meth:`settle`, and print the verdict: where a cell settles several claims."""
+        print(f"{claim}: {self.settle(claim, **check)}")
 
     def not_run(self, claim: str, needs: str) -> None:
         """Record that a claim could not be checked here, and what it needs."""

@@ -94,6 +94,12 @@ def test_errata_cite_every_claim_that_does_not_hold_as_written():
     assert not set(ledger.index[ledger["verdict"] == claims.HOLDS]) & set(listed)
 
 
+def test_every_claim_is_settled_by_a_published_chapter():
+    verdicts = claims.table()["verdict"]
+    unsettled = list(verdicts.index[verdicts == claims.OPEN])
+    assert unsettled == [], "no chapter settles these: see CONTRIBUTING, A claim"
+
+
 def test_what_no_notebook_settled_is_open():
     verdicts = claims.table()["verdict"]
     settled = claims.collect(ROOT / "notebooks" / f"{notebook}.ipynb" for notebook in WRITTEN)

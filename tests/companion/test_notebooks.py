@@ -1,6 +1,8 @@
 """What every published notebook must be, so that nbval cannot pass on an empty one."""
 
+import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -13,6 +15,10 @@ ROOT = Path(__file__).parents[2]
 PUBLISHED = re.findall(r"file: (notebooks/\S+)", (ROOT / "_toc.yml").read_text())
 PROFILES = sorted((ROOT / "notebooks" / "params").glob("*.yaml"))
 FORBIDDEN = ("warnings.filterwarnings", "sys.path", "chdir")
+# A cell is read in one look; what is longer has a name, a docstring and a place in the package.
+LONGEST_CELL = 25  # lines that are not empty
+LONGEST_FUNCTION = 10  # a formula of a paper, beside the text that explains it
+SHOWN_CLASSES = {"MyVAE"}  # chapter 10 is about writing it
 HOME = re.compile(r"/(home|Users|root)/\w")
 
 
@@ -30,6 +36,11 @@ def faults(notebook: nbformat.NotebookNode) -> list[str]:
     if any(HOME.search(str(cell.outputs)) for cell in code):
         found.append("a path of somebody's home among the outputs")
     found += _faults_of_parameters(code)
+    found += [
+        fault
+        for number, cell in enumerate(code, 1)
+        for fault in _faults_of_cell(cell.source, number)
+    ]
     if notebook.metadata.get("envae", {}).get("profile") != notebook_run.QUICK:
         found.append("its metadata do not say that this is a run of the quick profile")
     return found
@@ -44,6 +55,49 @@ def _faults_of_parameters(code: list) -> list[str]:
     except ValueError as error:
         return [str(error)]
     return [f"no comment on {p.name}" for p in declared.values() if not p.comment]
+
+
+def definitions(source: str) -> list[ast.stmt]:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [node for node in ast.parse(source).body if isinstance(node, kinds)]
+
+
+def _faults_of_cell(source: str, number: int) -> list[str]:
+    found = []
+    lines = [line for line in source.splitlines() if line.strip()]
+    if len(lines) > LONGEST_CELL:
+        found.append(f"cell {number} has {len(lines)} lines, more than {LONGEST_CELL}")
+    for node in definitions(source):
+        if isinstance(node, ast.ClassDef):
+            if node.name not in SHOWN_CLASSES:
+                found.append(f"cell {number} defines a class, {node.name}")
+        elif node.end_lineno - node.lineno >= LONGEST_FUNCTION:
+            found.append(f"cell {number}: {node.name} is longer than {LONGEST_FUNCTION} lines")
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        evidence = [key.value for key in node.keywords if key.arg == "evidence"]
+        if node.func.attr in ("settle", "announce") and evidence and _written_in_advance(*evidence):
+            found.append(f"cell {number}: evidence of {ast.unparse(node.args[0])} is not computed")
+    return found
+
+
+def _written_in_advance(evidence: ast.expr) -> bool:
+    """Whether a text holds no value at all."""
+    return not any(
+        isinstance(part, ast.FormattedValue | ast.Name | ast.Call) for part in ast.walk(evidence)
+    )
+
+
+def test_no_two_notebooks_define_the_same_function():
+    count = Counter(
+        node.name
+        for name in PUBLISHED
+        for cell in nbformat.read(ROOT / f"{name}.ipynb", as_version=4).cells
+        if cell.cell_type == "code"
+        for node in definitions(cell.source)
+    )
+    assert [name for name, times in count.items() if times > 1] == []
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -106,6 +160,13 @@ def source(text):
     return change
 
 
+def add_cell(text):
+    def change(notebook):
+        notebook.cells.append(nbformat.v4.new_code_cell(text))
+
+    return change
+
+
 BROKEN = {
     "stripped of outputs": (strip, "no outputs"),
     "one cell not executed": (add_unexecuted_cell, "not executed"),
@@ -115,6 +176,13 @@ BROKEN = {
     "no annotation": (source("epochs = 60  # passes"), "must hold lines"),
     "computed default": (source("epochs: int = 2 * n  # passes"), "must hold lines"),
     "no comment": (source("epochs: int = 60"), "no comment on epochs"),
+    "a long cell": (add_cell("x = 1\n" * 26), "26 lines"),
+    "a long function": (add_cell("def f():\n" + "    x = 1\n" * 10), "f is longer than 10 lines"),
+    "a class": (add_cell("class A:\n    pass"), "defines a class, A"),
+    "evidence in advance": (
+        add_cell('ledger.settle("E-Eq1", as_written=x, evidence="it is so")'),
+        "evidence of 'E-Eq1' is not computed",
+    ),
 }
 
 

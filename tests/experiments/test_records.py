@@ -124,6 +124,26 @@ def test_verdicts_come_from_what_was_computed(checkout):
     assert "two &lt;3" not in bundle["text/html"]
 
 
+def test_evidence_says_what_the_verdict_says(checkout):
+    """The same call with the opposite finding has the opposite text."""
+    texts = {"holds": "all equal", "fails": "one differs"}
+    for found, text in ((True, "all equal"), (False, "one differs")):
+        ledger = claims.Ledger("first")
+        ledger.settle("A", as_written=found, **texts)
+        assert ledger.table().loc["A", "evidence"] == text
+    with pytest.raises(ValueError, match=r"'A' needs evidence .* none for \['holds with a caveat'"):
+        claims.Ledger("first").settle("A", as_written=True, corrected=False, **texts)
+    with pytest.raises(ValueError, match="none for .*does not hold as written"):
+        claims.Ledger("first").settle("A", as_written=True, holds="all equal")
+    with pytest.raises(ValueError, match="not both"):
+        claims.Ledger("first").settle("A", as_written=True, evidence="0 of 3 differ", **texts)
+
+
+def test_a_verdict_can_be_announced(checkout, capsys):
+    claims.Ledger("first").announce("A", as_written=True, evidence="3 of 3")
+    assert capsys.readouterr().out == "A: holds\n"
+
+
 def test_a_notebook_shows_what_it_settled_in_that_order(checkout):
     ledger = claims.Ledger("first")
     assert ledger._repr_mimebundle_()["text/plain"] == ""
