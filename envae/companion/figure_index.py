@@ -9,8 +9,12 @@ import yaml
 from envae import _checkout
 
 _FIELDS = ("paper", "name", "shows")
-_NUMBER = r"(?:[A-Z]\.)?\d+"  # 7, D.3
-_NAMED = re.compile(rf"\b(Fig|Table)s?\.? ({_NUMBER}[a-z]?(?:(?:, |-){_NUMBER}[a-z]?)*)")
+_NUMBER = r"(?:[A-Z]\.)?\d+(?!\.?\d)"  # 7 or D.3, and not the 4 of 4.1
+_AND = r"(?:,|,? and) "
+_PANELS = rf"(?:[a-z]\b(?:(?:[-–]|{_AND})[a-z]\b)*|\([a-z]\))?"  # 4a, 4a-c, 4(a)
+_RANGE = rf"({_NUMBER}){_PANELS}(?: ?[-–] ?({_NUMBER}){_PANELS})?"
+_ITEM = re.compile(_RANGE)
+_NAMED = re.compile(rf"\b(?P<kind>Fig|Table)(?:ure)?s?\.? (?P<numbers>{_RANGE}(?:{_AND}{_RANGE})*)")
 
 
 def load(path: Path | None = None) -> pd.DataFrame:
@@ -43,18 +47,33 @@ def load(path: Path | None = None) -> pd.DataFrame:
 
 
 def named(place: str) -> list[str]:
-    """Figures and tables that a place in a paper names.
+    """Figures and tables that a place in a paper names, each once; panels of a figure are it.
 
-    >>> named("Figs. 2, 7-9, Sec. 4.2, Tables 1, E.8")
-    ['Figure 2', 'Figure 7', 'Figure 8', 'Figure 9', 'Table 1', 'Table E.8']
+    >>> named("Figs. 2 and 7-9, Sec. 4.2, Table 1, Figures D.4–D.5")
+    ['Figure 2', 'Figure 7', 'Figure 8', 'Figure 9', 'Table 1', 'Figure D.4', 'Figure D.5']
+
+    Raises
+    ------
+    ValueError
+        If a range goes backwards, or from one appendix to another.
     """
     found = []
-    for kind, numbers in _NAMED.findall(place):
-        for part in re.sub("[a-z]", "", numbers).split(", "):
-            first, _, last = part.partition("-")
-            several = range(int(first), int(last) + 1) if last else [first]
-            found += [f"{'Figure' if kind == 'Fig' else kind} {number}" for number in several]
-    return found
+    for match in _NAMED.finditer(place):
+        kind = "Table" if match["kind"] == "Table" else "Figure"
+        for first, last in _ITEM.findall(match["numbers"]):
+            found += [f"{kind} {number}" for number in _through(first, last)]
+    return list(dict.fromkeys(found))
+
+
+def _through(first: str, last: str) -> list[str]:
+    """Numbers of a range; its end may leave the appendix out, as in D.4-6."""
+    if not last:
+        return [first]
+    *appendix, start = first.split(".")
+    *same, end = last.split(".")
+    if (same and same != appendix) or int(end) < int(start):
+        raise ValueError(f"the range {first}-{last} does not say what is in it: name each")
+    return [".".join([*appendix, str(number)]) for number in range(int(start), int(end) + 1)]
 
 
 def claims_about(ledger: pd.DataFrame, paper: str, name: str) -> pd.DataFrame:

@@ -54,11 +54,35 @@ def test_place_exists(place):
         assert label in names or f"({label})=" in sources
 
 
-def test_names_in_the_place_of_a_claim():
-    assert figure_index.named("Fig. 4a, Sec. 4.2") == ["Figure 4"]
-    assert figure_index.named("Figs. 2, 3, 7-9") == [f"Figure {n}" for n in (2, 3, 7, 8, 9)]
-    assert figure_index.named("Eq. 6, Tables 1, E.8, Eq. D.1") == ["Table 1", "Table E.8"]
-    assert figure_index.named("App. D.2, Eq. 13") == []
+@pytest.mark.parametrize(
+    ("place", "names"),
+    [
+        ("Fig. 4a, Sec. 4.2", ["Figure 4"]),
+        ("Figs. 4a, b and 5(a)", ["Figure 4", "Figure 5"]),
+        ("Figs. 4a-c, 5", ["Figure 4", "Figure 5"]),
+        ("Figs. 2, 3, 7-9", ["Figure 2", "Figure 3", "Figure 7", "Figure 8", "Figure 9"]),
+        ("Eq. 6, Tables 1, E.8, Eq. D.1", ["Table 1", "Table E.8"]),
+        ("App. E, Table E.8", ["Table E.8"]),
+        ("Figs. D.4-D.6", ["Figure D.4", "Figure D.5", "Figure D.6"]),
+        ("Figs. D.4–6", ["Figure D.4", "Figure D.5", "Figure D.6"]),
+        ("Figs. 9 - 11", ["Figure 9", "Figure 10", "Figure 11"]),
+        ("Figure 7", ["Figure 7"]),
+        ("Figures 2 and 3", ["Figure 2", "Figure 3"]),
+        ("Tables 4, 5, and 6", ["Table 4", "Table 5", "Table 6"]),
+        ("Tables 4 and 5 and Fig. 2", ["Table 4", "Table 5", "Figure 2"]),
+        ("Fig. 2, Sec. 6.1, Fig. 2b", ["Figure 2"]),
+        ("Table 4 and 4.3 above, Table 3, 6.1", ["Table 4", "Table 3"]),
+        ("App. D.2, Eqs. 13 and 14, Secs. 4-6", []),
+    ],
+)
+def test_names_in_the_place_of_a_claim(place, names):
+    assert figure_index.named(place) == names
+
+
+@pytest.mark.parametrize("place", ["Figs. 9-J.10", "Figs. D.4-E.6", "Tables 7-4"])
+def test_a_range_whose_members_are_not_known_is_an_error(place):
+    with pytest.raises(ValueError, match=r"the range \S+ does not say what is in it: name each"):
+        figure_index.named(place)
 
 
 def test_every_figure_that_the_ledger_names_is_in_the_index():
