@@ -7,7 +7,7 @@ import pytest
 import scoringrules
 import torch
 
-from envae.scores import crps, energy_score, fenvae_surrogate, norm_power
+from envae.scores import crps, cyclic_energy_score, energy_score, fenvae_surrogate, norm_power
 
 BETAS = [0.3, 1.0, 1.5, 2.0]
 
@@ -212,3 +212,32 @@ def test_surrogate_gradient_is_finite_where_decodes_coincide():
     draw = torch.ones(2, 3, requires_grad=True)
     fenvae_surrogate(draw, draw, draw, x).sum().backward()
     assert draw.grad.isfinite().all()
+
+
+# --- torch.func -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("score", [energy_score, cyclic_energy_score])
+def test_scores_of_several_models_at_once_are_those_of_each(score):
+    """vmap over models, of values, of gradients by it, and of gradients through it."""
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randn(3, 4, 5, 2, 2, generator=generator, requires_grad=True)
+    x = torch.randn(3, 5, 2, 2, generator=generator)
+    each = [score(*pair).sum() for pair in zip(samples, x, strict=True)]
+    (expected,) = torch.autograd.grad(sum(each), samples)
+
+    together = torch.vmap(score)(samples, x)
+    torch.testing.assert_close(together.sum(1), torch.stack(each))
+    torch.testing.assert_close(torch.autograd.grad(together.sum(), samples)[0], expected)
+    by_func = torch.vmap(torch.func.grad(lambda s, x: score(s, x).sum()))(samples, x)
+    torch.testing.assert_close(by_func, expected)
+    of_one_image = torch.vmap(score, in_dims=(0, None))(samples, x[0])
+    torch.testing.assert_close(of_one_image[2], score(samples[2], x[0]))
+
+
+def test_a_second_derivative_is_refused():
+    samples = torch.randn(3, 2, 4, requires_grad=True)
+    score = energy_score(samples, torch.zeros(2, 4)).sum()
+    (gradient,) = torch.autograd.grad(score, samples, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiated once, not twice"):
+        gradient.sum().backward()

@@ -126,3 +126,85 @@ def test_early_stopping_goes_back_to_the_best_epoch():
 def test_bfloat16_trains():
     _, history = trained(epochs=6, precision="bf16-mixed")
     assert history["total"].iloc[-1] < history["total"].iloc[0]
+
+
+# --- what a checkpoint belongs to -------------------------------------------------------------
+
+
+def attempt(path, loss=None, images=IMAGES, **options):
+    options = {"epochs": 2, "progress": False, "accelerator": "cpu"} | options
+    return fit(model(), loss or objective("ffl"), images, checkpoint=path, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        ({"loss": objective("ffl", focus=2.0)}, "options"),
+        ({"loss": objective("l2")}, "objective"),
+        ({"images": IMAGES.flip(0)}, "images"),
+        ({"validation": IMAGES[:8]}, "validation"),
+        ({"precision": "bf16-mixed"}, "precision"),
+    ],
+)
+def test_a_checkpoint_knows_its_options_its_data_and_its_schedule(tmp_path, change, differs):
+    path = tmp_path / "run.safetensors"
+    attempt(path, epochs=1)
+    with pytest.raises(ValueError, match=rf"of another run: it differs in \['{differs}'"):
+        attempt(path, **change)
+    attempt(path)
+
+
+def test_a_checkpoint_of_another_network_is_an_error(tmp_path):
+    path = tmp_path / "run.safetensors"
+    attempt(path, epochs=1)
+    other = networks.build("conv", (1, 8, 8), 4)
+    with pytest.raises(ValueError, match=r"differs in \['weights'\]"):
+        fit(other, objective("ffl"), IMAGES, epochs=2, checkpoint=path, progress=False)
+
+
+def test_fewer_epochs_than_a_checkpoint_holds_are_an_error(tmp_path):
+    path = tmp_path / "run.safetensors"
+    attempt(path, epochs=3)
+    with pytest.raises(ValueError, match="holds 3 epochs, and 1 were asked for"):
+        attempt(path, epochs=1)
+
+
+def test_an_objective_in_evaluation_mode_is_the_same_objective(tmp_path):
+    path = tmp_path / "run.safetensors"
+    attempt(path, epochs=1)
+    assert len(attempt(path, loss=objective("ffl").eval())) == 2
+
+
+def test_weights_that_a_model_uses_twice_are_stored_and_found_again(tmp_path):
+    def tied():
+        vae = model()
+        vae.decoder[2].weight = vae.encoder[3].weight
+        return vae
+
+    path, options = tmp_path / "run.safetensors", {"progress": False, "accelerator": "cpu"}
+    whole, pieces = tied(), tied()
+    fit(whole, objective("l2"), IMAGES, epochs=2, **options)
+    fit(pieces, objective("l2"), IMAGES, epochs=1, checkpoint=path, **options)
+    pieces = tied()
+    fit(pieces, objective("l2"), IMAGES, epochs=2, checkpoint=path, **options)
+    assert pieces.decoder[2].weight is pieces.encoder[3].weight
+    assert torch.equal(pieces.decoder[2].weight, whole.decoder[2].weight)
+
+
+# --- what training leaves behind --------------------------------------------------------------
+
+
+def test_a_trained_model_comes_back_in_evaluation_mode():
+    vae, _ = trained(networks.build("arelbo_mnist", (1, 8, 8), 3, seed=0), epochs=1)
+    assert not any(layer.training for layer in vae.modules())
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    vae.decode(vae.encode(IMAGES).mean)
+    assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
+
+
+def test_training_leaves_the_callers_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    trained(epochs=1, validation=IMAGES[:8])
+    assert torch.equal(torch.rand(3), expected)

@@ -60,7 +60,8 @@ def fit(
     Raises
     ------
     ValueError
-        If there are not as many objectives and image sets as models.
+        If there are not as many objectives and image sets as models, or the objective does what
+        cannot be done for several models at once.
     """
     draw = images if callable(images) else lambda epoch: images
     shape = draw(0).shape
@@ -88,7 +89,10 @@ def fit(
             # On the CPU whatever the device, (M, N): a permutation for each model.
             order = torch.rand(shape[:2]).argsort(1).to(device)
             for batch in order.split(batch_size, dim=1):
-                losses = loss_of_each(weights, buffers, of_epoch[member, batch])
+                try:
+                    losses = loss_of_each(weights, buffers, of_epoch[member, batch])
+                except RuntimeError as error:
+                    raise _told(error, objectives[0]) from error
                 optimizer.zero_grad()
                 losses.sum().backward()
                 optimizer.step()
@@ -100,6 +104,16 @@ def fit(
     for pair in pairs:
         pair.eval()
     return torch.stack(history)
+
+
+def _told(error: RuntimeError, minimized: Objective) -> Exception:
+    """What vmap cannot do with an objective, in one line; any other error as it is."""
+    if "vmap" not in str(error):
+        return error
+    return ValueError(
+        f"{minimized.name!r} cannot be trained for several models at once ({error}): "
+        "train one after the other with training.fit"
+    )
 
 
 def _write_back(pairs: list[Pair], stacked: dict[str, Tensor]) -> None:

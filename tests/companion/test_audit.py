@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from envae.companion import audit
@@ -105,3 +106,55 @@ def test_spread_term():
     # samples 0, 1, 3: ordered pairs sum to 2 (1 + 3 + 2) = 12, over 2 * 3 * 2
     assert audit.spread_term([0, 1, 3], start=lambda j: 0) == pytest.approx(1)
     assert audit.spread_term([0, 1, 3], start=lambda j: j) == pytest.approx(0.5)
+
+
+def test_gaps_of_fenvae():
+    gap = audit.fenvae_gaps(3).loc[("CelebA-64", "dim=64")]
+    # (78.941 - 80.012) / 78.941
+    assert gap["computed"] == pytest.approx(-1.35671, abs=1e-5)
+    assert (gap["published"], gap["agrees"]) == ("-1.36", True)
+    off = audit.fenvae_gaps(7).query("not agrees")
+    assert list(off.index) == [("CIFAR-10", "dim=64")]
+
+
+def test_smoothness_criteria():
+    by_x = audit.smoothness_criteria("takida2022_table1", 8)
+    assert len(by_x) == 11
+    assert list(by_x.index[:2]) == [0.0, -0.1]
+    by_z = audit.smoothness_criteria("takida2022_tableE8", 8)
+    assert by_z.loc[1.0, "sigma_z2"] == 10
+    # Its KL is that of a mean of 0.
+    assert by_z.loc[1.0, "mu2"] == pytest.approx(0, abs=0.02)
+    # A gap of 2 s^2 d_z ELS
+    assert by_x["els_ratio"].between(7.9, 8.2).all()
+
+
+def test_above_bounds():
+    criteria = pd.DataFrame(
+        {"MI": [3.0, 1.0], "KL": [2.0, 2.0], "mu2": [1.0, 1.0], "sigma_z2": [1.0, 0.5]}
+    )
+    counts = audit.above_bounds(criteria, train_images=10, batch_images=100, spare=1.5)
+    assert counts == {
+        "rows": 2,
+        "above KL": 1,
+        "above ln N": 1,  # ln 10 = 2.3
+        "above ln(batch)": 0,
+        "above Jensen + 1.5": 1,  # 2.5 and 3.5
+    }
+
+
+def test_recovered_variances_and_mixtures():
+    table = audit.recovered_variances(0.007, 0.05)
+    row = table[table["row"] == "Uniform | s_x^2=0.01 | Iso-I"].iloc[0]
+    assert (row["pattern"], row["model"], row["noise"]) == ("Uniform", "Iso-I", 0.01)
+    assert row["target"] == pytest.approx(0.017)  # 0.013 is printed
+    assert not row["within"]
+    assert not row["rounded"]
+    mixed = audit.mixed_partitions(table, dict.fromkeys(table["model"], 0.004), 0.6)
+    assert set(mixed["kind"]) == {"mixed"}
+    share = mixed.groupby(["pattern", "model"])["share"].first()
+    assert share["Spatial", "Iso-D"] == 0.5
+    assert share["Spatial-conditional", "Iso-I"] == pytest.approx(0.3)  # half of the pixels
+    assert share["Spatial-conditional", "Diag-I"] == 0.6  # of the upper half
+    expected = 0.004 + mixed["share"] * mixed["noise"]
+    assert mixed["predicted"].to_numpy() == pytest.approx(expected.to_numpy())

@@ -44,8 +44,22 @@ def test_a_model_that_diverges_leaves_the_others_alone():
     assert all(weight.isfinite().all() for weight in vaes[0].parameters())
 
 
+@pytest.mark.parametrize("name", ["envae", "fenvae", "ffl", "bernoulli", "ssim"])
+def test_objectives_that_cannot_be_batched_say_so_and_others_train(name):
+    vaes, objectives = _models(2, name=name)
+    images = torch.rand(2, 32, *SHAPE)
+    if name in ("envae", "fenvae", "ssim"):
+        losses = batched.fit(vaes, objectives, images, epochs=30, batch_size=16, lr=1e-2)
+        assert (losses[-1] < losses[0]).all()
+    else:
+        with pytest.raises(ValueError, match=f"'{name}' cannot be trained for several models"):
+            batched.fit(vaes, objectives, images, epochs=1, batch_size=16)
+
+
 def test_parameters_of_the_objective_are_trained_too():
-    vaes, objectives = _models(2, name="diag_i", estimate="trainable", image_shape=SHAPE)
+    vaes, objectives = _models(2, name="diag_i", estimate="trainable")
+    for minimized in objectives:
+        minimized.prepare(SHAPE)
     before = objectives[0].log_variance.clone()
     batched.fit(vaes, objectives, torch.rand(2, 32, *SHAPE), epochs=1, batch_size=16)
     assert not torch.equal(objectives[0].log_variance, before)

@@ -1,0 +1,133 @@
+"""How an objective is made: one class with its per-image term, known by name or not."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn.functional import huber_loss
+
+from envae import networks
+from envae.objectives import Objective, base, names, objective
+from envae.training import fit
+
+IMAGES = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+class HuberLoss(Objective):
+    """The example of `objectives.base`, registered nowhere."""
+
+    unit = "squared data units per image"
+
+    def __init__(self, delta: float = 1.0, alpha: float = 0.1):
+        super().__init__()
+        base.check_positive(delta=delta, alpha=alpha)
+        self.delta, self.kl_weight = delta, alpha
+
+    def per_image(self, x, image, head=None):
+        return huber_loss(image, x, reduction="none", delta=self.delta).flatten(1).sum(1)
+
+
+def test_a_class_with_its_term_is_all_that_training_needs():
+    vae = networks.build("mlp", (1, 8, 8), 3, seed=0)
+    history = fit(vae, HuberLoss(delta=0.5), IMAGES, epochs=20, lr=1e-2, progress=False)
+    assert history["total"].iloc[-1] < history["total"].iloc[0]
+    assert {"kl", "squared_error"} <= set(history.columns)
+
+
+def test_where_residuals_are_small_huber_is_half_the_squared_error():
+    vae = networks.build("mlp", (1, 8, 8), 3, seed=0)
+    losses = []
+    for loss in (HuberLoss(delta=2.0, alpha=0.3), objective("l2", alpha=0.3)):
+        torch.manual_seed(0)
+        losses.append(loss(vae, IMAGES).total)
+    torch.testing.assert_close(*losses)
+
+
+def test_it_knows_its_name_and_the_options_it_was_made_with():
+    loss = HuberLoss(0.5)
+    assert loss.name == "huber_loss"
+    assert loss.options == {"delta": 0.5, "alpha": 0.1}
+    assert repr(loss) == "HuberLoss(delta=0.5, alpha=0.1)"
+    assert copy.deepcopy(loss).options == loss.options
+    assert objective("ae").options == {}
+    assert objective("envae", samples=3).options["samples"] == 3
+    assert objective("iso_d", draws=2).options["draws"] == 2  # made by the class above it
+
+
+def test_a_class_without_a_term_says_what_is_missing():
+    class Empty(Objective):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Empty must define per_image or reconstruct"):
+        Empty()(networks.build("mlp", (1, 8, 8), 3), IMAGES)
+
+
+def test_a_name_has_one_class(monkeypatch):
+    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+    base.register("huber")(HuberLoss)
+    assert "huber" in names()
+    assert objective("huber", delta=2.0).delta == 2
+    base.register("huber")(HuberLoss)  # a cell that is run again
+
+    class Other(HuberLoss):
+        pass
+
+    with pytest.raises(ValueError, match="an objective 'huber' exists already"):
+        base.register("huber")(Other)
+
+
+# --- parameters that have the shape of an image -----------------------------------------------
+
+
+def test_a_variance_per_pixel_takes_its_shape_from_the_first_images():
+    loss = objective("diag_i", estimate="trainable", initial=0.2)
+    vae = networks.build("mlp", (1, 8, 8), 3, seed=0)
+    # A loop of one's own makes the optimizer first: what it holds must be what is trained.
+    optimizer = torch.optim.Adam([*vae.parameters(), *loss.parameters()], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss(vae, IMAGES).total.backward()
+        optimizer.step()
+    assert loss.log_variance.shape == (1, 8, 8)
+    start = torch.tensor(0.2).log()
+    assert not torch.isclose(loss.log_variance, start, atol=0.05).any()
+
+
+def test_a_variance_per_pixel_fits_one_shape_only():
+    loss = objective("diag_i", estimate="trainable")
+    networks.build("mlp", (1, 8, 8), 3, objective=loss)
+    assert loss.log_variance.shape == (1, 8, 8)
+    with pytest.raises(ValueError, match=r"shape \(1, 8, 8\), received \(3, 8, 8\)"):
+        loss.prepare((3, 8, 8))
+    given = objective("diag_i", estimate="trainable", image_shape=(1, 8, 8))
+    assert given.log_variance.shape == (1, 8, 8)
+
+
+def test_a_model_is_built_with_the_head_that_an_objective_asks_for():
+    loss = objective("student_t")
+    vae = networks.build("mlp", (1, 8, 8), 3, objective=loss)
+    loss(vae, IMAGES).total.backward()
+    with pytest.raises(ValueError, match="head or objective, not both"):
+        networks.build("mlp", (1, 8, 8), 3, head=1, objective=loss)
+
+
+# --- what measures ask ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("l2", {"sigma2": 0.3}, 0.3),
+        ("l2", {"alpha": 0.3}, 0.3),
+        ("rae", {"code_weight": 0.05}, 0.05),
+        ("iso_i", {}, None),
+        ("envae", {}, None),
+    ],
+)
+def test_a_fixed_pixel_variance_is_told(name, options, expected):
+    assert objective(name, **options).pixel_variance == pytest.approx(expected)
+
+
+def test_deterministic_objectives_are_those_that_decode_the_mean_alone():
+    told = {name for name in names() if objective(name).deterministic}
+    assert told == {"ae", "rae", "rae_gp", "wae_mmd"}

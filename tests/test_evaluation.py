@@ -1,0 +1,82 @@
+"""Looking at a model changes nothing: neither its mode and statistics, nor torch's generator."""
+
+import pytest
+import torch
+from torch import nn
+
+from envae import evaluation, networks
+from envae.evaluation import evaluating, seeded
+from envae.vae import gaussian
+
+IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def normalized():
+    """A model with batch normalization, one layer of which is held in evaluation mode."""
+    vae = networks.build("arelbo_mnist", (1, 8, 8), 3, seed=0)
+    layers = [layer for layer in vae.modules() if isinstance(layer, nn.BatchNorm1d)]
+    vae.train()
+    layers[0].eval()
+    return vae
+
+
+def test_every_layer_has_its_own_mode_again_also_after_an_error():
+    vae = normalized()
+    before = [layer.training for layer in vae.modules()]
+    assert len(set(before)) == 2
+    state = {name: value.clone() for name, value in vae.state_dict().items()}
+    with evaluating(vae, object()):
+        assert not any(layer.training for layer in vae.modules())
+        vae.decode(vae.encode(IMAGES).mean)
+    with pytest.raises(KeyError), evaluating(vae):
+        raise KeyError
+    assert [layer.training for layer in vae.modules()] == before
+    assert all(torch.equal(value, state[name]) for name, value in vae.state_dict().items())
+
+
+def test_a_seed_is_for_the_block_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    with seeded(7):
+        first = torch.rand(3)
+    assert torch.equal(torch.rand(3), expected)
+    with seeded(7):
+        assert torch.equal(torch.rand(3), first)
+
+
+class Plain:
+    """Two methods and nothing else, as another code base may have them."""
+
+    def encode(self, x):
+        mean = x.flatten(1)[:, :2]
+        return gaussian(mean, torch.ones_like(mean))
+
+    def decode(self, z):
+        return z.sum(-1).reshape(*z.shape[:-1], 1, 1, 1).expand(*z.shape[:-1], 1, 8, 8)
+
+
+def test_an_object_without_weights_takes_images_where_they_are():
+    assert evaluation.device_of(Plain()) is None
+    assert evaluation.encode(Plain(), IMAGES).mean.shape == (5, 2)
+    assert evaluation.decoded_draws(Plain(), IMAGES, draws=3).shape == (3, 5, 1, 8, 8)
+
+
+def test_batches_give_what_one_call_gives(monkeypatch):
+    vae = networks.build("mlp", (1, 8, 8), 3, seed=0)
+    images = torch.rand(2100, 1, 8, 8)
+    whole = vae.encode(images)
+    torch.testing.assert_close(evaluation.encode(vae, images).mean, whole.mean)
+    torch.testing.assert_close(evaluation.decode(vae, whole.mean), vae.decode(whole.mean))
+    sizes = [len(batch) for batch in evaluation.batches(vae, images)]
+    assert sizes == [1000, 1000, 100]
+
+
+def test_draws_come_from_the_generator_that_is_given():
+    vae = networks.build("mlp", (1, 8, 8), 3, seed=0)
+    first, second = (
+        evaluation.decoded_draws(vae, IMAGES, torch.Generator().manual_seed(3), draws=2)
+        for _ in range(2)
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first[0], first[1])
