@@ -191,3 +191,144 @@ def spread_term(samples: ArrayLike, *, start: Callable[[int], int]) -> float:
     x = np.asarray(samples, float)
     total = sum(abs(x[i] - x[j]) for j in range(len(x)) for i in range(start(j), len(x)))
     return float(total / (2 * len(x) * (len(x) - 1)))
+
+
+# --- Tables beside what follows from them ---------------------------------------------------------
+
+
+def fenvae_gaps(number: int) -> pd.DataFrame:
+    """Published and recomputed gap between EnVAE's and FEnVAE's FID, Tables 3, 4 and 7 of xu2025.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by `(dataset, row)`: the table's metrics; `published`, its improvement in percent as
+        printed; `computed`, that of the printed FIDs; `agrees`, whether the one rounds to the
+        other; `var_text`, the variance as printed.
+    """
+    table = printed(f"xu2025_table{number}").set_index(["dataset", "row", "metric"])
+    order = table.index.droplevel("metric").unique()
+    value, text = (table[kind].unstack().loc[order] for kind in ("value", "text"))
+    found = relative_improvement(value["F_FID_gen"], value["E_FID_gen"])
+    same = [agrees(t, v) for t, v in zip(text["Impr"], found, strict=True)]
+    return value.assign(published=text["Impr"], computed=found, agrees=same, var_text=text["Var"])
+
+
+def smoothness_criteria(name: str, latent_dim: int) -> pd.DataFrame:
+    """Table 1 or E.8 of takida2022 on MNIST with what follows from its columns.
+
+    Parameters
+    ----------
+    name
+        `"takida2022_table1"` or `"takida2022_tableE8"`.
+    latent_dim
+        d_z of the models.
+
+    Returns
+    -------
+    DataFrame
+        Rows with stochastic encoding, indexed by `log10`, the exponent of their variance. Beside
+        the table's metrics: `sigma_z2`, which is that variance in Table E.8; `els_ratio`, the gap
+        over 2 s^2 (Eq. C.8) in units of the column ELS; `mu2`, the expected squared norm of the
+        posterior mean.
+    """
+    table = wide(name, "MNIST")
+    table = table[~table.index.str.startswith("det")]
+    exponent = table.index.str.split("=").str[1].astype(float)
+    table = table.assign(log10=exponent.to_numpy())
+    if "sigma_z2" not in table:
+        table["sigma_z2"] = 10 ** table["log10"]
+    table["els_ratio"] = gradient_from_gap(table["gap_1e3"], 1e-3) / table["ELS"]
+    table["mu2"] = squared_mean(table["KL"], table["sigma_z2"], latent_dim)
+    return table.set_index("log10")
+
+
+def above_bounds(
+    criteria: pd.DataFrame, *, train_images: int, batch_images: int, spare: float
+) -> dict[str, int]:
+    """In how many rows the column MI is above each of its bounds.
+
+    Parameters
+    ----------
+    criteria
+        As :func:`smoothness_criteria` gives it.
+    train_images
+        N: a code tells at most ln N nats about which image it belongs to.
+    batch_images
+        Images whose mean Eq. D.1 takes: it is at most the logarithm of their number.
+    spare
+        Nats forgiven above Jensen's bound of Eq. D.1, the expected ||mu||^2 / sigma_z^2.
+    """
+    information = criteria["MI"]
+    bounds = {
+        "KL": criteria["KL"],
+        "ln N": math.log(train_images),
+        "ln(batch)": math.log(batch_images),
+        f"Jensen + {spare:g}": criteria["mu2"] / criteria["sigma_z2"] + spare,
+    }
+    above = {f"above {name}": int((information > bound).sum()) for name, bound in bounds.items()}
+    return {"rows": len(criteria)} | above
+
+
+def recovered_variances(clean: float, tolerance: float) -> pd.DataFrame:
+    """Estimates of Table 3 of takida2022 beside the variances that its caption promises.
+
+    Parameters
+    ----------
+    clean
+        Variance of the images without noise.
+    tolerance
+        Largest relative deviation, 0.05 in the caption.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`printed` gives it, with `pattern`, `model` and `noise` (its variance) of the row;
+        `sufficient`, whether the model can express the pattern; `kind` of the partition, noisy,
+        clean or mixed; `target`; `deviation` from it in percent; whether that is `within` the
+        tolerance, and whether it is for any number that is `rounded` to the printed one.
+    """
+    table = printed("takida2022_table3")
+    parts = table["row"].str.split(" | ", regex=False)
+    table["pattern"], table["model"] = parts.str[0], parts.str[2]
+    table["noise"] = parts.str[1].str.removeprefix("s_x^2=").astype(float)
+    notes = table["note"].str.split("; ")
+    table["sufficient"], table["kind"] = notes.str[0] == "sufficient", notes.str[1]
+    table["target"] = clean + table["noise"].where(table["kind"] == "noisy", 0)
+    table["deviation"] = 100 * (table["value"] / table["target"] - 1)
+    table["within"] = within(table["value"], table["target"], tolerance)
+    slack = table["half_unit"]
+    table["rounded"] = within(table["value"], table["target"], tolerance, slack=slack)
+    return table
+
+
+def mixed_partitions(
+    recovered: pd.DataFrame, level: dict[str, float], share_small: float
+) -> pd.DataFrame:
+    """Mixed cells of Table 3 beside the average that a coarser parameterization should return.
+
+    Parameters
+    ----------
+    recovered
+        As :func:`recovered_variances` gives it.
+    level
+        What each model estimates without noise.
+    share_small
+        Share of the digits that the conditional patterns put noise on.
+
+    Returns
+    -------
+    DataFrame
+        The mixed rows with `share`, the noisy part of their pixels; `predicted`, level plus share
+        times noise; and how far the value is `off` that, in percent.
+    """
+    mixed = recovered[recovered["kind"] == "mixed"].copy()
+    shares = {"Spatial": 0.5, "Conditional": share_small, "Spatial-conditional": share_small / 2}
+    mixed["share"] = mixed["pattern"].map(shares)
+    # Of four partitions one is noisy: these two have one mixed estimate, and one that is clean.
+    one_mixed = {"Diag-I": share_small, "Iso-D": 0.5}
+    both_ways = (mixed["pattern"] == "Spatial-conditional") & (mixed["model"] != "Iso-I")
+    mixed.loc[both_ways, "share"] = mixed.loc[both_ways, "model"].map(one_mixed)
+    mixed["predicted"] = mixed["model"].map(level) + mixed["share"] * mixed["noise"]
+    mixed["off"] = 100 * (mixed["value"] / mixed["predicted"] - 1)
+    return mixed
