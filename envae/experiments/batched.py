@@ -92,7 +92,12 @@ def fit(
                 try:
                     losses = loss_of_each(weights, buffers, of_epoch[member, batch])
                 except RuntimeError as error:
-                    raise _told(error, objectives[0]) from error
+                    if "vmap" not in str(error):
+                        raise
+                    raise ValueError(
+                        f"{objectives[0].name!r} cannot be trained for several models at once "
+                        f"({error}): train one after the other with training.fit"
+                    ) from error
                 optimizer.zero_grad()
                 losses.sum().backward()
                 optimizer.step()
@@ -104,16 +109,6 @@ def fit(
     for pair in pairs:
         pair.eval()
     return torch.stack(history)
-
-
-def _told(error: RuntimeError, minimized: Objective) -> Exception:
-    """What vmap cannot do with an objective, in one line; any other error as it is."""
-    if "vmap" not in str(error):
-        return error
-    return ValueError(
-        f"{minimized.name!r} cannot be trained for several models at once ({error}): "
-        "train one after the other with training.fit"
-    )
 
 
 def _write_back(pairs: list[Pair], stacked: dict[str, Tensor]) -> None:

@@ -247,3 +247,26 @@ def test_without_an_extractor_there_are_errors_and_no_distances():
     vae = networks.build("mlp", (1, 8, 8), 4, seed=0)
     values = quality.measure(vae, objective("iso_d"), digits, 0, extractor=None, likelihood_draws=5)
     assert set(values) == {"squared_error", "squared_error_draw", "kl"}  # iso_d has no density
+
+
+def test_a_measure_refuses_numbers_out_of_range_and_hides_no_mistake(monkeypatch):
+    digits = datasets.load("digits").subset(100)
+    vae, loss = networks.build("mlp", (1, 8, 8), 2, seed=0), objective("l2")
+    measure = functools.partial(quality.measure, vae, loss, digits, 0, extractor=None)
+    with pytest.raises(ValueError, match="likelihood_draws must be an integer from 0 up.* -3"):
+        measure(likelihood_draws=-3)
+    with pytest.raises(ValueError, match="samples must be an integer from 2 up, received 0"):
+        measure(samples=0)
+    with pytest.raises(ValueError, match="unknown split 'validation'"):
+        measure(against="validation")
+    assert "nll" in measure(likelihood_draws=2)
+    assert "nll" not in quality.measure(
+        vae, objective("envae"), digits, 0, extractor=None, likelihood_draws=2
+    )
+
+    def mistaken(*_, **__):
+        raise ValueError("a mistake of ours")
+
+    monkeypatch.setattr(loss, "density", mistaken)
+    with pytest.raises(ValueError, match="a mistake of ours"):
+        measure(likelihood_draws=2)

@@ -178,3 +178,16 @@ def test_every_other_objective_is_refused_with_its_unit():
             objective(name).density(None, X)
     with pytest.raises(NoDensity, match="squared data units"):
         objective("l2", alpha=0.1).density(None, X)
+
+
+def test_two_methods_are_enough_for_a_likelihood():
+    """Not an nn.Module: no weights, no device, no mode."""
+    vae, loss = built("l2")
+
+    class Foreign:
+        encode, decode = vae.encode, vae.decode
+
+    of_foreign = negative_log_likelihood(Foreign(), loss.density(Foreign(), X), X, draws=3)
+    torch.testing.assert_close(
+        of_foreign, negative_log_likelihood(vae, loss.density(vae, X), X, draws=3)
+    )
