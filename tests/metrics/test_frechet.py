@@ -253,7 +253,7 @@ def test_a_measure_refuses_numbers_out_of_range_and_hides_no_mistake(monkeypatch
     digits = datasets.load("digits").subset(100)
     vae, loss = networks.build("mlp", (1, 8, 8), 2, seed=0), objective("l2")
     measure = functools.partial(quality.measure, vae, loss, digits, 0, extractor=None)
-    with pytest.raises(ValueError, match="likelihood_draws must be an integer from 0 up.* -3"):
+    with pytest.raises(ValueError, match=r"likelihood_draws must be an integer from 0 up.* -3"):
         measure(likelihood_draws=-3)
     with pytest.raises(ValueError, match="samples must be an integer from 2 up, received 0"):
         measure(samples=0)
