@@ -6,6 +6,9 @@ JOBS ?= all
 # executed: run the notebooks and show what they gave. committed: show the outputs in the
 # repository, without running anything.
 OUTPUTS ?= executed
+# The chapter that `make refresh` replaces, by its name or the beginning of it; all by default. In a
+# list, since Snakemake reads a bare 09 as the number 9.
+NOTEBOOK ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -21,20 +24,23 @@ help: ## show this list
 	@echo "make TARGET, where TARGET is one of:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo "Variables: PYTHON=python3.12  JOBS=2 (processes side by side, default: all cores)"
+	@echo "  NOTEBOOK=09 (the chapter that refresh replaces, default: all)"
 
 book: $(INSTALLED) ## run the notebooks and build the book (OUTPUTS=committed: without running)
 	@$(SNAKEMAKE) book --config outputs=$(OUTPUTS) || { $(EXPLAIN_LOCK); exit 1; }
 	@echo "The book: file://$(CURDIR)/$(INDEX)"
 
-test: $(INSTALLED) ## check the style, run the tests, compare the notebooks with their outputs
+test: $(INSTALLED) ## check style and types, run the tests, compare the notebooks with their outputs
 	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
 	@$(RUN) $(BIN)/pytest -n $(JOBS:all=auto) --nbval tests notebooks
 
 check-book: $(INSTALLED) ## open every page in Chromium: themes, links, formulas, accessibility
 	@$(BIN)/python book/check.py
 
-refresh: $(INSTALLED) ## run the notebooks anew and replace the outputs and records in the repository
-	@$(SNAKEMAKE) refresh --forceall || { $(EXPLAIN_LOCK); exit 1; }
+refresh: $(INSTALLED) ## run the notebooks, or NOTEBOOK, anew; replace outputs and records in the repository
+	@$(SNAKEMAKE) refresh --forceall --config 'notebooks=[$(NOTEBOOK)]' || { $(EXPLAIN_LOCK); exit 1; }
 
 serve: ## show the built book at http://127.0.0.1:8000
 	@test -e $(INDEX) || { echo "there is no book yet: make book"; exit 1; }

@@ -1,17 +1,25 @@
 # What is built from what: notebooks are executed, the book is made of them. `make` calls this on
 # the cores of one machine; with `--executor slurm` or `kubernetes` the same rules run on a cluster.
 
+import functools
+import hashlib
 import re
+import sys
 from pathlib import Path
+
+import yaml
 
 NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 PAGES = [path for path in Path("book").rglob("*.*") if path.is_file() and path.suffix != ".pyc"]
-# Code and data that can change what a notebook computes.
-CODE = [path for path in Path("envae").rglob("*.py") if path != Path("envae/cli.py")]
+# The API reference is made of the docstrings of all modules.
+MODULES = list(Path("envae").rglob("*.py"))
+# Code and data that can change what a notebook computes. No chapter asks for these two modules.
+CODE = set(MODULES) - {Path("envae/cli.py"), Path("envae/companion/figure_index.py")}
 # Every profile of the notebook that holds the papers' tables is a sweep: `snakemake sweep_digits`.
 SWEEPS = glob_wildcards("notebooks/params/11_all_rows.{profile}.yaml").profile
-# Records are left out: they are what the notebooks themselves write.
-DATA = [p for p in Path("data").rglob("*") if p.is_file() and not p.is_relative_to("data/runs")]
+# Records are left out: they are what the notebooks themselves write. data/figures.yaml is read by a
+# page, not by a chapter; for data/claims.yaml see own_claims.
+DATA = [*Path("data/features").iterdir(), *Path("data/published").iterdir()]
 
 # `committed`: the book shows the outputs in the repository and nothing is executed.
 PLACE = {"executed": "_build/executed", "committed": "notebooks"}[config.get("outputs", "executed")]
@@ -21,11 +29,13 @@ localrules:
     refresh,
 
 
+# data/published reaches a page through the outputs of a chapter only.
 rule book:
     input:
         settings=["_config.yml", "_toc.yml"],
         pages=sorted(PAGES),
-        claims="data/claims.yaml",
+        modules=sorted(MODULES),
+        tables=["data/claims.yaml", "data/figures.yaml"],
         notebooks=expand(PLACE + "/{name}.ipynb", name=NOTEBOOKS),
     output:
         directory("_build/html"),
@@ -43,6 +53,21 @@ rule book:
         """
 
 
+def own_claims(wildcards):
+    """What the ledger says of the claims of a chapter, in short.
+
+    A parameter and not an input: the chapter's outputs hold the places and statements of its own
+    claims, so a change of these executes it, and a change of another chapter's does not.
+    """
+    own = [claim for claim in ledger() if claim.get("notebook") == wildcards.name]
+    return hashlib.sha256(repr(own).encode()).hexdigest()
+
+
+@functools.cache
+def ledger():
+    return yaml.safe_load(Path("data/claims.yaml").read_text())
+
+
 # Records are written into a folder of this run's own, so that nothing but the outputs appears.
 rule execute:
     input:
@@ -52,6 +77,8 @@ rule execute:
     output:
         notebook="_build/executed/{name}.ipynb",
         records=directory("_build/runs/{name}"),
+    params:
+        claims=own_claims,
     threads: 1
     resources:
         mem_mb=4000,
@@ -64,17 +91,31 @@ rule execute:
         """
 
 
+def refreshed():
+    """Chapters that `refresh` replaces: all, or those of `--config 'notebooks=[NAME]'`."""
+    if not config.get("notebooks"):
+        return NOTEBOOKS
+    from envae.companion import notebook_run
+
+    try:
+        return [notebook_run.find(name).stem for name in config["notebooks"]]
+    except notebook_run.RunError as error:
+        sys.exit(f"refresh: {error}")
+
+
 # The one rule that changes the repository's own files. Time stamps are kept, so that the copies
-# do not count as newer than what they were copied from.
+# do not count as newer than what they were copied from. The README's picture is chapter 04's.
 rule refresh:
     input:
-        notebooks=expand("_build/executed/{name}.ipynb", name=NOTEBOOKS),
-        records=expand("_build/runs/{name}", name=NOTEBOOKS),
+        notebooks=expand("_build/executed/{name}.ipynb", name=refreshed()),
+        records=expand("_build/runs/{name}", name=refreshed()),
     shell:
         """
         cp -p {input.notebooks} notebooks/
-        python book/_ext/picture.py notebooks/04_gpu_fid_experiments.ipynb fig-reconstructions \
-            book/_static/reconstructions.png
+        case "{input.notebooks}" in *04_gpu_fid_experiments*)
+            python book/_ext/picture.py notebooks/04_gpu_fid_experiments.ipynb \
+                fig-reconstructions book/_static/reconstructions.png ;;
+        esac
         mkdir -p data/runs
         for folder in {input.records}; do
             find "$folder" -mindepth 1 -maxdepth 1 -type d -exec cp -Rp {{}} data/runs/ \;
