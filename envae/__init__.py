@@ -29,7 +29,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     # At first use: importing torch takes a second, and `envae --help` does without it.
     if name in _HOMES:
         home = importlib.import_module(_HOMES[name])

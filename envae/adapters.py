@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent
 
 from envae import _torchvision as _torchvision  # before diffusers, which imports torchvision
-from envae.vae import gaussian
+from envae.vae import Posterior, gaussian
 
 if TYPE_CHECKING:
     import diffusers
@@ -32,7 +31,7 @@ class FromPythae(nn.Module):
         super().__init__()
         self.model = model
 
-    def encode(self, x: Tensor) -> Independent:
+    def encode(self, x: Tensor) -> Posterior:
         """Posterior of images `(B, C, H, W)` in [0, 1].
 
         Raises
@@ -69,7 +68,7 @@ class FromDiffusers(nn.Module):
         super().__init__()
         self.model = model
 
-    def encode(self, x: Tensor) -> Independent:
+    def encode(self, x: Tensor) -> Posterior:
         """Posterior of images `(B, C, H, W)` in [0, 1], over codes `(B, c, h, w)`."""
         posterior = self.model.encode(2 * x - 1).latent_dist
         return gaussian(posterior.mean, posterior.std)

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.distributions import Independent
 
-from envae.vae import EncodesAndDecodes, gaussian
+from envae.vae import EncodesAndDecodes, Posterior, gaussian
 
 AT_ONCE = 1000  # images encoded or decoded in one call
 
@@ -54,7 +53,7 @@ def batches(model: object, images: Tensor, size: int = AT_ONCE) -> Iterator[Tens
     return (batch if device is None else batch.to(device) for batch in images.split(size))
 
 
-def encode(vae: EncodesAndDecodes, images: Tensor) -> Independent:
+def encode(vae: EncodesAndDecodes, images: Tensor) -> Posterior:
     """Posteriors of images `(N, C, H, W)`, encoded in batches, on the model's device."""
     parts = [vae.encode(batch) for batch in batches(vae, images)]
     return gaussian(

@@ -10,6 +10,7 @@ Smaller is better. It is strictly proper for beta < 2; at beta = 2 it sees only 
 """
 
 from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -96,19 +97,23 @@ class _EnergyScore(torch.autograd.Function):
         return score, laplacian[:, :draws].contiguous()
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor]
+    ) -> None:
         samples, x, _ = inputs
         _, laplacian = output
         ctx.mark_non_differentiable(laplacian)
         ctx.save_for_backward(samples, x, laplacian)
 
     @staticmethod
-    def backward(ctx, grad_score: Tensor, _):
+    def backward(ctx: Any, grad_score: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
         samples, x, laplacian = ctx.saved_tensors
         return *_ScoreGradient.apply(samples, x, laplacian, grad_score), None
 
     @staticmethod
-    def vmap(info, in_dims, samples: Tensor, x: Tensor, beta: float):
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], samples: Tensor, x: Tensor, beta: float
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         """Several batches at once are one batch of all their observations."""
         size = info.batch_size
         samples = _batched(samples, in_dims[0], size, at=1).flatten(1, 2)  # (M, V B, *event)
@@ -121,7 +126,9 @@ class _ScoreGradient(torch.autograd.Function):
     """Gradients of the score by samples and x, which have none of their own."""
 
     @staticmethod
-    def forward(samples: Tensor, x: Tensor, laplacian: Tensor, grad_score: Tensor):
+    def forward(
+        samples: Tensor, x: Tensor, laplacian: Tensor, grad_score: Tensor
+    ) -> tuple[Tensor, Tensor]:
         draws, batch = samples.shape[:2]
         gradient = torch.empty(batch, draws, samples[0, 0].numel(), device=x.device, dtype=x.dtype)
         with torch.autocast(samples.device.type, enabled=False):
@@ -133,15 +140,22 @@ class _ScoreGradient(torch.autograd.Function):
         return gradient.transpose(0, 1).reshape(samples.shape).to(samples.dtype), grad_x
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
         pass
 
     @staticmethod
-    def backward(ctx, *_):
+    def backward(ctx: Any, *_: Tensor) -> NoReturn:
         raise RuntimeError("the energy score can be differentiated once, not twice")
 
     @staticmethod
-    def vmap(info, in_dims, samples, x, laplacian, grad_score):
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        samples: Tensor,
+        x: Tensor,
+        laplacian: Tensor,
+        grad_score: Tensor,
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         size = info.batch_size
         of_samples, of_x = _ScoreGradient.apply(
             _batched(samples, in_dims[0], size, at=1).flatten(1, 2),

@@ -5,17 +5,24 @@ object that has them (:class:`EncodesAndDecodes`) can be trained with them: that
 code base takes the loss.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal, kl_divergence
 
+# q(z|x): a Gaussian over codes with independent coordinates. Generic for type checkers alone, since
+# in torch before 2.8 the class is not.
+if TYPE_CHECKING:
+    Posterior: TypeAlias = Independent[Normal]
+else:
+    Posterior = Independent
+
 
 class EncodesAndDecodes(Protocol):
     """What an objective needs of a model."""
 
-    def encode(self, x: Tensor) -> Independent:
+    def encode(self, x: Tensor) -> Posterior:
         """Posterior q(z|x): an `Independent(Normal)` over codes, batch shape `(B,)`."""
         ...
 
@@ -54,11 +61,12 @@ class VAE(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.image_shape = tuple(image_shape)
+        channels, height, width = image_shape
+        self.image_shape = (channels, height, width)
         self.latent_dim = latent_dim
         self.activation = activation or nn.Identity()
 
-    def encode(self, x: Tensor) -> Independent:
+    def encode(self, x: Tensor) -> Posterior:
         """Posterior q(z|x) of images `(B, C, H, W)`; `.mean` and `.stddev` are `(B, d_z)`.
 
         Raises
@@ -106,7 +114,7 @@ class VAE(nn.Module):
         )
 
 
-def gaussian(mean: Tensor, stddev: Tensor) -> Independent:
+def gaussian(mean: Tensor, stddev: Tensor) -> Posterior:
     """Gaussian over codes with independent coordinates; mean and stddev are `(B, *code)`.
 
     Parameters are not validated: where training diverges, `training.fit` says so with epoch and
@@ -115,7 +123,7 @@ def gaussian(mean: Tensor, stddev: Tensor) -> Independent:
     return Independent(Normal(mean, stddev, validate_args=False), mean.ndim - 1)
 
 
-def kl_to_prior(posterior: Independent) -> Tensor:
+def kl_to_prior(posterior: Posterior) -> Tensor:
     """KL(q(z|x) || N(0, I)) of each image in nats, shape `(B,)`: the last term of Eq. 4, xu2025."""
     prior = gaussian(torch.zeros_like(posterior.mean), torch.ones_like(posterior.mean))
     return kl_divergence(posterior, prior)

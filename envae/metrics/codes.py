@@ -6,10 +6,11 @@ Figure 20 of xu2025, and Figures D.4, E.5 and J.6 of takida2022, show it in the 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Independent
+
+from envae.vae import Posterior
 
 
-def posterior_share(posterior: Independent) -> float:
+def posterior_share(posterior: Posterior) -> float:
     """Share of one image's posterior in the variance of a code, over images and draws.
 
     .. math:: \\frac{\\mathbb E \\operatorname{Var}(z|x)}

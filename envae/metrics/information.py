@@ -16,15 +16,14 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent
 
-from envae.vae import gaussian, kl_to_prior
+from envae.vae import Posterior, gaussian, kl_to_prior
 
 
 def mutual_information(
-    channel: Independent,
+    channel: Posterior,
     *,
-    reference: Independent | None = None,
+    reference: Posterior | None = None,
     generator: torch.Generator | None = None,
 ) -> float:
     """Estimate of the mutual information in nats, with one draw of each Gaussian.
@@ -64,7 +63,7 @@ def mutual_information(
     return (channel.log_prob(y) - _log_mixture(mixture, y)).mean().item()
 
 
-def aggregate_kl(posterior: Independent, *, generator: torch.Generator | None = None) -> float:
+def aggregate_kl(posterior: Posterior, *, generator: torch.Generator | None = None) -> float:
     """KL(q(z) || p(z)) in nats of the aggregated posterior q(z) = E_i q(z|x_i) (Eq. A.2).
 
     It is the mean KL of the posteriors less the mutual information of image and code, both of the
@@ -74,7 +73,7 @@ def aggregate_kl(posterior: Independent, *, generator: torch.Generator | None = 
     return kl_to_prior(_flat(posterior)).mean().item() - information
 
 
-def _flat(channel: Independent) -> Independent:
+def _flat(channel: Posterior) -> Posterior:
     """The same Gaussians in double precision, with one axis of coordinates, `(N, d)`."""
     mean, stddev = channel.mean.detach().flatten(1), channel.stddev.detach().flatten(1)
     if not (stddev > 0).all():
@@ -85,12 +84,12 @@ def _flat(channel: Independent) -> Independent:
     return gaussian(mean.double(), stddev.double())
 
 
-def _draw(channel: Independent, generator: torch.Generator | None) -> Tensor:
+def _draw(channel: Posterior, generator: torch.Generator | None) -> Tensor:
     noise = torch.randn(channel.mean.shape, generator=generator, dtype=channel.mean.dtype)
     return channel.mean + channel.stddev * noise.to(channel.mean.device)
 
 
-def _log_mixture(mixture: Independent, y: Tensor) -> Tensor:
+def _log_mixture(mixture: Posterior, y: Tensor) -> Tensor:
     """ln of the mean density of the Gaussians `(N', d)` at the points y `(N, d)`: `(N,)`."""
     centre = mixture.mean.mean(0)  # squares of differences cancel less near the origin
     mean, precision = mixture.mean - centre, mixture.stddev**-2  # (N', d)

@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent
 from torch.func import jvp, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from envae.objectives.base import Objective, Parts, check_count, check_positive, register
-from envae.vae import EncodesAndDecodes
+from envae.vae import EncodesAndDecodes, Posterior
 
 
 @register("ae", paper="Table 4 of takida2022")
@@ -25,14 +24,14 @@ class AE(Objective):
 
     deterministic = True
 
-    def draw(self, posterior: Independent) -> Tensor:
+    def draw(self, posterior: Posterior) -> Tensor:
         return posterior.mean[None]
 
     def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
         return 0.5 * (x - image).square().flatten(1).sum(1)
 
     def regularize(
-        self, vae: EncodesAndDecodes, posterior: Independent, codes: Tensor
+        self, vae: EncodesAndDecodes, posterior: Posterior, codes: Tensor
     ) -> tuple[Tensor, Parts]:
         penalties = self.penalties(vae, codes[0])
         parts = {name: value.mean() for name, (_, value) in penalties.items()}

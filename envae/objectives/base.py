@@ -25,14 +25,13 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent
 
 from envae._unknown import unknown
-from envae.vae import EncodesAndDecodes, kl_to_prior
+from envae.vae import EncodesAndDecodes, Posterior, kl_to_prior
 
 NATS = "nats per image"
 
@@ -97,11 +96,12 @@ class Objective(nn.Module):
     kl_weight: float = 1.0
     options: Mapping[str, Any] = MappingProxyType({})
 
-    def __init_subclass__(cls, **arguments):
+    def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         cls.name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
         if "__init__" in vars(cls):
-            cls.__init__ = _remembering(cls.__init__)
+            # A checker takes an assigned method for a mistake; wrapping it is the purpose here.
+            cls.__init__ = _remembering(cls.__init__)  # type: ignore[method-assign]
 
     # --- the steps of a loss ------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Objective(nn.Module):
             parts={name: torch.as_tensor(part).detach().mean() for name, part in logged.items()},
         )
 
-    def draw(self, posterior: Independent) -> Tensor:
+    def draw(self, posterior: Posterior) -> Tensor:
         """Codes to decode, `(M, B, *code)`; one draw of the posterior by default."""
         return posterior.rsample(torch.Size([1]))
 
@@ -169,7 +169,7 @@ class Objective(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define per_image or reconstruct")
 
     def regularize(
-        self, vae: EncodesAndDecodes, posterior: Independent, codes: Tensor
+        self, vae: EncodesAndDecodes, posterior: Posterior, codes: Tensor
     ) -> tuple[Tensor, Parts]:
         """Regularizer of the batch, a scalar, and parts to log: the weighted KL to the prior."""
         kl = kl_to_prior(posterior).mean()
@@ -224,11 +224,11 @@ class Objective(nn.Module):
         return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
 
 
-def _remembering(init: Callable) -> Callable:
+def _remembering(init: Callable[..., None]) -> Callable[..., None]:
     """An `__init__` that keeps its arguments as `options`; of several, the outermost call's."""
 
     @functools.wraps(init)
-    def wrapped(self, *args, **kwargs):
+    def wrapped(self: Objective, *args: Any, **kwargs: Any) -> None:
         if "options" not in vars(self):
             bound = inspect.signature(init).bind(self, *args, **kwargs)
             bound.apply_defaults()
@@ -241,9 +241,10 @@ def _remembering(init: Callable) -> Callable:
 # --- names ------------------------------------------------------------------------------------
 
 _REGISTRY: dict[str, type[Objective]] = {}
+_Kind = TypeVar("_Kind", bound=Objective)
 
 
-def register(name: str, paper: str = ""):
+def register(name: str, paper: str = "") -> Callable[[type[_Kind]], type[_Kind]]:
     """Class decorator: make an objective known by name; `paper` says where it is defined.
 
     Raises
@@ -252,7 +253,7 @@ def register(name: str, paper: str = ""):
         If another class has the name.
     """
 
-    def enter(cls: type[Objective]) -> type[Objective]:
+    def enter(cls: type[_Kind]) -> type[_Kind]:
         other = _REGISTRY.get(name, cls)
         # The same class again is a cell or a module that was run again.
         if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -264,7 +265,7 @@ def register(name: str, paper: str = ""):
     return enter
 
 
-def objective(name: str, **options) -> Objective:
+def objective(name: str, **options: Any) -> Objective:
     """Make an objective by name.
 
     Parameters
@@ -315,7 +316,7 @@ def check_count(least: int = 1, **values: int) -> None:
             raise ValueError(f"{name} must be an integer from {least} up, received {value!r}")
 
 
-def encode(vae: EncodesAndDecodes, x: Tensor) -> Independent:
+def encode(vae: EncodesAndDecodes, x: Tensor) -> Posterior:
     """Posterior of a batch, after a check of the batch."""
     if x.ndim < 2 or not x.is_floating_point():
         raise ValueError(

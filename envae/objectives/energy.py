@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent
 
 from envae._unknown import unknown
 from envae.objectives.base import Objective, Parts, check_positive, register
 from envae.scores import check_beta, cyclic_energy_score, energy_score, fenvae_surrogate
+from envae.vae import Posterior
 
 
 @register("envae", paper="Eq. 5 of xu2025")
@@ -62,7 +62,7 @@ class EnVAE(Objective):
             )
         self.samples, self.beta, self.kl_weight, self.pairs = samples, beta, alpha, pairs
 
-    def draw(self, posterior: Independent) -> Tensor:
+    def draw(self, posterior: Posterior) -> Tensor:
         if self.pairs == "mirrored":
             return mirrored_draws(posterior, self.samples)
         return posterior.rsample(torch.Size([self.samples]))
@@ -72,7 +72,7 @@ class EnVAE(Objective):
         return score(images, x, beta=self.beta), {}
 
 
-def mirrored_draws(posterior: Independent, samples: int) -> Tensor:
+def mirrored_draws(posterior: Posterior, samples: int) -> Tensor:
     """M/2 draws of the posterior and their mirror images at its mean, `(M, B, *code)`, M even.
 
     Draw k and its image stand M/2 apart: from M = 4 up, neighbours are independent.
@@ -114,7 +114,7 @@ class FEnVAE(Objective):
             raise ValueError(unknown("draws", draws, ("single", "double")))
         self.beta, self.kl_weight, self.draws = beta, alpha, draws
 
-    def draw(self, posterior: Independent) -> Tensor:
+    def draw(self, posterior: Posterior) -> Tensor:
         """The draw, the stretched draw and the mean, `(3, B, *code)`."""
         mean = posterior.mean
         draw = other = posterior.rsample()

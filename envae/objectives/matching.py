@@ -5,11 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent
 
 from envae._unknown import unknown
 from envae.objectives.base import Objective, Parts, check_positive, register
-from envae.vae import EncodesAndDecodes
+from envae.vae import EncodesAndDecodes, Posterior
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of Tolstikhin et al. (2018)
 
@@ -76,7 +75,7 @@ class _Matching(Objective):
         return 0.5 * (x - image).square().flatten(1).sum(1)
 
     def regularize(
-        self, vae: EncodesAndDecodes, posterior: Independent, codes: Tensor
+        self, vae: EncodesAndDecodes, posterior: Posterior, codes: Tensor
     ) -> tuple[Tensor, Parts]:
         flat = codes[0].flatten(1)
         discrepancy = mmd(flat, torch.randn_like(flat), KERNELS[self.kernel])
@@ -106,7 +105,7 @@ class WAEMMD(_Matching):
     def __init__(self, mmd_weight: float = 250.0, kernel: str = "imq"):
         super().__init__(mmd_weight, kernel)
 
-    def draw(self, posterior: Independent) -> Tensor:
+    def draw(self, posterior: Posterior) -> Tensor:
         return posterior.mean[None]
 
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent
 
 from envae import evaluation
 from envae._unknown import unknown
@@ -35,7 +34,7 @@ from envae.objectives.base import (
     decode_with_head,
     register,
 )
-from envae.vae import EncodesAndDecodes
+from envae.vae import EncodesAndDecodes, Posterior
 
 
 class GaussianWithVariance(Objective):
@@ -125,7 +124,7 @@ class GaussianWithVariance(Objective):
         self.prepare(tuple(x.shape[1:]))
         return super().forward(vae, x)
 
-    def draw(self, posterior: Independent) -> Tensor:
+    def draw(self, posterior: Posterior) -> Tensor:
         return posterior.rsample(torch.Size([self.draws]))
 
     def reconstruct(self, x: Tensor, images: Tensor, heads: Any) -> tuple[Tensor, Parts]:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent
 
 from envae import evaluation
 from envae.datasets import Dataset
@@ -14,7 +13,7 @@ from envae.experiments.records import Values
 from envae.metrics.information import mutual_information
 from envae.metrics.smoothness import expected_gap, expected_local_smoothness, smoothness_from_gap
 from envae.objectives import Objective
-from envae.vae import VAE, gaussian, kl_to_prior
+from envae.vae import VAE, Posterior, gaussian, kl_to_prior
 
 
 def measure(
@@ -65,9 +64,7 @@ def measure(
     return values
 
 
-def _of_reconstructions(
-    vae: VAE, objective: Objective, x: Tensor, posterior: Independent
-) -> Values:
+def _of_reconstructions(vae: VAE, objective: Objective, x: Tensor, posterior: Posterior) -> Values:
     decode = _decoder(vae)
     from_draws = decode(posterior.sample())
     error = squared_error(from_draws, x)
@@ -100,7 +97,7 @@ def _of_decoder(vae: VAE, mean: Tensor, jacobians: int) -> Values:
     }
 
 
-def _of_codes(posterior: Independent, of_test: Independent) -> Values:
+def _of_codes(posterior: Posterior, of_test: Posterior) -> Values:
     return {
         "posterior_variance": (posterior.variance.mean().item(), "squared units of the code"),
         "kl": (kl_to_prior(posterior).mean().item(), "nats per image"),
@@ -108,7 +105,7 @@ def _of_codes(posterior: Independent, of_test: Independent) -> Values:
     } | _bounds("mi_code", posterior)
 
 
-def _bounds(name: str, channel: Independent) -> Values:
+def _bounds(name: str, channel: Posterior) -> Values:
     """Mutual information of the channel, from below, and from above by one half on the other."""
     half = len(channel.mean) // 2
     one, other = (
