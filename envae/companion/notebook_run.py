@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from envae._files import whole
 from envae._unknown import unknown
 from envae.companion import notebook_parameters
 from envae.companion.notebook_parameters import Parameter
@@ -70,13 +71,8 @@ def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str])
     with tempfile.TemporaryDirectory(prefix="envae-") as scratch, _terminable():
         executed = Path(scratch) / "executed.ipynb"
         origin = _execute(notebook, executed, profile, values)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        beside = output.with_name(f".{output.name}.{os.getpid()}")
-        try:
-            shutil.copyfile(executed, beside)
-            beside.replace(output)
-        finally:
-            beside.unlink(missing_ok=True)
+        with whole(output) as partial:
+            shutil.copyfile(executed, partial)
     return origin
 
 

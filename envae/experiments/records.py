@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 
 from envae import _checkout
+from envae._files import whole
 
 # What a measurement gives: the unit beside each value.
 Values = dict[str, tuple[float, str]]
@@ -120,10 +121,9 @@ def save(
 
 def write(path: Path, content: Mapping) -> None:
     """Write a JSON file, whole or not at all; its folder is made if it is not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    partial.replace(path)
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    with whole(path) as partial:
+        partial.write_text(text)
 
 
 def save_values(experiment: str, parameters: Mapping, values: Values, **about) -> dict[str, float]:

@@ -9,7 +9,6 @@ Inception network of pytorch-fid it is called FID; with any other network, FD (n
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -17,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from envae._files import whole
 from envae.datasets import files
 
 
@@ -92,10 +92,8 @@ def reference(extractor: HasFeatures, images: Tensor) -> Moments:
     if file.is_file():
         return Moments(**load_file(file), count=len(images))
     found = moments(extractor, images.split(1000))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    save_file({"mean": found.mean, "covariance": found.covariance}, partial)
-    partial.replace(file)
+    with whole(file) as partial:
+        save_file({"mean": found.mean, "covariance": found.covariance}, partial)
     return found
 
 

@@ -50,11 +50,6 @@ class Held:
         """Where the images lie; batches of what lies elsewhere than on the device are streamed."""
         return self._stored.device
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the images take there."""
-        return self._stored.nbytes
-
     def batches(self, size: int, order: Tensor | None = None) -> Iterator[Tensor]:
         """Float batches on the device, of the images in their own order or in another.
 

@@ -5,10 +5,10 @@ import functools
 import pytest
 import torch
 
-from envae import datasets, networks, training
-from envae._held import Held, as_bytes
+from envae import datasets, networks
 from envae.objectives import objective
-from envae.training import fit
+from envae.training import _loop, fit
+from envae.training._held import Held, as_bytes
 
 CPU = torch.device("cpu")
 BYTES = torch.arange(256, dtype=torch.uint8).repeat(3 * 1300)[: 1300 * 3 * 64].reshape(-1, 3, 8, 8)
@@ -45,7 +45,7 @@ def test_one_other_value_anywhere_keeps_all_images_float(value):
     images[-1, -1, -1, -1] = value
     assert as_bytes(images) is None
     held = Held(images, CPU, room=PLENTY)
-    assert held.nbytes == images.nbytes
+    assert held._stored.nbytes == images.nbytes
     assert same_bits(next(held.batches(len(images))), images)
 
 
@@ -66,7 +66,7 @@ def test_batches_are_the_images_to_the_last_bit(room):
 
 
 def test_bytes_take_a_quarter_of_the_memory_and_the_cpu_copies_nothing():
-    assert Held(IMAGES, CPU, room=PLENTY).nbytes == IMAGES.nbytes / 4
+    assert Held(IMAGES, CPU, room=PLENTY)._stored.nbytes == IMAGES.nbytes / 4
     whole = next(Held(IMAGES, CPU).batches(len(IMAGES)))
     assert whole.data_ptr() == IMAGES.data_ptr()
 
@@ -88,7 +88,7 @@ def test_streamed_batches_arrive_on_the_device(monkeypatch):
 def trained(monkeypatch=None, room=None, **options):
     """Loss per epoch, and weights, of a training on images of 8-bit grey levels."""
     if monkeypatch:
-        monkeypatch.setattr(training, "Held", functools.partial(Held, room=room))
+        monkeypatch.setattr(_loop, "Held", functools.partial(Held, room=room))
     vae = networks.build("mlp", (3, 8, 8), 4, seed=0)
     shown = {"images": IMAGES[:150], "validation": IMAGES[150:200], "progress": False}
     history = fit(vae, objective("envae", samples=2), epochs=2, **shown | options)
