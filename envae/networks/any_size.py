@@ -26,7 +26,7 @@ def mlp(shape: Shape) -> tuple[nn.Module, nn.Module]:
 
 @network("mlp64")
 def mlp64(shape: Shape) -> tuple[nn.Module, nn.Module]:
-    """Two hidden layers of 64 units each way, for grids of many models; see `ensemble.fit`."""
+    """Two hidden layers of 64 units each way, for grids of many models; see `batched.fit`."""
     return _two_hidden_layers(shape, 64)
 
 

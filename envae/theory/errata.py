@@ -1,8 +1,8 @@
 """Formulas that the papers print with a slip, each with the slip's constant as an argument.
 
 The default of that argument is the mended constant; the docstring says what is printed. The theory
-chapters hold both against an independent computation, and `tests/test_errata.py` makes sure that
-the printed constants fail.
+chapters hold both against an independent computation, and `tests/theory/test_errata.py` makes sure
+that the printed constants fail.
 """
 
 import math
