@@ -147,7 +147,7 @@ class SecondStageVAE:
                 accelerator=accelerator,
                 progress=False,
             )
-        return cls(vae.cpu().eval(), likelihood.log_variance.exp().item())
+        return cls(vae.cpu(), likelihood.log_variance.exp().item())
 
     def sample(self, count: int, generator: Generator) -> Tensor:
         first, noise = torch.randn(2, count, self.vae.latent_dim, generator=generator)

@@ -33,8 +33,8 @@ def measure(
     """
     values = quality.measure(vae, minimized, dataset, seed, extractor=extractor, samples=samples)
     test = dataset.test[:samples]
+    terms = spread_terms(vae, test, draws=10, seed=seed)
     with evaluating(vae), torch.no_grad():
-        terms = spread_terms(vae, test, draws=10, seed=seed)
         posterior = evaluation.encode(vae, test)
     unit = "data units, mean over the test split"
     return values | {
@@ -84,7 +84,7 @@ def spread_terms(vae: VAE, images: Tensor, *, draws: int, seed: int) -> dict[str
         `first`: mean distance of the draws to the image. `energy_score`: `first - spread`.
     """
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
+    with evaluating(vae), torch.no_grad():
         posterior = evaluation.encode(vae, images)
         mean, stddev = posterior.mean, posterior.stddev
         noise = torch.randn(draws, *mean.shape, generator=generator).to(mean)
@@ -130,7 +130,7 @@ def latent_walk(vae: VAE, images: Tensor, *, between: int = 10) -> Tensor:
 
     Image k is paired with image k + P, of 2 P images, as in Figs. 21-23 of xu2025.
     """
-    with torch.no_grad():
+    with evaluating(vae), torch.no_grad():
         start, end = vae.encode(images).mean.chunk(2)
         share = torch.linspace(0, 1, between + 2)[:, None, None]
         return vae.decode(start + share * (end - start))
