@@ -35,6 +35,8 @@ NAMES = {
     "FID_random": "random point",
     "NLL_upper_bound_k500": "NLL",
 }
+# The data sets of a paper, as `datasets.load` knows them: elsewhere its numbers are not repeated.
+DATASETS = {"xu2025": ("celeba64", "cifar10", "lsun_church64")}
 # Rows that a table names otherwise than the paper's main table.
 _ALSO = (
     {"FEnVAE_single": "FEnVAE"}  # Table 5 of xu2025
@@ -82,7 +84,21 @@ def _spread(of_row: pd.DataFrame, metric: str) -> str:
     values = of_row[metric].dropna() if metric in of_row else pd.Series(dtype=float)
     if values.empty:
         return "–"
-    return f"{values.mean():.2f}" + (f" ± {values.std():.2f}" if len(values) > 1 else "")
+    return mean_and_spread(values)
+
+
+def mean_and_spread(values: pd.Series, digits: int = 2) -> str:
+    """Mean ± standard deviation over seeds, as text; the mean alone where there is one seed.
+
+    Parameters
+    ----------
+    values
+        One for each seed, at least one.
+    digits
+        Digits after the point.
+    """
+    mean, std = f"{values.mean():.{digits}f}", f"{values.std():.{digits}f}"
+    return f"{mean} ± {std}" if len(values) > 1 else mean
 
 
 def means(runs: pd.DataFrame) -> pd.DataFrame:

@@ -46,6 +46,15 @@ def test_published_values_are_at_their_labels():
         beside.label("takida2022", "VAE with wings")
 
 
+def test_mean_and_spread_over_seeds():
+    assert beside.mean_and_spread(pd.Series([1.0, 2.0, 3.0])) == "2.00 ± 1.00"
+    assert beside.mean_and_spread(pd.Series([1.0, 2.0]), digits=1) == "1.5 ± 0.7"
+    assert beside.mean_and_spread(pd.Series([1.234])) == "1.23"
+    runs = pd.DataFrame({"x": [1.0, 3.0], "y": [2.0, 2.0]}, index=["L2", "L2"])
+    by_row = runs.groupby(level=0).agg(beside.mean_and_spread)
+    assert by_row.loc["L2"].to_dict() == {"x": "2.00 ± 1.41", "y": "2.00 ± 0.00"}
+
+
 def test_values_stand_beside_the_published_ones_or_the_reason_why_not():
     runs = pd.concat(
         [
