@@ -1,4 +1,9 @@
-"""Each objective against something that we did not write, or a closed form."""
+"""Each objective against something that we did not write, or a closed form.
+
+The test that does it for an objective is marked `@pytest.mark.oracle("its name")`. Where a function
+below an objective is what has the oracle, such as `mmd`, the marked test is the one that shows the
+objective to be made of it.
+"""
 
 import math
 import socket
@@ -11,7 +16,7 @@ import torch
 from torch.distributions import Bernoulli, Laplace, Normal
 
 from envae import datasets, networks
-from envae.objectives import objective
+from envae.objectives import Objective, names, objective
 from envae.objectives.autoencoder import squared_jacobian
 from envae.objectives.matching import KERNELS, mmd
 from envae.objectives.mixture import MixtureOfLogistics
@@ -61,6 +66,34 @@ def loss_of(model, x, name, **options):
     return objective(name, **options)(model, x)
 
 
+# --- all of them ------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _marked_for_what_it_makes(request, monkeypatch):
+    """A test that is marked as the oracle of an objective must have made it."""
+    made = set()
+    init = Objective.__init__
+
+    def remember(self):
+        made.add(self.name)
+        init(self)
+
+    monkeypatch.setattr(Objective, "__init__", remember)
+    yield
+    marked = {name for mark in request.node.iter_markers("oracle") for name in mark.args}
+    if hasattr(request.node, "callspec"):  # where the name is a parameter: in the case that has it
+        marked = marked & set(map(str, request.node.callspec.params.values())) or marked
+    assert marked <= made, f"marked as the oracle of {marked}, but made {made or 'none'}"
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_objective_has_an_oracle(name):
+    marks = [mark for test in globals().values() for mark in getattr(test, "pytestmark", [])]
+    known = {name for mark in marks if mark.name == "oracle" for name in mark.args}
+    assert name in known, f'no oracle for {name}: no test here is marked oracle("{name}")'
+
+
 # --- likelihoods ------------------------------------------------------------------------------
 
 
@@ -72,6 +105,7 @@ def loss_of(model, x, name, **options):
         ("bernoulli", {}, lambda mean: Bernoulli(mean)),
     ],
 )
+@pytest.mark.oracle("l2", "l1", "bernoulli")
 def test_likelihoods_are_negative_elbos_of_their_distribution(name, options, density):
     x = digits().round()  # pixels 0 or 1, so that the Bernoulli has a likelihood
     model = Model(x)
@@ -91,6 +125,7 @@ def test_l2_with_alpha_is_sigma2_times_its_negative_elbo_without_the_constant():
     )
 
 
+@pytest.mark.oracle("student_t")
 def test_student_t_is_scipys_per_pixel():
     x = digits()
     model = Model(x, head=2)
@@ -153,6 +188,7 @@ def test_decoded_image_is_the_mean_of_the_mixture():
     assert mean.item() == pytest.approx(image.item(), abs=1e-3)
 
 
+@pytest.mark.oracle("mol")
 def test_mixture_of_logistics_against_scipy():
     """One channel: the mass of a level under a mixture of scipy's logistics."""
     loss, image, head = mixture(1, 256)
@@ -185,6 +221,7 @@ class Constant:
 
 
 @pytest.mark.parametrize("side", [8, 28])
+@pytest.mark.oracle("ssim")
 def test_ssim_of_two_grey_images_against_its_closed_form(side):
     """No variance: SSIM = (2 a b + C1) / (a^2 + b^2 + C1), C1 = 0.01^2."""
     a, b = 0.3, 0.8
@@ -196,6 +233,7 @@ def test_ssim_of_two_grey_images_against_its_closed_form(side):
     assert same.reconstruction.item() == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.oracle("ffl")
 def test_focal_frequency_loss_of_a_shift_against_its_closed_form():
     """A constant difference d has one frequency, of weight 1: n d^2 beside n d^2 / 2."""
     x = digits(2)
@@ -238,6 +276,7 @@ def test_mmd_agrees_with_pythae(kernel):
 
 
 @pytest.mark.parametrize(("name", "kl_weight"), [("wae_mmd", 0.0), ("infovae", 1.0)])
+@pytest.mark.oracle("wae_mmd", "infovae")
 def test_matching_objectives_add_up(name, kl_weight):
     x = digits(40)
     model = Model(x)
@@ -255,6 +294,7 @@ def test_matching_objectives_add_up(name, kl_weight):
 # --- autoencoders -----------------------------------------------------------------------------
 
 
+@pytest.mark.oracle("ae", "rae", "rae_gp")
 def test_gradient_penalty_is_the_jacobians_squared_frobenius_norm():
     vae = networks.build("conv", (1, 8, 8), 5, seed=0).double()
     x = digits(4).double()
@@ -323,6 +363,7 @@ def test_crps_of_a_point_is_the_absolute_error_with_a_finite_gradient():
     assert knots.grad.isfinite().all()
 
 
+@pytest.mark.oracle("distvae")
 def test_distvae_adds_up_the_pixels():
     x = digits()
     model = Model(x, head=10)
@@ -337,6 +378,7 @@ def test_distvae_adds_up_the_pixels():
 # --- energy -----------------------------------------------------------------------------------
 
 
+@pytest.mark.oracle("envae")
 def test_envae_is_the_energy_score_of_its_draws_plus_alpha_kl():
     x = digits()
     model = Model(x)
@@ -361,6 +403,7 @@ def test_fenvae_single_is_equation_14(beta):
 
 
 @pytest.mark.parametrize("draws", ["single", "double"])
+@pytest.mark.oracle("fenvae")
 def test_fenvae_agrees_with_envae_in_expectation_for_an_affine_decoder(draws):
     model = Model(digits(1))
     mean, stddev = model.posterior.mean, model.posterior.stddev
@@ -384,6 +427,7 @@ SHARED_BY = {"iso_i": (0, 1, 2, 3, 4), "iso_d": (0, 2, 3, 4), "diag_i": (0, 1), 
 
 @pytest.mark.parametrize("draws", [1, 5])
 @pytest.mark.parametrize("name", SHARED_BY)
+@pytest.mark.oracle("iso_i", "iso_d", "diag_i", "diag_d")
 def test_maximum_likelihood_is_the_gaussian_likelihood_at_its_best_variance(name, draws):
     """The plug-in identity of Eq. 10: Table 2's objectives, and no variance does better."""
     x = digits()
