@@ -2,55 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from envae import _checkout
-
-
-def printed(name: str) -> pd.DataFrame:
-    """A published table with the digits it was printed with.
-
-    Parameters
-    ----------
-    name
-        File in `data/published/` without its ending: `"xu2025_table1"`, `"takida2022_prose"`.
-
-    Returns
-    -------
-    DataFrame
-        The file's columns, `value` as a float; beside it `text`, the value as it is printed, and
-        `half_unit`, half a unit of its last printed digit. Cells without a value are dropped.
-    """
-    path = _checkout.root() / "data" / "published" / f"{name}.csv"
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns={"value": "text"})
-    frame = frame[frame["text"] != ""].reset_index(drop=True)
-    return frame.assign(value=frame["text"].map(float), half_unit=frame["text"].map(half_unit))
-
-
-def wide(name: str, dataset: str | None = None) -> pd.DataFrame:
-    """A published table with a row for each row and a column for each metric, in its order.
-
-    Columns are `(dataset, metric)`, or `metric` alone if one `dataset` is asked for. Cells that the
-    paper leaves empty are NaN.
-    """
-    frame = printed(name)
-    if dataset is not None:
-        frame = frame[frame["dataset"] == dataset]
-        return frame.pivot(index="row", columns="metric", values="value").loc[
-            frame["row"].unique(), frame["metric"].unique()
-        ]
-    cells = frame.set_index(["row", "dataset", "metric"])["value"]
-    return cells.unstack(["dataset", "metric"], sort=False).loc[frame["row"].unique()]
-
-
-def half_unit(text: str) -> float:
-    """Half a unit of the last digit of a printed number: 0.005 for `0.10`, 0.5e-4 for `9.56e-2`."""
-    return 0.5 * 10.0 ** Decimal(text).as_tuple().exponent
+from envae.experiments.published import half_unit, printed, wide
 
 
 def agrees(text: str, value: float) -> bool:

@@ -1,10 +1,11 @@
 """The papers' tables as they print them: numbers of the kind `published`."""
 
+from decimal import Decimal
+
 import pandas as pd
 
 from envae import _checkout
-
-PAPERS = ("xu2025", "takida2022")
+from envae._unknown import unknown
 
 
 def table(paper: str, number: str | int) -> pd.DataFrame:
@@ -28,9 +29,62 @@ def table(paper: str, number: str | int) -> pd.DataFrame:
     ValueError
         If there is no such table.
     """
+    return _read(f"{paper}_table{number}")
+
+
+def printed(name: str) -> pd.DataFrame:
+    """A published table with the digits it was printed with.
+
+    Parameters
+    ----------
+    name
+        File in `data/published/` without its ending: `"xu2025_table1"`, `"takida2022_prose"`.
+
+    Returns
+    -------
+    DataFrame
+        The file's columns, `value` as a float; beside it `text`, the value as it is printed, and
+        `half_unit`, half a unit of its last printed digit. Cells without a value are dropped.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file.
+    """
+    frame = _read(name, dtype=str, keep_default_na=False).rename(columns={"value": "text"})
+    frame = frame[frame["text"] != ""].reset_index(drop=True)
+    return frame.assign(value=frame["text"].map(float), half_unit=frame["text"].map(half_unit))
+
+
+def wide(name: str, dataset: str | None = None) -> pd.DataFrame:
+    """A published table with a row for each row and a column for each metric, in its order.
+
+    Columns are `(dataset, metric)`, or `metric` alone if one `dataset` is asked for. Cells that the
+    paper leaves empty are NaN.
+    """
+    frame = printed(name)
+    if dataset is not None:
+        frame = frame[frame["dataset"] == dataset]
+        return frame.pivot(index="row", columns="metric", values="value").loc[
+            frame["row"].unique(), frame["metric"].unique()
+        ]
+    cells = frame.set_index(["row", "dataset", "metric"])["value"]
+    return cells.unstack(["dataset", "metric"], sort=False).loc[frame["row"].unique()]
+
+
+def half_unit(text: str) -> float:
+    """Half a unit of the last digit of a printed number: 0.005 for `0.10`, 0.5e-4 for `9.56e-2`."""
+    exponent = Decimal(text).as_tuple().exponent
+    if not isinstance(exponent, int):  # a letter tells infinity and not-a-number
+        raise ValueError(f"needs a finite number, received {text!r}")
+    return 0.5 * 10.0**exponent
+
+
+def _read(name: str, **options) -> pd.DataFrame:
+    """A file of `data/published/`."""
     folder = _checkout.root() / "data" / "published"
-    path = folder / f"{paper}_table{number}.csv"
+    path = folder / f"{name}.csv"
     if not path.is_file():
-        known = sorted(file.stem for file in folder.glob("*_table*.csv"))
-        raise ValueError(f"no table {number} of {paper!r}: known are {known}")
-    return pd.read_csv(path, keep_default_na=True)
+        known = sorted(file.stem for file in folder.glob("*.csv"))
+        raise ValueError(unknown("published table", name, known))
+    return pd.read_csv(path, **options)

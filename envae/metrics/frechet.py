@@ -65,7 +65,9 @@ def moments(extractor: HasFeatures, batches: Iterable[Tensor]) -> Moments:
 
 
 def _moments(batches: Iterable[Tensor]) -> Moments:
-    count, shift, total, products = 0, None, 0.0, 0.0
+    count = 0
+    shift: Tensor | None = None
+    total = products = torch.zeros((), dtype=torch.float64)
     for batch in batches:
         batch = batch.double().cpu()
         if not batch.isfinite().all():
@@ -76,7 +78,7 @@ def _moments(batches: Iterable[Tensor]) -> Moments:
         count += len(batch)
         total = total + batch.sum(0)
         products = products + batch.T @ batch
-    if count < 2:
+    if shift is None or count < 2:
         raise ValueError(f"a covariance needs at least 2 images, received {count}")
     outer = torch.outer(total, total) / count
     return Moments(shift + total / count, (products - outer) / (count - 1), count)
@@ -101,15 +103,17 @@ def _digest(*tensors: Tensor) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]
 
 
 def distance(first: Moments, second: Moments) -> float:
     """Fréchet distance between two Gaussians.
 
-    The trace of the root is that of a symmetric matrix, by two eigendecompositions: as exact as
-    the general matrix root that pytorch-fid takes, and several times faster.
+    The eigenvalues of the product of the covariances are those of the symmetric matrix
+    R^T Sigma_2 R for any R with R R^T = Sigma_1, so that their roots add up to the trace: as exact
+    as the general matrix root that pytorch-fid takes, and several times faster. R is the Cholesky
+    factor, or the symmetric root where a covariance is singular.
 
     Raises
     ------
@@ -128,9 +132,11 @@ def distance(first: Moments, second: Moments) -> float:
                 f"a Fréchet distance of {width} features needs more than {width} images in each "
                 f"set, received {count}"
             )
-    values, vectors = torch.linalg.eigh(first.covariance)
-    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    product = torch.linalg.eigvalsh(root @ second.covariance @ root)
+    root, failed = torch.linalg.cholesky_ex(first.covariance)
+    if failed:
+        values, vectors = torch.linalg.eigh(first.covariance)
+        root = vectors * values.clamp_min(0).sqrt()
+    product = torch.linalg.eigvalsh(root.T @ second.covariance @ root)
     traces = first.covariance.trace() + second.covariance.trace()
     apart = (first.mean - second.mean).square().sum()
     return (apart + traces - 2 * product.clamp_min(0).sqrt().sum()).item()

@@ -19,7 +19,7 @@ def test_published_table_holds_the_papers_numbers():
 
 
 def test_unknown_table_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"no table 9 of 'xu2025': known are .*xu2025_table1"):
+    with pytest.raises(ValueError, match=r"unknown published table 'xu2025_table9'.*known: .*xu2025_table1"):
         published.table("xu2025", 9)
 
 

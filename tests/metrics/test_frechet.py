@@ -270,3 +270,16 @@ def test_a_measure_refuses_numbers_out_of_range_and_hides_no_mistake(monkeypatch
     monkeypatch.setattr(loss, "density", mistaken)
     with pytest.raises(ValueError, match="a mistake of ours"):
         measure(likelihood_draws=2)
+
+
+def test_a_singular_covariance_has_a_distance_too():
+    """Features that lie in a plane, where there is no Cholesky factor."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 300, 3, generator=generator, dtype=torch.float64)
+    inside = frechet.frechet_distance(first, second)
+    padded = [torch.nn.functional.pad(features, (0, 4)) for features in (first, second)]
+    assert frechet.frechet_distance(*padded) == pytest.approx(inside, abs=1e-9)
+    turned = torch.linalg.qr(torch.randn(7, 7, generator=generator, dtype=torch.float64)).Q
+    assert frechet.frechet_distance(*[features @ turned for features in padded]) == pytest.approx(
+        inside, abs=1e-6
+    )
