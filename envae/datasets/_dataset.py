@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from envae.datasets._images import check_sides
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +73,29 @@ class Dataset:
             name=f"{self.name}-{train_size}",
             train=self.train[kept],
             train_labels=self.train_labels[kept],
+        )
+
+    def resized(self, side: int) -> "Dataset":
+        """The images resized to squares of so many pixels a side (bilinear, antialiased).
+
+        The name says the side: `mnist-14px`. Images of that size already are left as they are.
+
+        Raises
+        ------
+        ValueError
+            If the side is no integer from 1 up.
+        """
+        check_sides(side=side)
+        if self.image_shape[1:] == (side, side):
+            return self
+        resize = functools.partial(
+            functional.interpolate, size=(side, side), mode="bilinear", antialias=True
+        )
+        return dataclasses.replace(
+            self,
+            name=f"{self.name}-{side}px",
+            train=resize(self.train),
+            test=resize(self.test),
         )
 
 

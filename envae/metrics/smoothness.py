@@ -136,6 +136,19 @@ def lipschitz_of_layers(network: nn.Sequential, input_shape: tuple[int, ...]) ->
     return bound
 
 
+def lipschitz_bounds(network: nn.Sequential, points: Tensor) -> dict[str, float]:
+    """The bounds of a network's Lipschitz constant that some inputs `(B, *in)` give, by name.
+
+    From below `pairs` and `Jacobians`, from above `layers`: see :func:`lipschitz_from_pairs`,
+    :func:`lipschitz_from_jacobians`, :func:`lipschitz_of_layers`.
+    """
+    return {
+        "pairs": lipschitz_from_pairs(network, points),
+        "Jacobians": lipschitz_from_jacobians(network, points),
+        "layers": lipschitz_of_layers(network, tuple(points.shape[1:])),
+    }
+
+
 def _leaves(network: nn.Module) -> list[nn.Module]:
     if isinstance(network, nn.Sequential):
         return [leaf for child in network for leaf in _leaves(child)]

@@ -3,6 +3,7 @@
 Sets that cannot be had everywhere are read from small folders made here in the real file layout.
 """
 
+import dataclasses
 import hashlib
 import importlib
 import pickle
@@ -69,6 +70,22 @@ def test_a_part_of_the_train_split_is_told_by_name_and_lies_within_larger_ones()
 def test_a_part_that_is_none_is_an_error(size):
     with pytest.raises(ValueError, match="from 1 to the 1297 training images of digits, received"):
         datasets.load("digits", train_size=size)
+
+
+def test_resized_images_are_told_by_name_and_keep_a_level_and_their_labels():
+    digits = datasets.load("digits")
+    assert digits.resized(8) is digits
+    small = digits.resized(4)
+    assert small.name == "digits-4px"
+    assert small.train.shape == (len(digits.train), 1, 4, 4)
+    assert small.test.shape == (len(digits.test), 1, 4, 4)
+    assert torch.equal(small.train_labels, digits.train_labels)
+    level = dataclasses.replace(digits, train=torch.full((2, 1, 8, 8), 0.3)).resized(5)
+    assert torch.allclose(level.train, torch.tensor(0.3))
+    with pytest.raises(
+        ValueError, match="side must be an integer from 1 up, in pixels, received 0"
+    ):
+        digits.resized(0)
 
 
 # --- MNIST ------------------------------------------------------------------------------------

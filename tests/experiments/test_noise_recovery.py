@@ -138,6 +138,28 @@ def test_what_a_cell_can_express_agrees_with_the_reading_of_the_printed_table(ex
     assert (notes[1] == exact["kind"]).all()
 
 
+def test_another_clean_level_moves_the_targets_of_one_model_alone(exact):
+    moved = noise_recovery.against_level(exact, "Diag-D", 0.12)
+    others = exact.index.get_level_values("model") != "Diag-D"
+    pd.testing.assert_frame_equal(moved[others], exact[others])
+    of_model = moved.loc["Diag-D"]
+    assert of_model["target"].to_numpy() == pytest.approx(of_model["share"] * 0.1 + 0.12)
+    # Each value is 0.02 plus its share of the noise: 0.1 short of the new target.
+    assert (of_model["deviation"] * of_model["target"]).to_numpy() == pytest.approx(-0.1)
+
+
+def test_following_a_group_reads_both_splits_of_every_model_at_every_stop(monkeypatch, tmp_path):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    noises = [noise_recovery.Noise("uniform", 0.1, seed) for seed in (1, 2)]
+    points = noise_recovery.group("iso_i", {}, noises, runs.Setting("mlp64", 4, 4))
+    clean = datasets.load("digits").subset(100)
+    lines = noise_recovery.follow(points, clean=clean, experiment="test", stops=2)
+    assert list(lines["step"].unique()) == [4, 8]  # after 2 and 4 epochs of 2 batches
+    assert len(lines) == 2 * 2 * 2  # stops, splits, models
+    assert set(lines["images"]) == {100}
+    assert (lines["value"] > 0.1).all()  # the noise, and what the model has not learned
+
+
 def test_nothing_recorded_is_an_empty_table(monkeypatch, tmp_path):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     assert noise_recovery.recorded_readings("no_such_experiment").empty

@@ -2,12 +2,14 @@
 
 from envae.experiments.noise_recovery._cells import (
     COLUMNS,
+    against_level,
     cells,
     printed,
     recorded_readings,
     share,
     table,
 )
+from envae.experiments.noise_recovery._follow import follow
 from envae.experiments.noise_recovery._train import (
     AfterEpoch,
     Noise,
@@ -23,7 +25,9 @@ __all__ = [
     "AfterEpoch",
     "Noise",
     "NoisyPoint",
+    "against_level",
     "cells",
+    "follow",
     "group",
     "printed",
     "readings",

@@ -135,6 +135,29 @@ def cells(readings: pd.DataFrame, clean: Dataset) -> pd.DataFrame:
     return frame.assign(sufficient=~mixed)
 
 
+def against_level(cells: pd.DataFrame, model: str, level: float) -> pd.DataFrame:
+    """Cells whose targets hold, for one model, another clean-data variance than its own.
+
+    Parameters
+    ----------
+    cells
+        As :func:`cells` gives them.
+    model
+        Key of `COLUMNS`, such as that of a model which has collapsed on clean images as well.
+    level
+        The clean-data variance that it is compared with instead.
+    """
+    of_model = cells.index.get_level_values("model") == model
+    own = cells["target"]
+    other = cells["share"] * cells.index.get_level_values("s2") + level
+    return cells.assign(
+        clean=cells["clean"].mask(of_model, level),
+        target=own.mask(of_model, other),
+        deviation=cells["deviation"].mask(of_model, cells["value"] / other - 1),
+        half=cells["half"].mask(of_model, cells["half"] * own / other),
+    )
+
+
 def share(pattern: str, parts: list[str], clean: Dataset) -> float:
     """Share of the pixels in these partitions that a pattern makes noisy."""
     labels, shape = clean.train_labels, clean.image_shape
