@@ -29,12 +29,14 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    # At first use: importing torch takes a second, and `envae --help` does without it.
-    if name in _HOMES:
-        home = importlib.import_module(_HOMES[name])
-        # A module of a package is its attribute only once it was imported.
-        return getattr(home, name, None) or importlib.import_module(f"{_HOMES[name]}.{name}")
-    if name in __all__:
-        return importlib.import_module(f"envae.{name}")
-    raise AttributeError(f"module 'envae' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a checker would take it for any name
+
+    def __getattr__(name: str) -> object:
+        # At first use: importing torch takes a second, and `envae --help` does without it.
+        if name in _HOMES:
+            home = importlib.import_module(_HOMES[name])
+            # A module of a package is its attribute only once it was imported.
+            return getattr(home, name, None) or importlib.import_module(f"{_HOMES[name]}.{name}")
+        if name in __all__:
+            return importlib.import_module(f"envae.{name}")
+        raise AttributeError(f"module 'envae' has no attribute {name!r}")

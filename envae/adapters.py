@@ -13,8 +13,8 @@ from envae import _torchvision as _torchvision  # before diffusers, which import
 from envae.vae import Posterior, gaussian
 
 if TYPE_CHECKING:
-    import diffusers
     import pythae.models
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 
 class FromPythae(nn.Module):
@@ -64,7 +64,7 @@ class FromDiffusers(nn.Module):
         The autoencoder.
     """
 
-    def __init__(self, model: "diffusers.AutoencoderKL"):
+    def __init__(self, model: "AutoencoderKL"):
         super().__init__()
         self.model = model
 

@@ -14,8 +14,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from envae.evaluation import seeded
-from envae.objectives import objective
 from envae.objectives.base import check_count
+from envae.objectives.variance import IsoI
 from envae.training import fit
 from envae.vae import VAE
 
@@ -135,7 +135,7 @@ class SecondStageVAE:
             encoder = nn.Sequential(nn.Flatten(), _Dense(latent_dim, 2 * latent_dim))
             decoder = nn.Sequential(_Dense(latent_dim, latent_dim), nn.Unflatten(1, shape))
             vae = VAE(encoder, decoder, shape, latent_dim)
-            likelihood = objective("iso_i", estimate="trainable", initial=1.0)
+            likelihood = IsoI(estimate="trainable", initial=1.0)
             fit(
                 vae,
                 likelihood,
@@ -147,7 +147,7 @@ class SecondStageVAE:
                 accelerator=accelerator,
                 progress=False,
             )
-        return cls(vae.cpu(), likelihood.log_variance.exp().item())
+        return cls(vae.cpu(), likelihood.trained_log_variance(None).exp().item())
 
     def sample(self, count: int, generator: Generator) -> Tensor:
         first, noise = torch.randn(2, count, self.vae.latent_dim, generator=generator)

@@ -5,6 +5,7 @@ Data that do not ship with a package are looked for in `$ENVAE_DATA`, then in th
 """
 
 import inspect
+from typing import Any
 
 from envae._unknown import unknown
 
@@ -16,7 +17,7 @@ from envae.datasets._download import DOWNLOADS, download
 __all__ = ["DOWNLOADS", "Dataset", "download", "load", "names"]
 
 
-def load(name: str, *, train_size: int | None = None, **options) -> Dataset:
+def load(name: str, *, train_size: int | None = None, **options: Any) -> Dataset:
     """Load a data set.
 
     Parameters

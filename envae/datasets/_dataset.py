@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -39,14 +40,15 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """`(C, H, W)`."""
-        return tuple(self.train.shape[1:])
+        _, channels, height, width = self.train.shape
+        return channels, height, width
 
     @functools.cached_property
     def checksum(self) -> str:
         """SHA-256 of all images and labels in their order, twelve hexadecimal digits."""
         digest = hashlib.sha256()
         for tensor in (self.train, self.train_labels, self.test, self.test_labels):
-            digest.update(tensor.contiguous().numpy())
+            digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()[:12]
 
     def subset(self, train_size: int) -> "Dataset":
@@ -105,19 +107,23 @@ def unlabelled(name: str, train: Tensor, test: Tensor, place: str) -> Dataset:
     return Dataset(name, train, next(labels), test, next(labels), place)
 
 
-def held_out(items: Sequence, count: int) -> tuple[list, list]:
+_Item = TypeVar("_Item")
+
+
+def held_out(items: Sequence[_Item], count: int) -> tuple[list[_Item], list[_Item]]:
     """Items for training, and a fixed random part of `count` for testing."""
     order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0)).tolist()
     return [items[i] for i in order[count:]], [items[i] for i in order[:count]]
 
 
 LOADERS: dict[str, Callable[..., Dataset]] = {}
+_Loader = TypeVar("_Loader", bound=Callable[..., Dataset])
 
 
-def register(name: str):
+def register(name: str) -> Callable[[_Loader], _Loader]:
     """Decorator: make a loader known by name; its keyword arguments are the set's options."""
 
-    def enter(loader: Callable[..., Dataset]) -> Callable[..., Dataset]:
+    def enter(loader: _Loader) -> _Loader:
         LOADERS[name] = loader
         return loader
 

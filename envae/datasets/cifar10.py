@@ -4,6 +4,7 @@ import lzma
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,7 +47,7 @@ def cifar10() -> Dataset:
     )
 
 
-def _float(pixels) -> Tensor:
+def _float(pixels: np.ndarray) -> Tensor:
     """Bytes `(N, H, W, 3)` as images."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
 
@@ -88,9 +89,9 @@ def _packed(archive: Path) -> dict[Path, tuple[str, bytes]]:
     try:
         with tarfile.open(archive) as packed:
             return {
-                Path(member.name): (f"{archive}: {member.name}", packed.extractfile(member).read())
+                Path(member.name): (f"{archive}: {member.name}", file.read())
                 for member in packed
-                if member.isfile()
+                if member.isfile() and (file := packed.extractfile(member)) is not None
             }
     except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
         raise ValueError(

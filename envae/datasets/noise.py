@@ -94,22 +94,22 @@ def draw(
     return variance**0.5 * _LAWS[law](shape, generator)
 
 
-def _gaussian(shape, generator) -> Tensor:
+def _gaussian(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.randn(shape, generator=generator)
 
 
-def _laplace(shape, generator) -> Tensor:
+def _laplace(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     # The difference of two exponential draws is Laplace, with variance 2.
     draws = torch.empty(2, *shape).exponential_(generator=generator)
     return (draws[0] - draws[1]) / 2**0.5
 
 
-def _correlated(shape, generator) -> Tensor:
+def _correlated(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     padded = torch.randn(*shape[:2], shape[2] + 2, shape[3] + 2, generator=generator)
     return 3 * functional.avg_pool2d(padded, 3, stride=1)
 
 
-def _shared(shape, generator) -> Tensor:
+def _shared(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.randn(shape[0], 1, 1, 1, generator=generator).expand(shape)
 
 
@@ -181,4 +181,4 @@ def _named(pattern: str | Tensor) -> str:
     """The pattern's name; a mask of one's own is told by its checksum."""
     if isinstance(pattern, str):
         return pattern
-    return f"mask-{hashlib.sha256(pattern.contiguous().numpy()).hexdigest()[:6]}"
+    return f"mask-{hashlib.sha256(pattern.contiguous().numpy().data).hexdigest()[:6]}"

@@ -6,6 +6,7 @@ by `envae.experiments.classifiers`.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -35,9 +36,10 @@ class Extractor(nn.Module):
     def __init__(self, name: str, image_shape: tuple[int, int, int], classes: int):
         super().__init__()
         self.name = name
-        self.image_shape = tuple(image_shape)
+        channels, height, width = image_shape
+        self.image_shape = (channels, height, width)
         self.body = nn.Sequential(
-            nn.Conv2d(image_shape[0], 32, 3, padding=1),
+            nn.Conv2d(channels, 32, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(32, 64, 3, padding=1),
             nn.ReLU(),
@@ -69,7 +71,7 @@ class Extractor(nn.Module):
         return self.classify(self.body(images))
 
 
-def load(name: str) -> tuple[Extractor, dict]:
+def load(name: str) -> tuple[Extractor, dict[str, Any]]:
     """A stored extractor, ready to use, and its manifest (data, training, accuracy, versions).
 
     Raises
@@ -85,7 +87,7 @@ def load(name: str) -> tuple[Extractor, dict]:
             f"python -m envae.experiments.classifiers {name.removesuffix('-cnn')}"
         )
     manifest = json.loads(description.read_text())
-    extractor = Extractor(name, tuple(manifest["image_shape"]), manifest["classes"])
+    extractor = Extractor(name, manifest["image_shape"], manifest["classes"])
     extractor.load_state_dict(load_file(weights))
     return extractor.eval(), manifest
 

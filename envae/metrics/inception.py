@@ -35,6 +35,8 @@ class Inception(nn.Module):
         Of the file that held them, in hexadecimal digits; tells whether they are pytorch-fid's.
     """
 
+    classes: Tensor
+
     def __init__(self, weights: dict[str, Tensor], sha256: str):
         super().__init__()
         self.measures_fid = sha256.startswith(_SHA256)

@@ -68,6 +68,7 @@ def between_pairs(
     first = torch.randint(len(codes), (pairs,), generator=generator)
     further = torch.randint(1, len(codes), (pairs,), generator=generator)
     second = (first + further) % len(codes)
-    if ratio is None:
-        ratio = torch.rand(pairs, 1, generator=generator).to(codes)
-    return slerp(codes[first], codes[second], ratio)
+    if ratio is not None:
+        return slerp(codes[first], codes[second], ratio)
+    ratios = torch.rand(pairs, 1, generator=generator).to(codes)
+    return slerp(codes[first], codes[second], ratios)

@@ -77,7 +77,14 @@ def negative_log_likelihood(
     return math.log(draws) - torch.cat(weights, dim=1).logsumexp(0)
 
 
-def _log_weights(vae, log_density, x, draws, generator, decoded_at_once) -> Tensor:
+def _log_weights(
+    vae: EncodesAndDecodes,
+    log_density: LogDensity,
+    x: Tensor,
+    draws: int,
+    generator: torch.Generator,
+    decoded_at_once: int,
+) -> Tensor:
     """ln p(x|z) + ln p(z) - ln q(z|x) of draws from q, `(k, B)`, float64, on the CPU."""
     posterior = vae.encode(x)
     mean, stddev = posterior.mean.double(), posterior.stddev.double()

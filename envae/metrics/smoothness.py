@@ -12,6 +12,7 @@ import functools
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -178,10 +179,10 @@ def _operator_norm(layer: nn.Module, x: Tensor) -> float:
     """Largest singular value of an affine layer's linear part, from its products alone."""
     from scipy.sparse.linalg import LinearOperator, svds  # takes a while to import
 
-    y, transposed = torch.func.vjp(layer, torch.zeros_like(x))
+    y, transposed = torch.func.vjp(layer, torch.zeros_like(x))[:2]
     offset = y.detach()
 
-    def product(function: Map, like: Tensor, vector) -> Tensor:
+    def product(function: Map, like: Tensor, vector: np.ndarray) -> Tensor:
         with torch.no_grad():
             return function(torch.from_numpy(vector).to(like).reshape(like.shape)).flatten()
 

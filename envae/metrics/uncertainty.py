@@ -41,13 +41,18 @@ def maps(
         decoded = decoded_draws(vae, images, draws=draws)
         residual = (images.to(decoded.device) - decoded).square().mean(0)
         values = {"residual": residual, "spread": decoded.var(0)}
-        estimates = [objective.variance(vae, images) for _ in range(draws)]
-    if estimates[0] is not None:
+        estimates = [
+            estimate
+            for _ in range(draws)
+            if (estimate := objective.variance(vae, images)) is not None
+        ]
+    if estimates:
         values["variance"] = torch.stack(estimates).mean(0)
     return {kind: value.cpu() for kind, value in values.items()}
 
 
 def over_partitions(values: Tensor, labels: Tensor) -> dict[str, float]:
     """Mean of values `(N, C, H, W)` over each of `noise.partitions` that has any image."""
-    parts = partitions(labels, tuple(values.shape[1:]))
+    _, channels, height, width = values.shape
+    parts = partitions(labels, (channels, height, width))
     return {name: values[part].mean().item() for name, part in parts.items() if part.any()}

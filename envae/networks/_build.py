@@ -9,7 +9,7 @@ from torch import nn
 
 from envae._unknown import unknown
 from envae.evaluation import seeded
-from envae.networks._posterior import IMAGE, Posterior, outputs, with_variance
+from envae.networks._posterior import IMAGE, Variance, outputs, with_variance
 from envae.vae import VAE
 
 ImageShape = tuple[int, int, int]
@@ -63,14 +63,16 @@ class _Network:
     """Entry of the registry; `activation` makes pixels of the decoder's image maps."""
 
     builder: _Builder
-    posterior: Posterior
+    posterior: Variance
     activation: type[nn.Module]
 
 
 _NETWORKS: dict[str, _Network] = {}
 
 
-def network(name: str, *, posterior: Posterior = IMAGE, activation: type[nn.Module] = nn.Sigmoid):
+def network(
+    name: str, *, posterior: Variance = IMAGE, activation: type[nn.Module] = nn.Sigmoid
+) -> Callable[[_Builder], _Builder]:
     """Decorator: make a function from a shape to encoder and decoder known by name."""
 
     def enter(builder: _Builder) -> _Builder:
@@ -87,7 +89,7 @@ def build(
     *,
     head: int = 0,
     objective: AsksOfModels | None = None,
-    posterior: Posterior | None = None,
+    posterior: Variance | None = None,
     seed: int | None = None,
 ) -> VAE:
     """Make a new VAE with random weights.
@@ -138,10 +140,10 @@ def build(
         objective.prepare(tuple(image_shape))
     entry = _NETWORKS[name]
     posterior = entry.posterior if posterior is None else posterior
-    channels, *side = image_shape
+    channels, height, width = image_shape
     shape = Shape(
-        image=tuple(image_shape),
-        maps=(channels + head, *side),
+        image=(channels, height, width),
+        maps=(channels + head, height, width),
         latent_dim=latent_dim,
         outputs=outputs(posterior, latent_dim),
     )

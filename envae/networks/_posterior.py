@@ -9,10 +9,10 @@ from envae._unknown import unknown
 
 # Kinds of variance, and how many of them are learned as parameters for a code of d_z dimensions.
 IMAGE, COORDINATE, ISOTROPIC = "image", "coordinate", "isotropic"
-Posterior = str | float
+Variance = str | float
 
 
-def outputs(posterior: Posterior, latent_dim: int) -> int:
+def outputs(posterior: Variance, latent_dim: int) -> int:
     """Units that the encoder's last layer must have.
 
     Raises
@@ -29,7 +29,7 @@ def outputs(posterior: Posterior, latent_dim: int) -> int:
     return 2 * latent_dim if posterior == IMAGE else latent_dim
 
 
-def with_variance(encoder: nn.Module, posterior: Posterior, latent_dim: int) -> nn.Module:
+def with_variance(encoder: nn.Module, posterior: Variance, latent_dim: int) -> nn.Module:
     """The encoder a VAE takes: `(B, 2 d_z)`, the mean and the logarithm of the variance.
 
     Parameters

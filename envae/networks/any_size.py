@@ -59,17 +59,20 @@ def conv(shape: Shape) -> tuple[nn.Module, nn.Module]:
 
     xu2025 does not give its networks: in its tables, at 32 and 64 pixels, this one stands in.
     """
-    channels, *side = shape.image
-    if min(side) < 8:
+    channels, height, width = shape.image
+    if min(height, width) < 8:
         raise ValueError(f"the conv network needs images of at least 8 x 8, received {shape.image}")
-    sides, widths = [tuple(side)], [channels]  # per level, the image being the first
+    sides, widths = [(height, width)], [channels]  # per level, the image being the first
     while min(sides[-1]) >= 8:
-        sides.append(tuple(s // 2 for s in sides[-1]))
+        height, width = sides[-1]
+        sides.append((height // 2, width // 2))
         widths.append(min(32 * 2 ** (len(sides) - 2), 256))
-    down, up = [], []
+    down: list[nn.Module] = []
+    up: list[nn.Module] = []
     for level in range(len(sides) - 1):
         down += [nn.Conv2d(widths[level], widths[level + 1], 4, stride=2, padding=1), nn.ReLU()]
-        odd = tuple(s % 2 for s in sides[level])  # the side that halving lost
+        height, width = sides[level]
+        odd = (height % 2, width % 2)  # the pixels that halving lost
         out = widths[level] if level else shape.maps[0]
         upward = nn.ConvTranspose2d(
             widths[level + 1], out, 4, stride=2, padding=1, output_padding=odd

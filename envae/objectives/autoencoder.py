@@ -131,7 +131,7 @@ def squared_jacobian(vae: EncodesAndDecodes, code: Tensor, directions: Tensor) -
     """
 
     def along(direction: Tensor) -> Tensor:
-        _, tangent = jvp(vae.decode, (code,), (direction,))
+        tangent = jvp(vae.decode, (code,), (direction,))[1]
         return tangent.flatten(1).square().sum(1)
 
     with _running_statistics_kept(vae):

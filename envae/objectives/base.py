@@ -25,7 +25,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +104,10 @@ class Objective(nn.Module):
             cls.__init__ = _remembering(cls.__init__)  # type: ignore[method-assign]
 
     # --- the steps of a loss ------------------------------------------------------------------
+
+    if TYPE_CHECKING:  # nn.Module's own call takes and gives anything
+
+        def __call__(self, vae: EncodesAndDecodes, x: Tensor) -> Loss: ...
 
     def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
         """Loss of a batch.

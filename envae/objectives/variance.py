@@ -26,6 +26,7 @@ from envae import evaluation
 from envae._unknown import unknown
 from envae.objectives.base import (
     LogDensity,
+    Loss,
     NoDensity,
     Objective,
     Parts,
@@ -84,7 +85,8 @@ class GaussianWithVariance(Objective):
             raise ValueError(f"epsilon must be a number from 0 up, received {epsilon}")
         check_positive(initial=initial)
         self.estimate, self.draws, self.epsilon, self.initial = estimate, draws, epsilon, initial
-        self.log_variance: nn.Parameter | None = None  # the trained one, if all images share it
+        # The trained one, if all images share it.
+        self.log_variance: nn.Parameter | nn.UninitializedParameter | None = None
         if estimate == "trainable" and self.one_for_all_images:
             # Without a shape until the images are known; whoever holds it then holds the same one.
             self.log_variance = nn.UninitializedParameter()
@@ -120,7 +122,7 @@ class GaussianWithVariance(Objective):
             return 0
         return 1 if self.one_for_all_pixels else channels
 
-    def forward(self, vae: EncodesAndDecodes, x: Tensor):
+    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
         self.prepare(tuple(x.shape[1:]))
         return super().forward(vae, x)
 
@@ -233,13 +235,13 @@ class _AllSum(torch.autograd.Function):
     """Sum over all devices; its gradient is the sum over all devices too."""
 
     @staticmethod
-    def forward(ctx, values: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor) -> Tensor:
         values = values.clone()
         torch.distributed.all_reduce(values)
         return values
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return _AllSum.forward(ctx, gradient)
 
 

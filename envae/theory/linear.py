@@ -254,17 +254,17 @@ def train(
         noise = 0.1 * torch.randn(1, *shape, generator=generator, dtype=covariance.dtype)
         return noise.repeat(len(sigma2), 1, 1).requires_grad_()
 
-    weights = [start(latent_dim, pixels), start(pixels, latent_dim)]
+    encoder, decoder = start(latent_dim, pixels), start(pixels, latent_dim)
     log_variance = torch.zeros(len(sigma2), latent_dim, dtype=covariance.dtype, requires_grad=True)
-    optimizer = torch.optim.Adam([*weights, log_variance], lr=0.03)
+    optimizer = torch.optim.Adam([encoder, decoder, log_variance], lr=0.03)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         optimizer.zero_grad()
-        error, kl = loss_terms(Trained(*weights, log_variance.exp()), covariance)
+        error, kl = loss_terms(Trained(encoder, decoder, log_variance.exp()), covariance)
         (error / (2 * sigma2) + kl).sum().backward()
         optimizer.step()
         schedule.step()
-    return Trained(*(value.detach() for value in (*weights, log_variance.exp())))
+    return Trained(encoder.detach(), decoder.detach(), log_variance.exp().detach())
 
 
 def check_spectrum(eigenvalues: Tensor, latent_dim: int) -> Tensor:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from envae.evaluation import evaluating, seeded
@@ -16,6 +17,7 @@ from envae.vae import EncodesAndDecodes
 
 if TYPE_CHECKING:
     import pandas as pd
+    from lightning_fabric import Fabric
 
 
 def fit(
@@ -89,7 +91,11 @@ def fit(
     from lightning_fabric import Fabric
 
     _check(images, validation, epochs=epochs, batch_size=batch_size, lr=lr, patience=patience)
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]  # Fabric says which names it knows
+    )
     objective.prepare(tuple(images.shape[1:]))
     pair = Pair(vae, objective)
     model, optimizer = fabric.setup(pair, torch.optim.Adam(pair.parameters(), lr=lr))
@@ -134,7 +140,14 @@ def evaluate(pair: nn.Module, images: Held, batch_size: int) -> dict[str, float]
     }
 
 
-def _epoch(fabric, model, optimizer, images: Held, batch_size: int, epoch: int) -> dict:
+def _epoch(
+    fabric: "Fabric",
+    model: nn.Module,
+    optimizer: Optimizer,
+    images: Held,
+    batch_size: int,
+    epoch: int,
+) -> dict[str, float]:
     """One pass over the images; the history's row, without its time."""
     model.train()
     order = torch.randperm(len(images))
@@ -151,7 +164,8 @@ def _epoch(fabric, model, optimizer, images: Held, batch_size: int, epoch: int) 
     _check_finite(table, list(parts), epoch)
     weight = torch.tensor(counts, dtype=torch.float64)
     means = (table * weight[:, None]).sum(0) / weight.sum()
-    return {"epoch": epoch + 1} | dict(zip(parts, means.tolist(), strict=True))
+    row: dict[str, float] = {"epoch": epoch + 1}
+    return row | dict(zip(parts, means.tolist(), strict=True))
 
 
 def _check_finite(table: Tensor, names: list[str], epoch: int) -> None:
@@ -165,7 +179,15 @@ def _check_finite(table: Tensor, names: list[str], epoch: int) -> None:
         )
 
 
-def _check(images, validation, *, epochs, batch_size, lr, patience) -> None:
+def _check(
+    images: Tensor,
+    validation: Tensor | None,
+    *,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    patience: int | None,
+) -> None:
     for name, batch in {"images": images, "validation": validation}.items():
         if batch is None:
             continue

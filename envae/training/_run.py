@@ -3,11 +3,13 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from envae._files import whole
 from envae.objectives import Objective
@@ -31,26 +33,26 @@ class Pair(nn.Module):
 class Run:
     """State of a run between epochs: history, best weights, and the checkpoint file."""
 
-    def __init__(self, pair: Pair, optimizer, checkpoint: str | Path | None):
+    def __init__(self, pair: Pair, optimizer: Optimizer, checkpoint: str | Path | None):
         self.pair = pair
         self.optimizer = optimizer
         self.path = None if checkpoint is None else Path(checkpoint)
         weights = {name: list(value.shape) for name, value in pair.state_dict().items()}
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "objective": pair.objective.name,
             "options": json.loads(json.dumps(dict(pair.objective.options), default=str)),
             "weights": hashlib.sha256(json.dumps(weights).encode()).hexdigest()[:12],
         }
-        self.history: list[dict] = []
+        self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
 
-    def add(self, row: dict) -> None:
+    def add(self, row: dict[str, Any]) -> None:
         """Append an epoch, remember its weights if they are the best, write the checkpoint."""
         self.history.append(row)
         if "validation" in row and self._best_epoch() == len(self.history):
             self.best = {name: value.clone() for name, value in self.pair.state_dict().items()}
-        if self.path:
-            self._write()
+        if self.path is not None:
+            self._write(self.path)
 
     def exhausted(self, patience: int | None) -> bool:
         """Whether validation has not improved for `patience` epochs."""
@@ -64,7 +66,7 @@ class Run:
         values = [row["validation"] for row in self.history]
         return values.index(min(values)) + 1 if values else 0
 
-    def _write(self) -> None:
+    def _write(self, path: Path) -> None:
         tensors = {f"model/{name}": value for name, value in self.pair.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
@@ -75,7 +77,7 @@ class Run:
             name: value.detach().clone(memory_format=torch.contiguous_format)
             for name, value in tensors.items()
         }
-        with whole(self.path) as partial:
+        with whole(path) as partial:
             save_file(copies, partial, text)
 
     def resume(self, epochs: int) -> None:
@@ -94,13 +96,13 @@ class Run:
                 f"the checkpoint {self.path} holds {len(history)} epochs, and {epochs} were asked "
                 "for: remove it or give another path"
             )
-        groups: dict[str, dict] = {"model": {}, "best": {}, "adam": {}}
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "adam": {}}
         for name, value in load_file(self.path).items():
             group, _, rest = name.partition("/")
             groups[group][rest] = value
         self.pair.load_state_dict(groups["model"])
         self.best = groups["best"]
-        state: dict[int, dict] = {}
+        state: dict[int, dict[str, Tensor]] = {}
         for name, value in groups["adam"].items():
             index, _, part = name.partition("/")
             state.setdefault(int(index), {})[part] = value
@@ -108,7 +110,7 @@ class Run:
         self.history = history
 
 
-def _read_text(path: Path) -> tuple[dict, list[dict]]:
+def _read_text(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Settings and history in a checkpoint's header."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -125,5 +127,5 @@ def checksum(images: Tensor | None) -> str | None:
     if images is None:
         return None
     digest = hashlib.sha256(str((tuple(images.shape), images.dtype)).encode())
-    digest.update(images.detach().cpu().contiguous().view(torch.uint8).numpy())
+    digest.update(images.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:12]
