@@ -112,7 +112,8 @@ def means(runs: pd.DataFrame) -> pd.DataFrame:
         As `paper_rows.Experiment.all_runs` gives them.
     """
     metrics = list(dict.fromkeys(COLUMNS.values()))
-    states = runs.groupby("label")["state"].agg(set).reindex(list(ROWS), fill_value={"missing"})
+    found = runs.groupby("label")["state"].agg(set).to_dict()
+    states = [found.get(label, {"missing"}) for label in ROWS]
     averages = runs.reindex(columns=["label", *metrics]).groupby("label").mean().reindex(list(ROWS))
     averages[["failed" in of_row for of_row in states]] = np.inf
     averages[["missing" in of_row for of_row in states]] = np.nan
@@ -177,6 +178,7 @@ def agreement(
         If fewer than three rows can be compared.
     """
     values = runs.assign(**{metric: runs.get(metric, np.nan)}).dropna(subset=metric)
+    values = values.sort_values("seed", kind="stable")  # in whatever order records are read
     seeds = {name: group.to_numpy() for name, group in values.groupby("label")[metric]}
     shared = [name for name in theirs.dropna().index if name in seeds]
     if len(shared) < 3:

@@ -104,6 +104,15 @@ def test_the_interval_of_unrelated_orders_holds_zero_and_of_noisy_seeds_is_wide(
     assert width[0] > 0.2
 
 
+def test_the_order_in_which_records_are_read_does_not_matter():
+    random = np.random.default_rng(2)
+    theirs = pd.Series(random.normal(size=8), list("abcdefgh"))
+    runs = runs_of({label: value + random.normal(size=3) for label, value in theirs.items()})
+    orders = (runs, runs[::-1])
+    found = [beside.agreement(theirs, order, "fd_generated", resamples=50) for order in orders]
+    assert found[0] == found[1]
+
+
 def test_rows_without_values_are_left_out_and_two_are_too_few():
     theirs = pd.Series({"a": 1.0, "b": 2.0, "c": np.nan, "d": 4.0})
     runs = runs_of({"a": [1.0], "b": [2.0], "c": [3.0]})
