@@ -1,9 +1,12 @@
 """One style for every figure."""
 
+from collections.abc import Iterable
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from pandas import Series
@@ -105,7 +108,7 @@ def heat_rows(images: Tensor, maps: dict[str, Tensor], *, label: str, columns: i
     return figure
 
 
-def _bare(axis: plt.Axes) -> None:
+def _bare(axis: Axes) -> None:
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
 
@@ -117,6 +120,13 @@ def _strip(images: Tensor, *, gap: float = 0.85) -> np.ndarray:
     tiles = [part for image in images for part in (image, between)][:-1]
     strip = np.concatenate([tile.numpy() for tile in tiles], axis=2)  # (C, H, W')
     return strip.transpose(1, 2, 0) if strip.shape[0] == 3 else strip[0]
+
+
+def label_ticks(axis: Axis, values: Iterable[float]) -> None:
+    """Ticks of a logarithmic axis at these values alone, in plain numbers."""
+    values = list(values)
+    axis.set_ticks(values, [f"{value:g}" for value in values])
+    axis.set_ticks([], minor=True)
 
 
 def in_published_order(axis: Axes, theirs: Series, ours: dict[str, list[float]]) -> None:

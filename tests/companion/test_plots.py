@@ -67,6 +67,17 @@ def test_rows_stand_in_the_published_order_with_their_values_as_points():
     plt.close(figure)
 
 
+def test_a_logarithmic_axis_has_the_ticks_that_were_asked_for_and_no_others():
+    figure, axis = plt.subplots()
+    axis.plot([0.5, 40.0], [1, 2])
+    axis.set(xscale="log")
+    plots.label_ticks(axis.xaxis, iter([0.5, 2, 20]))
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["0.5", "2", "20"]
+    assert list(axis.get_xticks()) == [0.5, 2, 20]
+    assert list(axis.get_xticks(minor=True)) == []
+    plt.close(figure)
+
+
 def test_figures_are_opaque():
     with matplotlib.rc_context():
         plots.use_style()

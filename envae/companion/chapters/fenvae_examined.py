@@ -1,0 +1,237 @@
+"""Chapter 06: figures of runs that watch what FEnVAE's loss is paid for."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from envae.companion.plots import label_ticks
+
+# FEnVAE as printed, and the control that costs one decode less.
+_PAIR = {"FEnVAE": "C3", "EnVAE, M = 2": "C0"}
+_DISTANCES: list[float] = [2, 5, 10, 20, 40]  # ticks
+_PUBLISHED_DRAWS = range(10, 101, 10)  # of Table 6
+
+
+def runaway(curves: pd.DataFrame, mean_image: float) -> Figure:
+    """Stand-in, spread and reconstructions along training: `fig-runaway`.
+
+    Parameters
+    ----------
+    curves
+        `epoch`, `stand_in`, `spread` and `squared_error`, indexed by `row`, `seed` and `stop`.
+    mean_image
+        Squared error of the mean training image shown for every test image.
+    """
+    figure, (terms, errors) = plt.subplots(1, 2, figsize=(8.5, 3.3))
+    for row, color in _PAIR.items():
+        of_row = curves.loc[row]
+        for seed in of_row.index.unique("seed"):
+            line = of_row.loc[seed]
+            terms.plot(line["epoch"], line["stand_in"], color=color)
+            terms.plot(line["epoch"], line["spread"], "--", color=color)
+            errors.plot(line["epoch"], line["squared_error"], color=color)
+        terms.plot([], [], color=color, label=f"{row}: stand-in")
+        terms.plot([], [], "--", color=color, label=f"{row}: spread")
+        errors.plot([], [], color=color, label=row)
+    errors.axhline(mean_image, color="0.4", linestyle=":", label="mean training image")
+    terms.set(xlabel="epoch", ylabel="mean over test images", ylim=(0, None))
+    errors.set(xlabel="epoch", ylabel="squared error, posterior mean", yscale="log")
+    label_ticks(errors.yaxis, _DISTANCES)
+    for axis in (terms, errors):
+        axis.legend(fontsize="small")
+    figure.tight_layout()
+    return figure
+
+
+def one_change_at_a_time(grid: pd.DataFrame) -> Figure:
+    """Stand-in over spread, and error over the mean image's, by setting: `fig-grid`.
+
+    Parameters
+    ----------
+    grid
+        `ratio` and `error`, indexed by `change`, `row` and `seed`.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8.5, 6.6), sharey=True)
+    height = {change: -i for i, change in enumerate(grid.index.unique("change"))}
+    panels: dict[str, tuple[str, list[float]]] = {
+        "ratio": ("stand-in / spread", [1, 2, 4, 8]),
+        "error": ("squared error / mean image's", [0.2, 0.5, 1, 2, 5, 10]),
+    }
+    for axis, (column, (label, ticks)) in zip(axes, panels.items(), strict=True):
+        for (row, color), shift in zip(_PAIR.items(), (0.14, -0.14), strict=True):
+            values = grid.xs(row, level="row")[column]
+            heights = [height[change] + shift for change in values.index.get_level_values("change")]
+            axis.plot(values, heights, "o", markersize=4, color=color, label=row)
+        axis.axvline(1, color="0.6", linewidth=1)
+        axis.set(xscale="log", xlabel=label)
+        label_ticks(axis.xaxis, ticks)
+    axes[0].set_yticks(list(height.values()), list(height))
+    axes[1].legend(fontsize="small", loc="center", bbox_to_anchor=(0.68, 0.5))
+    figure.tight_layout()
+    return figure
+
+
+def quality_and_decodes(distances: pd.Series, decodes: Mapping[str, int], *, label: str) -> Figure:
+    """Quality of samples by objective, with the number of decodes: `fig-decodes`.
+
+    Parameters
+    ----------
+    distances
+        Indexed by `row` and `seed`.
+    decodes
+        By row, in the order of the figure.
+    label
+        What the distances are.
+    """
+    figure, axis = plt.subplots(figsize=(6.5, 3.8))
+    for i, row in enumerate(decodes):
+        color = "C3" if row.startswith("FEnVAE") else "0.4" if row == "L2" else "C0"
+        values = distances.xs(row)
+        axis.plot(values, [-i] * len(values), "o", markersize=5, color=color)
+    axis.set(xscale="log", xlabel=label)
+    label_ticks(axis.xaxis, [2, 3, 5, 10, 20, 40])
+    names = [f"{row} ({count})" for row, count in decodes.items()]
+    axis.set_yticks([-i for i in range(len(names))], names, fontsize="small")
+    return figure
+
+
+def cost(
+    steps: Mapping[str, pd.DataFrame], draws: Sequence[int], published: pd.DataFrame
+) -> Figure:
+    """Cost of a step beside the VAE's against the number of draws: `fig-cost`.
+
+    Parameters
+    ----------
+    steps
+        By kind, as `step_cost.recorded_steps` gives them.
+    draws
+        Numbers of draws that were timed.
+    published
+        Time per epoch of Table 6: a row for each model, a column for each data set.
+    """
+    figure, axis = plt.subplots(figsize=(6.5, 3.8))
+    timed = [f"EnVAE, M = {m}" for m in draws]
+    for color, (kind, table) in zip(("C0", "C2"), steps.items(), strict=True):
+        median = table["median"]
+        axis.plot(draws, median[timed], "o-", color=color, label=f"recorded, {kind}")
+        axis.plot(3, median["FEnVAE"], "x", color=color, markersize=9)
+    of_vae = published / published.loc["VAE"]
+    for style, name in zip(("-", "--", ":"), published, strict=True):
+        line = of_vae.filter(like="M=", axis=0)[name]
+        axis.plot(_PUBLISHED_DRAWS, line, style, color="0.5", label=f"published, {name}")
+        axis.plot(3, of_vae.loc["FEnVAE", name], "x", color="0.5")
+    axis.set(xscale="log", yscale="log", xlabel="draws $M$", ylabel="cost, VAE = 1")
+    label_ticks(axis.xaxis, draws)
+    label_ticks(axis.yaxis, [1, 2, 5, 10, 20, 50])
+    axis.legend(fontsize="small")
+    return figure
+
+
+def convergence(curves: pd.DataFrame, rows: Sequence[str], *, label: str) -> Figure:
+    """Quality of samples per epoch and per second, means over the seeds: `fig-convergence`.
+
+    Parameters
+    ----------
+    curves
+        `epoch`, `seconds` and `fd_generated`, indexed by `row`, `seed` and `stop`.
+    rows
+        In the order of the legend.
+    label
+        What the distances are.
+    """
+    average = curves.groupby(level=["row", "stop"])[["epoch", "seconds", "fd_generated"]].mean()
+    figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.3), sharey=True)
+    for axis, x in zip(axes, ("epoch", "seconds"), strict=True):
+        for row in rows:
+            line = average.loc[row]
+            axis.plot(line[x], line["fd_generated"], "o-", markersize=4, label=row)
+    axes[0].set(xlabel="epoch", ylabel=label, yscale="log")
+    label_ticks(axes[0].yaxis, _DISTANCES)
+    axes[1].set(xlabel="seconds of training")
+    axes[0].legend(fontsize="small")
+    figure.tight_layout()
+    return figure
+
+
+def number_of_draws(
+    distances: pd.DataFrame, published: pd.DataFrame, *, best_l2: float, label: str
+) -> Figure:
+    """Quality of samples against the number of draws, ours and published: `fig-draws`.
+
+    Parameters
+    ----------
+    distances
+        A row for each number of draws, a column for each seed.
+    published
+        FID of samples of Table 6: a row for each model, a column for each data set.
+    best_l2
+        Distance of L2 at its best weight.
+    label
+        What our distances are.
+    """
+    figure, (ours, theirs) = plt.subplots(1, 2, figsize=(8.5, 3.3))
+    ours.plot(distances.mean(axis=1), "o-", color="C0")
+    ours.plot(distances, ".", color="0.5")
+    ours.axhline(best_l2, color="0.4", linestyle=":", label="L2, best weight")
+    ours.set(xscale="log", xlabel="draws $M$", ylabel=label)
+    label_ticks(ours.xaxis, distances.index)
+    rows = [f"EnVAE M={m}" for m in _PUBLISHED_DRAWS]
+    for name, line in (published.loc[rows] / published.loc["VAE"]).items():
+        theirs.plot(_PUBLISHED_DRAWS, line, "o-", label=name)
+    theirs.set(xlabel="draws $M$", ylabel="FID / FID of the VAE")
+    for axis in (ours, theirs):
+        axis.legend(fontsize="small")
+    figure.tight_layout()
+    return figure
+
+
+def correlation(
+    one_network: Mapping[str, tuple[Tensor, Tensor]],
+    own_network: Mapping[str, tuple[Tensor, Tensor]],
+) -> Figure:
+    """Second terms of the loss against that of many draws, image by image: `fig-correlation`.
+
+    Parameters
+    ----------
+    one_network, own_network
+        For each row the term of many draws and the row's own, `(B,)` each: on the network that
+        was trained with ten draws, and on the one that was trained with the row.
+    """
+    figure, axes = plt.subplots(1, len(own_network), figsize=(9.5, 3.2), sharex=True)
+    for axis, (row, pair) in zip(axes, own_network.items(), strict=True):
+        axis.plot(*one_network[row], ".", markersize=3, color="C2", alpha=0.6)
+        axis.plot(*pair, ".", markersize=3, color="C0")
+        axis.set(title=row, xlabel="spread of 100 draws")
+    axes[0].set(ylabel="second term")
+    figure.tight_layout()
+    return figure
+
+
+def exponent(by_beta: pd.DataFrame, *, label: str) -> Figure:
+    """Quality of samples, and spread, over the exponent: `fig-beta`.
+
+    Parameters
+    ----------
+    by_beta
+        `fd_generated` and `spread`, indexed by `row`, `beta` and `seed`.
+    label
+        What the distances are.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.3))
+    panels: dict[str, tuple[str, list[float]]] = {
+        "fd_generated": (label, _DISTANCES),
+        "spread": ("half the distance of two draws", [0.1, 0.2, 0.5, 1, 2, 4]),
+    }
+    for axis, (column, (ylabel, ticks)) in zip(axes, panels.items(), strict=True):
+        for row, color in _PAIR.items():
+            of_seeds = by_beta.loc[row][column].unstack("seed")
+            axis.plot(of_seeds.mean(axis=1), color=color, label=row)
+            axis.plot(of_seeds, "o", markersize=4, color=color)
+        axis.set(xlabel=r"$\beta$", ylabel=ylabel, yscale="log")
+        label_ticks(axis.yaxis, ticks)
+    axes[0].legend()
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,113 @@
+"""Chapter 12: figures that stand beside the papers' pictures."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+from torch import Tensor
+
+from envae.evaluation import seeded
+from envae.vae import Posterior
+
+Spectrum = tuple[Tensor, Tensor]  # frequencies and decibels, as `spectrum.decibels` gives them
+
+
+def residuals(of_means: Mapping[str, Tensor], of_draws: Mapping[str, Tensor]) -> Figure:
+    """Histograms of residuals, a line for each row: `fig-residuals`.
+
+    Parameters
+    ----------
+    of_means, of_draws
+        For each row x - g(z) at every pixel, in data units and of any shape: of reconstructions
+        from posterior means, and from draws.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
+    bins = np.linspace(-1.2, 1.2, 49)
+    for axis, of_rows in zip(axes, (of_means, of_draws), strict=True):
+        for row, values in of_rows.items():
+            density, _ = np.histogram(values.numpy(), bins, density=True)
+            axis.stairs(density, bins, label=row, linewidth=2)
+    axes[0].set(yscale="log", xlabel="residual, posterior means", ylabel="density")
+    axes[1].set(xlabel="residual, draws")
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=4)
+    return figure
+
+
+def spectra(of_rows: Mapping[str, Sequence[tuple[Spectrum, Spectrum]]]) -> Figure:
+    """Power over that of real images, a line for each seed: `fig-spectra`.
+
+    Parameters
+    ----------
+    of_rows
+        For each row and seed the spectra of reconstructions from draws and of samples.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    for number, (row, of_seeds) in enumerate(of_rows.items()):
+        for seed, pair in enumerate(of_seeds):
+            style = {"color": f"C{number}", "label": None if seed else row, "linewidth": 1.5}
+            for axis, (frequencies, ratio) in zip(axes, pair, strict=True):
+                axis.plot(frequencies[1:], ratio[1:], **style)
+    for axis, title in zip(axes, ("reconstructions, draws", "samples"), strict=True):
+        axis.axhline(0, color="black", linewidth=1, linestyle=":")
+        axis.set(title=title, xlabel="cycles per pixel")
+    axes[0].set_ylabel("power over real images (dB)")
+    axes[1].legend(loc="lower left", fontsize="small", ncols=2)
+    return figure
+
+
+def one_posterior(planes: Mapping[str, tuple[Sequence[int], Posterior]]) -> Figure:
+    """Codes of one image among those of all, and the prior, in the plane: `fig-posterior`.
+
+    Parameters
+    ----------
+    planes
+        For each row which two coordinates are shown, counted from 0, and the posteriors of images
+        in these; mean and stddev are `(N, 2)`, the one image is the first.
+    """
+    figure, axes = plt.subplots(
+        1, len(planes), figsize=(9.5, 3.8), sharex=True, sharey=True, layout="constrained"
+    )
+    with seeded(0):
+        for axis, (row, (coordinates, plane)) in zip(axes, planes.items(), strict=True):
+            axis.scatter(*plane.sample().T, s=7, color="0.7", label="all images")
+            of_one = plane.sample((300,))[:, 0]
+            axis.scatter(*of_one.T, s=7, color="C1", alpha=0.6, label="one image")
+            for radius in (1, 2):
+                axis.add_patch(
+                    Circle((0, 0), radius, fill=False, color="C0", linestyle="--", zorder=3)
+                )
+            first, second = (f"coordinate {number + 1}" for number in coordinates)
+            axis.set(title=row, xlabel=first, ylabel=second, aspect="equal")
+    handles, labels = axes[0].get_legend_handles_labels()
+    handles.append(Line2D([], [], color="C0", linestyle="--"))
+    labels.append("prior, 1 and 2 standard deviations")
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, markerscale=2)
+    return figure
+
+
+def classes_of_codes(
+    embedded: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Tensor
+) -> Figure:
+    """Codes in the plane, coloured by class, and the prior in pink: `fig-codes`.
+
+    Parameters
+    ----------
+    embedded
+        For each of eight rows codes of images and draws of the prior, `(N, 2)` each.
+    labels
+        Classes of the images, `(N,)`.
+    """
+    figure, axes = plt.subplots(2, 4, figsize=(11, 5.8), layout="constrained")
+    for axis, (row, (codes, prior)) in zip(axes.flat, embedded.items(), strict=True):
+        axis.scatter(*prior.T, s=6, color="pink")
+        points = axis.scatter(*codes.T, s=6, c=labels, cmap="tab10")
+        axis.set(title=row, xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    handles, names = points.legend_elements()
+    handles.append(Line2D([], [], marker="o", linestyle="", color="pink"))
+    figure.legend(handles, [*names, "prior"], loc="outside right center")
+    return figure
