@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -120,19 +121,21 @@ class Ledger:
         """
         verdict = HOLDS if as_written else CAVEAT if corrected else FALSE
         texts = {HOLDS: holds, FALSE: fails} | ({} if corrected is None else {CAVEAT: caveat})
-        if evidence is None:
-            missing = [reached for reached, text in texts.items() if not text]
+        said = {reached: text for reached, text in texts.items() if text}
+        if not evidence:
+            missing = [reached for reached in texts if reached not in said]
             if missing:
                 raise ValueError(
                     f"{claim!r} needs evidence made of what was found, or a text for each verdict; "
                     f"there is none for {missing}"
                 )
+            evidence = said[verdict]
         elif any((holds, caveat, fails)):
             raise ValueError(f"{claim!r} takes evidence or a text for each verdict, not both")
-        self._enter(claim, verdict, evidence or texts[verdict])
+        self._enter(claim, verdict, evidence)
         return verdict
 
-    def announce(self, claim: str, **check) -> None:
+    def announce(self, claim: str, **check: Any) -> None:
         """:meth:`settle`, and print the verdict: where a cell settles several claims."""
         print(f"{claim}: {self.settle(claim, **check)}")
 
@@ -158,7 +161,7 @@ class Ledger:
             self._claims[["paper", "place", "statement"]]
         )
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         table = self.table()
         lines = [f"{claim}: {row.verdict} ({row.evidence})" for claim, row in table.iterrows()]
         return {

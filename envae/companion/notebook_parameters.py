@@ -12,6 +12,7 @@ import tokenize
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import yaml
 
@@ -98,7 +99,9 @@ def declared(source: str) -> dict[str, Parameter]:
 
 def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
     try:
-        if not isinstance(node, ast.AnnAssign):
+        if not isinstance(node, ast.AnnAssign) or node.value is None:
+            raise ValueError
+        if not isinstance(node.target, ast.Name):
             raise ValueError
         annotation = ast.unparse(node.annotation)
         # The names of types and nothing else: no builtins.
@@ -110,7 +113,9 @@ def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
             f"the parameters cell must hold lines like `epochs: int = 60  # comment`, of the types "
             f"{', '.join(_TYPES)} and `... | None`; received `{ast.unparse(node)}`"
         ) from None
-    return Parameter(name, annotation, kind, default, comments.get(node.end_lineno, ""))
+    return Parameter(
+        name, annotation, kind, default, comments.get(node.end_lineno or node.lineno, "")
+    )
 
 
 def find(name: str, known: Mapping[str, Parameter]) -> Parameter:
@@ -126,7 +131,7 @@ def find(name: str, known: Mapping[str, Parameter]) -> Parameter:
     raise ValueError(unknown("parameter", name, known))
 
 
-def _parse(text: str, kind: object) -> object:
+def _parse(text: str, kind: Any) -> object:
     options = typing.get_args(kind)
     if isinstance(kind, types.UnionType):
         if text.lower() == "none" and types.NoneType in options:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, NoReturn
 
 import yaml
 
@@ -38,7 +39,7 @@ class CellError(Exception):
     """A cell raised; the message is one line for the user."""
 
 
-def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str]) -> dict:
+def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Execute a notebook and write the result, whole or not at all.
 
     Parameters
@@ -76,7 +77,7 @@ def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str])
     return origin
 
 
-def _values(notebook: Path, profile: str, given: Mapping[str, str]) -> dict:
+def _values(notebook: Path, profile: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Checked values of the parameters that differ from the notebook's defaults."""
     known = declared(notebook)
     profiled = read_profile(notebook, profile)
@@ -130,7 +131,7 @@ def declared(notebook: Path) -> dict[str, Parameter]:
     return notebook_parameters.declared("".join("".join(cell["source"]) for cell in tagged))
 
 
-def read_profile(notebook: Path, profile: str) -> dict:
+def read_profile(notebook: Path, profile: str) -> dict[str, Any]:
     """Parameters of a profile; those of `quick` are the notebook's own defaults.
 
     Raises
@@ -148,7 +149,9 @@ def read_profile(notebook: Path, profile: str) -> dict:
     return yaml.safe_load(known[profile].read_text()) or {}
 
 
-def _execute(notebook: Path, executed: Path, profile: str, values: dict) -> dict:
+def _execute(
+    notebook: Path, executed: Path, profile: str, values: dict[str, Any]
+) -> dict[str, Any]:
     """Run papermill and stamp the result with where it comes from."""
     import nbformat
     import papermill
@@ -201,7 +204,7 @@ def _execute(notebook: Path, executed: Path, profile: str, values: dict) -> dict
     return origin
 
 
-def _strip(document) -> None:
+def _strip(document: Any) -> None:
     """Remove the metadata that change with every run and say nothing that `envae` does not."""
     for metadata in (document.metadata, *(cell.metadata for cell in document.cells)):
         for key in ("papermill", "execution", "lines_to_next_cell"):
@@ -211,7 +214,7 @@ def _strip(document) -> None:
     document.metadata.get("language_info", {}).pop("version", None)
 
 
-def _progress(label: str) -> dict:
+def _progress(label: str) -> dict[str, Any]:
     """Options of papermill's bar: a bar on a terminal, else a line every few seconds."""
     if sys.stderr.isatty():
         return {"desc": label, "unit": "cell"}
@@ -239,7 +242,7 @@ class _Lines:
 def _terminable() -> Iterator[None]:
     """Turn SIGTERM into KeyboardInterrupt, so that it ends the kernel and clears up as well."""
 
-    def interrupt(number, frame):
+    def interrupt(number: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)

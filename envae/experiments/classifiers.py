@@ -6,6 +6,7 @@ python -m envae.experiments.classifiers digits
 import argparse
 import json
 import time
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -16,11 +17,11 @@ from envae.evaluation import seeded
 from envae.experiments import records
 from envae.metrics.extractor import FEATURES, Extractor, files
 
-_TRAINING = {"batch_size": 64, "lr": 1e-3, "weight_decay": 1e-2, "seed": 0}
+_BATCH_SIZE, _LR, _WEIGHT_DECAY, _SEED = 64, 1e-3, 1e-2, 0
 _EPOCHS = {"digits": 60, "mnist": 3}  # about as many steps for a small data set as for a large one
 
 
-def train(dataset: datasets.Dataset) -> tuple[Extractor, dict]:
+def train(dataset: datasets.Dataset) -> tuple[Extractor, dict[str, Any]]:
     """Train an extractor to classify a data set.
 
     Returns
@@ -35,16 +36,14 @@ def train(dataset: datasets.Dataset) -> tuple[Extractor, dict]:
     """
     if dataset.name not in _EPOCHS:
         raise ValueError(f"extractors are trained on {', '.join(_EPOCHS)}, received {dataset.name}")
-    training = {"epochs": _EPOCHS[dataset.name]} | _TRAINING
+    epochs = _EPOCHS[dataset.name]
     start = time.perf_counter()
     classes = int(dataset.train_labels.max()) + 1
-    with seeded(_TRAINING["seed"]):
+    with seeded(_SEED):
         extractor = Extractor(f"{dataset.name}-cnn", dataset.image_shape, classes)
-        optimizer = torch.optim.AdamW(
-            extractor.parameters(), lr=_TRAINING["lr"], weight_decay=_TRAINING["weight_decay"]
-        )
-        for _ in range(training["epochs"]):
-            for batch in torch.randperm(len(dataset.train)).split(_TRAINING["batch_size"]):
+        optimizer = torch.optim.AdamW(extractor.parameters(), lr=_LR, weight_decay=_WEIGHT_DECAY)
+        for _ in range(epochs):
+            for batch in torch.randperm(len(dataset.train)).split(_BATCH_SIZE):
                 optimizer.zero_grad()
                 scores = extractor(dataset.train[batch])
                 cross_entropy(scores, dataset.train_labels[batch]).backward()
@@ -58,7 +57,13 @@ def train(dataset: datasets.Dataset) -> tuple[Extractor, dict]:
         "image_shape": list(dataset.image_shape),
         "classes": classes,
         "features": FEATURES,
-        "training": training,
+        "training": {
+            "epochs": epochs,
+            "batch_size": _BATCH_SIZE,
+            "lr": _LR,
+            "weight_decay": _WEIGHT_DECAY,
+            "seed": _SEED,
+        },
         "data": {
             "name": dataset.name,
             "checksum": dataset.checksum,

@@ -7,6 +7,7 @@ on a part of the training images that is held out.
 
 import dataclasses
 import functools
+from typing import Any
 
 import pandas as pd
 
@@ -44,7 +45,7 @@ class Row:
     """
 
     objective: str
-    options: dict
+    options: dict[str, Any]
     free: str
     values: tuple[float, ...]
     xu2025: str = ""
@@ -264,6 +265,7 @@ def network_for(dataset: Dataset) -> tuple[HasFeatures | None, str]:
     weights are there and the images are enough for a covariance of its features.
     """
     stored = f"{dataset.name.partition('-')[0]}-cnn"
+    network: HasFeatures
     try:
         network, manifest = extractor.load(stored)
         accuracy = manifest["test_accuracy"]
@@ -303,7 +305,7 @@ def _with_labels(points: pd.DataFrame) -> pd.DataFrame:
     return points.assign(label=[_label(objective, options) for objective, options in pairs])
 
 
-def _label(objective: str, options: dict) -> str:
+def _label(objective: str, options: dict[str, Any]) -> str:
     """The row that a recorded objective and its options belong to."""
     for label, row in ROWS.items():
         fixed = row.options.items() <= options.items()

@@ -1,11 +1,12 @@
 """Runs side by side."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from joblib import Parallel
 
 
-def side_by_side(calls: Iterable, *, jobs: int = -1) -> list:
+def side_by_side(calls: Iterable[Any], *, jobs: int = -1) -> list[Any]:
     """Results of `joblib.delayed` calls, in their order, from so many processes; -1: one per core.
 
     Processes even within a process of this kind, where joblib would take threads: those would

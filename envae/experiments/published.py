@@ -1,6 +1,7 @@
 """The papers' tables as they print them: numbers of the kind `published`."""
 
 from decimal import Decimal
+from typing import Any
 
 import pandas as pd
 
@@ -80,7 +81,7 @@ def half_unit(text: str) -> float:
     return 0.5 * 10.0**exponent
 
 
-def _read(name: str, **options) -> pd.DataFrame:
+def _read(name: str, **options: Any) -> pd.DataFrame:
     """A file of `data/published/`."""
     folder = _checkout.root() / "data" / "published"
     path = folder / f"{name}.csv"

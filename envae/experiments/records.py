@@ -16,6 +16,7 @@ import platform
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -45,7 +46,7 @@ def _committed() -> Path:
     return _checkout.root() / "data" / "runs"
 
 
-def key(experiment: str, parameters: Mapping) -> str:
+def key(experiment: str, parameters: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits that stand for one point of an experiment.
 
     Equal parameters have one key, however a number was written: 1 and 1.0 are the same.
@@ -55,7 +56,7 @@ def key(experiment: str, parameters: Mapping) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _one_kind_of_number(value):
+def _one_kind_of_number(value: Any) -> Any:
     """The same JSON value with whole numbers as integers."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -68,7 +69,7 @@ def _one_kind_of_number(value):
 
 def save(
     experiment: str,
-    parameters: Mapping,
+    parameters: Mapping[str, Any],
     metrics: Mapping[str, float],
     *,
     units: Mapping[str, str] | None = None,
@@ -119,14 +120,16 @@ def save(
     return path
 
 
-def write(path: Path, content: Mapping) -> None:
+def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all; its folder is made if it is not there."""
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
     with whole(path) as partial:
         partial.write_text(text)
 
 
-def save_values(experiment: str, parameters: Mapping, values: Values, **about) -> dict[str, float]:
+def save_values(
+    experiment: str, parameters: Mapping[str, Any], values: Values, **about: Any
+) -> dict[str, float]:
     """Write one run whose metrics come as pairs of value and unit; give back the values alone.
 
     `about`: the other arguments of :func:`save`.
@@ -137,7 +140,7 @@ def save_values(experiment: str, parameters: Mapping, values: Values, **about) -
     return metrics
 
 
-def load(experiment: str, expected: Iterable[Mapping] | None = None) -> pd.DataFrame:
+def load(experiment: str, expected: Iterable[Mapping[str, Any]] | None = None) -> pd.DataFrame:
     """All records of an experiment, one row each.
 
     Records of the checkout, in `data/runs`, and those in `$ENVAE_RUNS`, which come first where a
@@ -173,8 +176,8 @@ def load(experiment: str, expected: Iterable[Mapping] | None = None) -> pd.DataF
     rows = []
     for parameters in expected:
         name = key(experiment, parameters)
-        files = [place / experiment / f"{name}.json" for place in reversed(places())]
-        there = next((file for file in files if file.is_file()), None)
+        possible = [place / experiment / f"{name}.json" for place in reversed(places())]
+        there = next((file for file in possible if file.is_file()), None)
         missing = {"done": False, "key": name} | dict(parameters)
         rows.append(missing if there is None else _row(there))
     # Columns of a table without rows too, so that it can be asked which of its rows are done.
@@ -182,7 +185,7 @@ def load(experiment: str, expected: Iterable[Mapping] | None = None) -> pd.DataF
     return pd.DataFrame(rows) if rows else empty
 
 
-def _row(path: Path) -> dict:
+def _row(path: Path) -> dict[str, Any]:
     """A record as a row of a table."""
     try:
         record = json.loads(path.read_text())
@@ -196,7 +199,7 @@ def _row(path: Path) -> dict:
 _ORIGIN = ("device", "date", "commit", "seconds")
 
 
-def manifest() -> dict:
+def manifest() -> dict[str, Any]:
     """Where and with what this process runs: commit, date, device, versions."""
     return {
         "commit": _git("rev-parse", "HEAD"),

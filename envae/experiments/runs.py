@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -64,11 +65,11 @@ class Point:
     """
 
     objective: str
-    options: Mapping
+    options: Mapping[str, Any]
     seed: int
     setting: Setting = Setting()
 
-    def parameters(self, dataset: str) -> dict:
+    def parameters(self, dataset: str) -> dict[str, Any]:
         """What a run on a data set is recorded under; the posterior if it is not the network's."""
         shared = dataclasses.asdict(self.setting)
         if self.setting.posterior is None:
@@ -94,21 +95,24 @@ class Point:
         )  # fmt: skip
 
 
+Kind = TypeVar("Kind", bound=Point)
+
+
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class Outcome(Generic[Kind]):
     """A run that was done: its trained model and objective, on the CPU, and what is recorded."""
 
-    point: Point
+    point: Kind
     vae: VAE
     objective: Objective
-    parameters: dict
+    parameters: dict[str, Any]
     metrics: dict[str, float]
     history: pd.DataFrame
     seconds: float
 
 
 def points(
-    rows: Iterable[tuple[str, Mapping]], seeds: Iterable[int], setting: Setting
+    rows: Iterable[tuple[str, Mapping[str, Any]]], seeds: Iterable[int], setting: Setting
 ) -> list[Point]:
     """Each of some objectives with its options, from each of some seeds."""
     seeds = list(seeds)
@@ -133,7 +137,7 @@ def train(
     return vae.cpu(), minimized.cpu(), history
 
 
-def run(point: Point, *, dataset: Dataset, experiment: str, measure: Measure) -> Outcome:
+def run(point: Kind, *, dataset: Dataset, experiment: str, measure: Measure) -> Outcome[Kind]:
     """Train a point, measure it, and write its record.
 
     Parameters
@@ -163,7 +167,7 @@ def run(point: Point, *, dataset: Dataset, experiment: str, measure: Measure) ->
     return outcome
 
 
-def run_all(points: Iterable[Point], *, jobs: int = -1, **shared) -> list[Outcome]:
+def run_all(points: Iterable[Kind], *, jobs: int = -1, **shared: Any) -> list[Outcome[Kind]]:
     """Several points side by side, one process per core; in the order they are given.
 
     `shared`: the other arguments of :func:`run`, the same for all.
@@ -171,19 +175,19 @@ def run_all(points: Iterable[Point], *, jobs: int = -1, **shared) -> list[Outcom
     return side_by_side((delayed(run)(point, **shared) for point in points), jobs=jobs)
 
 
-GroupTrainer = Callable[
-    [Sequence[Point], Dataset], list[tuple[VAE, Objective, pd.DataFrame, Values]]
-]
+# Model, objective and history of a point, and values to record in place of a measure, or none.
+Trained = tuple[VAE, Objective, pd.DataFrame, Values]
+GroupTrainer = Callable[[Sequence[Kind], Dataset], list[Trained]]
 
 
 def run_group(
-    points: Sequence[Point],
+    points: Sequence[Kind],
     *,
-    train: GroupTrainer,
+    train: GroupTrainer[Kind],
     dataset: Dataset,
     experiment: str,
     measure: Measure,
-) -> list[Outcome]:
+) -> list[Outcome[Kind]]:
     """Points that are trained together, each measured and recorded by itself, in their order.
 
     Parameters
@@ -198,7 +202,6 @@ def run_group(
         As :func:`run` takes them.
     """
     start = time.perf_counter()
-    shared = {"dataset": dataset, "experiment": experiment, "group": len(points)}
     trained = train(points, dataset)
     each = (time.perf_counter() - start) / len(points)
     return [
@@ -206,15 +209,17 @@ def run_group(
             point,
             (vae, minimized, history),
             measure=(lambda *_, instead=instead: instead) if instead else measure,
+            dataset=dataset,
+            experiment=experiment,
             seconds=each,
-            **shared,
+            group=len(points),
         )
         for point, (vae, minimized, history, instead) in zip(points, trained, strict=True)
     ]
 
 
 def _recorded_outcome(
-    point: Point,
+    point: Kind,
     trained: tuple[VAE, Objective, pd.DataFrame],
     *,
     dataset: Dataset,
@@ -222,7 +227,7 @@ def _recorded_outcome(
     measure: Measure,
     seconds: float,
     group: int | None = None,
-) -> Outcome:
+) -> Outcome[Kind]:
     """Measure a trained point and write its record, after so many seconds of training."""
     vae, minimized, history = trained
     data = point.data(dataset)
@@ -333,7 +338,7 @@ def _attempt(point: Point, *, dataset: Dataset, experiment: str, measure: Measur
         records.write(failure, failed)
 
 
-def _error(experiment: str, parameters: dict) -> str:
+def _error(experiment: str, parameters: dict[str, Any]) -> str:
     """Why a point's last try failed; empty if it did not."""
     name = _beside_record(experiment, parameters, "failed").name
     for place in records.places():
@@ -342,6 +347,6 @@ def _error(experiment: str, parameters: dict) -> str:
     return ""
 
 
-def _beside_record(experiment: str, parameters: dict, ending: str) -> Path:
+def _beside_record(experiment: str, parameters: dict[str, Any], ending: str) -> Path:
     """File `<key>.<ending>` in the folder that the point's record is written to."""
     return records.folder() / experiment / f"{records.key(experiment, parameters)}.{ending}"

@@ -28,6 +28,11 @@ def test_half_unit(text, expected):
     assert audit.half_unit(text) == pytest.approx(expected)
 
 
+def test_half_unit_of_no_finite_number_is_an_error():
+    with pytest.raises(ValueError, match="finite number, received 'nan'"):
+        audit.half_unit("nan")
+
+
 def test_agrees_up_to_rounding():
     assert audit.agrees("7.18", 7.177)
     assert not audit.agrees("7.74", 7.177)

@@ -55,6 +55,14 @@ def test_initial_variance_scales_the_posterior(digits):
     torch.testing.assert_close(b.mean, a.mean)
 
 
+def test_a_network_that_cannot_be_changed_so_is_an_error():
+    """The linear network's variance is a parameter beside its layers."""
+    with pytest.raises(ValueError, match="sequence of layers, received SharedVariance"):
+        case("l2", network="linear+bn").build((1, 8, 8))
+    with pytest.raises(ValueError, match="linear does not end with a linear layer"):
+        case("l2", network="linear", initial_variance=1e-4).build((1, 8, 8))
+
+
 def test_three_calls_differ_from_one_only_under_batch_norm(digits):
     x = digits.train[:32]
     for network, alike in (("conv", True), ("conv+bn", False)):

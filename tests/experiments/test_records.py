@@ -135,6 +135,8 @@ def test_evidence_says_what_the_verdict_says(checkout):
         claims.Ledger("first").settle("A", as_written=True, corrected=False, **texts)
     with pytest.raises(ValueError, match=r"none for .*does not hold as written"):
         claims.Ledger("first").settle("A", as_written=True, holds="all equal")
+    with pytest.raises(ValueError, match="needs evidence"):
+        claims.Ledger("first").settle("A", as_written=True, evidence="")
     with pytest.raises(ValueError, match="not both"):
         claims.Ledger("first").settle("A", as_written=True, evidence="0 of 3 differ", **texts)
 

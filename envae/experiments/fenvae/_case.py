@@ -4,16 +4,18 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 
 from envae.experiments.fenvae._variants import VARIANTS, with_batch_norm
 from envae.experiments.runs import Point, Setting
 from envae.objectives import Objective, objective
 from envae.vae import VAE
 
-Unweighted = tuple[str, Mapping]  # an objective and its options, without the KL weight
+Unweighted = tuple[str, Mapping[str, Any]]  # an objective and its options, without the KL weight
 _BATCH_NORM = "+bn"
 
 
@@ -32,7 +34,7 @@ class Case(Point):
 
     initial_variance: float = 1.0
 
-    def parameters(self, dataset: str) -> dict:
+    def parameters(self, dataset: str) -> dict[str, Any]:
         return super().parameters(dataset) | {"initial_variance": self.initial_variance}
 
     def build(self, image_shape: tuple[int, int, int]) -> tuple[VAE, Objective]:
@@ -42,10 +44,14 @@ class Case(Point):
         plain = dataclasses.replace(self.setting, network=network.removesuffix(_BATCH_NORM))
         vae = dataclasses.replace(self, setting=plain).build_for(minimized, image_shape)
         if network.endswith(_BATCH_NORM):
-            vae.encoder, vae.decoder = map(with_batch_norm, (vae.encoder, vae.decoder))
+            vae.encoder = with_batch_norm(vae.encoder)
+            vae.decoder = with_batch_norm(vae.decoder)
         if self.initial_variance != 1:
+            last = vae.encoder[-1] if isinstance(vae.encoder, nn.Sequential) else None
+            if not isinstance(last, nn.Linear):
+                raise ValueError(f"the encoder of {network} does not end with a linear layer")
             with torch.no_grad():
-                vae.encoder[-1].bias[vae.latent_dim :] += math.log(self.initial_variance)
+                last.bias[vae.latent_dim :] += math.log(self.initial_variance)
         return vae, minimized
 
 
@@ -55,7 +61,7 @@ def weighted(
     *,
     seed: int = 1,
     initial_variance: float = 1.0,
-    **setting,
+    **setting: Any,
 ) -> Case:
     """Case of a row at a KL weight, which is multiplied by beta, as the loss's slope is.
 
@@ -72,7 +78,7 @@ def searched(
     seeds: Iterable[int],
     *,
     lookup: Callable[[list[Case]], pd.DataFrame],
-    **settings,
+    **settings: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Search every row's weight, then take the reported runs at the weight with the smallest FD.
 

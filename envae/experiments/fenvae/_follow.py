@@ -4,6 +4,7 @@ import dataclasses
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from joblib import delayed
@@ -42,7 +43,7 @@ def follow(
 
 
 def follow_all(
-    cases: Iterable[Case], epochs: Iterable[int], **shared
+    cases: Iterable[Case], epochs: Iterable[int], **shared: Any
 ) -> list[tuple[VAE, pd.DataFrame]]:
     """Cases side by side, one process per core, in the order given. See :func:`follow`."""
     return side_by_side(delayed(follow)(case, epochs, **shared) for case in cases)

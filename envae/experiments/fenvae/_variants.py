@@ -1,27 +1,29 @@
 """Variants of the objectives and of the networks that only chapter 06 asks about."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from envae.objectives.base import decode
+from envae.objectives.base import Objective, Parts, decode
 from envae.objectives.energy import EnVAE, FEnVAE, mirrored_draws
 from envae.scores import antithetic_score
+from envae.vae import VAE, EncodesAndDecodes, Posterior
 
 
 class ThreeCalls(FEnVAE):
     """FEnVAE with a call of the decoder for each of its codes: batch statistics of their own."""
 
-    def decode(self, vae, codes, x):
+    def decode(self, vae: EncodesAndDecodes, codes: Tensor, x: Tensor) -> tuple[Tensor, None]:
         return torch.cat([decode(vae, code[None], x) for code in codes]), None
 
 
 class StopCenter(FEnVAE):
     """FEnVAE without a gradient through g(mu), which is held fixed where the draw leaves it."""
 
-    def reconstruct(self, x, images, heads):
+    def reconstruct(self, x: Tensor, images: Tensor, heads: Any) -> tuple[Tensor, Parts]:
         draw, stretched, center = images
         return super().reconstruct(x, torch.stack([draw, stretched, center.detach()]), heads)
 
@@ -29,9 +31,9 @@ class StopCenter(FEnVAE):
 class StopDecoder(FEnVAE):
     """FEnVAE whose second term trains the encoder alone: the decoder is not paid for spread."""
 
-    def decode(self, vae, codes, x):
+    def decode(self, vae: EncodesAndDecodes, codes: Tensor, x: Tensor) -> tuple[Tensor, None]:
         draw = decode(vae, codes[:1], x)
-        with _frozen(vae.decoder):
+        with _frozen(cast(VAE, vae).decoder):  # the chapter trains nothing else
             others = decode(vae, codes[1:], x)
         return torch.cat([draw, others]), None
 
@@ -52,14 +54,15 @@ class Antithetic(EnVAE):
     def __init__(self, beta: float = 1.0, alpha: float = 0.1):
         super().__init__(samples=2, beta=beta, alpha=alpha)
 
-    def draw(self, posterior) -> Tensor:
+    def draw(self, posterior: Posterior) -> Tensor:
         return mirrored_draws(posterior, 2)
 
-    def reconstruct(self, x, images, heads):
-        return antithetic_score(*images, x, beta=self.beta), {}
+    def reconstruct(self, x: Tensor, images: Tensor, heads: Any) -> tuple[Tensor, Parts]:
+        first, second = images
+        return antithetic_score(first, second, x, beta=self.beta), {}
 
 
-VARIANTS = {
+VARIANTS: dict[str, Callable[..., Objective]] = {
     "antithetic": Antithetic,
     "three_calls": ThreeCalls,
     "stop_center": StopCenter,
@@ -67,15 +70,29 @@ VARIANTS = {
 }
 
 
-def with_batch_norm(network: nn.Sequential) -> nn.Sequential:
-    """The same layers, with batch normalization before every ReLU."""
-    layers, last = [], None
+def with_batch_norm(network: nn.Module) -> nn.Sequential:
+    """The same layers, with batch normalization before every ReLU.
+
+    Raises
+    ------
+    ValueError
+        If the network is not a sequence of layers, each ReLU after an affine one.
+    """
+    if not isinstance(network, nn.Sequential):
+        raise ValueError(f"needs a sequence of layers, received {type(network).__name__}")
+    layers: list[nn.Module] = []
+    last = None
     for layer in network:
         if isinstance(layer, nn.ReLU):
-            if isinstance(last, nn.Linear):
-                layers.append(nn.BatchNorm1d(last.out_features))
-            else:
-                layers.append(nn.BatchNorm2d(last.out_channels))
+            layers.append(_batch_norm_after(last))
         layers.append(layer)
         last = layer
     return nn.Sequential(*layers)
+
+
+def _batch_norm_after(layer: nn.Module | None) -> nn.Module:
+    if isinstance(layer, nn.Linear):
+        return nn.BatchNorm1d(layer.out_features)
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        return nn.BatchNorm2d(layer.out_channels)
+    raise ValueError(f"needs an affine layer before a ReLU, received {type(layer).__name__}")

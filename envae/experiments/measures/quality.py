@@ -15,6 +15,7 @@ from envae.datasets import Dataset
 from envae.evaluation import AT_ONCE, device_of, encode, evaluating, squared_error
 from envae.experiments.records import Values
 from envae.metrics import frechet
+from envae.metrics.frechet import HasFeatures
 from envae.metrics.inception import inception_score
 from envae.metrics.interpolation import between_pairs
 from envae.metrics.likelihood import negative_log_likelihood
@@ -147,7 +148,7 @@ class _Model:
         return means + stddevs * torch.randn(means.shape, generator=self.generator)
 
 
-def _reconstructions(model: _Model, test: Tensor, extractor) -> Values:
+def _reconstructions(model: _Model, test: Tensor, extractor: HasFeatures | None) -> Values:
     means, stddevs = model.posterior(test)
     values, codes = {}, {"means": means}
     if model.drawn:

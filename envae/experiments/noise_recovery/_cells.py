@@ -9,6 +9,7 @@ import torch
 from envae.datasets import Dataset
 from envae.datasets.noise import PATTERNS, mask, partitions
 from envae.experiments import published, records
+from envae.experiments.noise_recovery._train import NoisyPoint
 from envae.experiments.runs import Outcome
 
 # The columns of Table 3: the partitions over which each parameterization shares its variance.
@@ -21,7 +22,7 @@ COLUMNS = {
 _KEYS = ["model", "pattern", "s2", "part"]
 
 
-def table(runs: dict[str, Sequence[Outcome]]) -> pd.DataFrame:
+def table(runs: dict[str, Sequence[Outcome[NoisyPoint]]]) -> pd.DataFrame:
     """All readings of the outcomes of :func:`train`, one per line.
 
     Returns
@@ -95,19 +96,14 @@ def cells(readings: pd.DataFrame, clean: Dataset) -> pd.DataFrame:
         whether no cell of this model and pattern is mixed.
     """
     wide = readings.pivot(index=["model", "pattern", "s2", "seed"], columns="part", values="value")
-    each = (
-        pd.concat(
-            {
-                (model, part): wide.xs(model)[part.split("+")].mean(axis=1)
-                for model, of_model in COLUMNS.items()
-                if model in wide.index
-                for part in of_model
-            },
-            names=["model", "part"],
-        )
-        .rename("value")
-        .reset_index()
-    )
+    means = {
+        (model, part): wide.xs(model)[part.split("+")].mean(axis=1)
+        for model, of_model in COLUMNS.items()
+        if model in wide.index
+        for part in of_model
+    }
+    each = pd.concat(list(means.values()), keys=list(means), names=["model", "part"])
+    each = each.rename("value").reset_index()
     without = each[each["s2"] == 0].set_index(["model", "part", "seed"])["value"]
     each = each[each["s2"] > 0].join(without.rename("clean"), on=["model", "part", "seed"])
     shares = {

@@ -1,7 +1,9 @@
 """Models trained on noisy images as one group, and what is measured of them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -14,7 +16,7 @@ from envae.evaluation import seeded
 from envae.experiments import batched
 from envae.experiments.parallel import side_by_side
 from envae.experiments.records import Values
-from envae.experiments.runs import Outcome, Point, Setting, run_group
+from envae.experiments.runs import Outcome, Point, Setting, Trained, run_group
 from envae.metrics import uncertainty
 from envae.objectives import Objective, objective
 from envae.vae import VAE
@@ -64,7 +66,7 @@ class NoisyPoint(Point):
     noise: Noise = Noise("uniform", 0.0, 0)
     warm_up: int = 0
 
-    def parameters(self, dataset: str) -> dict:
+    def parameters(self, dataset: str) -> dict[str, Any]:
         noise = self.noise
         name = noisy_name(dataset, noise.pattern, noise.variance, law=noise.law, seed=noise.seed)
         told = super().parameters(name)
@@ -76,7 +78,7 @@ class NoisyPoint(Point):
 
 def group(
     name: str,
-    options: Mapping,
+    options: Mapping[str, Any],
     noises: Iterable[Noise],
     setting: Setting,
     *,
@@ -95,7 +97,7 @@ def train(
     clean: Dataset,
     experiment: str,
     after_epoch: AfterEpoch | None = None,
-) -> list[Outcome]:
+) -> list[Outcome[NoisyPoint]]:
     """Train the models of a group as one, read each out, and record it.
 
     Parameters
@@ -116,20 +118,22 @@ def train(
         the finite numbers has one only, `diverged_epoch`.
     """
 
-    def together(points: Sequence[NoisyPoint], clean: Dataset):
+    def together(points: Sequence[NoisyPoint], clean: Dataset) -> list[Trained]:
         return _together(points, clean, after_epoch)
 
     return run_group(points, train=together, dataset=clean, experiment=experiment, measure=readings)
 
 
-def train_all(groups: Iterable[Sequence[NoisyPoint]], **shared) -> list[list[Outcome]]:
+def train_all(
+    groups: Iterable[Sequence[NoisyPoint]], **shared: Any
+) -> list[list[Outcome[NoisyPoint]]]:
     """:func:`train` for several groups, one process per core; in their order."""
     return side_by_side(delayed(train)(group, **shared) for group in groups)
 
 
 def _together(
     points: Sequence[NoisyPoint], clean: Dataset, after_epoch: AfterEpoch | None
-) -> list[tuple[VAE, Objective, pd.DataFrame, Values]]:
+) -> list[Trained]:
     """Model, objective, history and, of those that diverged, what is told instead of readings."""
     first = points[0]
     setting, warm_up = first.setting, first.warm_up
@@ -143,17 +147,20 @@ def _together(
             return torch.stack([point.data(clean, epoch).train for point in points])
         return images
 
-    shared = {"batch_size": setting.batch_size, "lr": setting.lr, "seed": first.seed}
+    fit = functools.partial(
+        batched.fit, batch_size=setting.batch_size, lr=setting.lr, seed=first.seed
+    )
     if warm_up:
         warming = [objective("iso_i") for _ in points]
-        batched.fit(vaes, warming, of_epoch, epochs=warm_up, **shared)
-    losses = batched.fit(
+        fit(vaes, warming, of_epoch, epochs=warm_up)
+    losses = fit(
         vaes,
         objectives,
         lambda epoch: of_epoch(warm_up + epoch),
         epochs=setting.epochs - warm_up,
-        after_epoch=after_epoch and (lambda epoch: after_epoch(epoch, vaes, objectives)),
-        **shared,
+        after_epoch=(
+            None if after_epoch is None else lambda epoch: after_epoch(epoch, vaes, objectives)
+        ),
     )
     trained = []
     for vae, minimized, loss in zip(vaes, objectives, losses.T, strict=True):
