@@ -1,6 +1,6 @@
 """Chapter 03: figures of the noise that was put in, and of the noise that is found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -70,16 +70,17 @@ def pattern_maps(
     columns = len(next(iter(maps.values())))
     figure, axes = plt.subplots(len(maps), columns, figsize=(11, 4.2), layout="constrained")
     for row, (pattern, of_pattern) in zip(axes, maps.items(), strict=True):
-        for axis, (title, values) in zip(row, of_pattern.items(), strict=True):
+        for axis, values in zip(row, of_pattern.values(), strict=True):
             left, right = (values[group].mean((0, 1)) for group in (small, ~small))
             gap = left.new_full((len(left), 1), float("nan"))
             drawn = axis.imshow(
                 torch.cat([left, gap, right], dim=1), vmin=0, vmax=highest, cmap="viridis"
             )
-            _bare(axis, title if row is axes[0] else "")
+            _bare(axis)
         row[0].set_ylabel(
             pattern.replace("-", "-\n"), rotation=0, ha="right", va="center", fontsize="small"
         )
+    _title(axes[0], next(iter(maps.values())))
     figure.colorbar(drawn, ax=axes, shrink=0.6, label="variance")
     return figure
 
@@ -107,12 +108,18 @@ def single_images(
         row[0].imshow(images[index].mean(0), vmin=0, vmax=1, cmap="gray")
         for axis, values in zip(row[1:], maps.values(), strict=True):
             axis.imshow(values[index].mean(0), vmin=0, vmax=highest, cmap="viridis")
-        for axis, title in zip(row, ["noisy image", *maps], strict=True):
-            _bare(axis, title if row is axes[0] else "")
+        for axis in row:
+            _bare(axis)
+    _title(axes[0], ["noisy image", *maps])
     return figure
 
 
-def _bare(axis: Axes, title: str) -> None:
+def _bare(axis: Axes) -> None:
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
-    axis.set_title(title, fontsize="small")
+
+
+def _title(row: Iterable[Axes], titles: Iterable[str]) -> None:
+    """Titles above the panels of the first row."""
+    for axis, title in zip(row, titles, strict=True):
+        axis.set_title(title, fontsize="small")
