@@ -1,6 +1,6 @@
 """Files and modules that the prose and the docstrings name are there."""
 
-import importlib
+import pkgutil
 import re
 from pathlib import Path
 
@@ -22,10 +22,9 @@ MODULE = re.compile(r"`(envae(?:\.\w+)+)`")
 def is_there(name: str) -> bool:
     """Whether a dotted name is a module, or what a module has."""
     try:
-        importlib.import_module(name)
-    except ModuleNotFoundError:
-        parent, _, last = name.rpartition(".")
-        return hasattr(importlib.import_module(parent), last)
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
     return True
 
 
