@@ -25,7 +25,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -359,7 +359,7 @@ def decode_with_head(
     )
     if not isinstance(vae, HasHead):
         raise ValueError(f"{remedy}; {type(vae).__name__} has no method decode_with_head")
-    images, head = cast(HasHead, vae).decode_with_head(draws.flatten(0, 1))
+    images, head = vae.decode_with_head(draws.flatten(0, 1))
     if head.shape[1] != needed:
         raise ValueError(f"{remedy}; received {head.shape[1]}")
     images = images.unflatten(0, draws.shape[:2])
