@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from envae import cli
-from envae.companion import notebook_parameters
+from envae.companion import notebook_parameters, notebook_run
 
 PARAMETERS = """\
 epochs: int = 2  # passes over the data
@@ -139,6 +139,20 @@ def test_quick_profile_is_the_defaults_and_output_is_free_of_run_metadata(notebo
     assert '"papermill"' not in output.read_text()
     source = nbformat.read(notebook, as_version=4)
     assert [cell.id for cell in executed.cells] == [cell.id for cell in source.cells]
+
+
+def test_pieces_of_a_stream_are_one_output():
+    def stream(name, text):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    pieces = [stream("stdout", "a"), stream("stdout", "\n"), stream("stderr", "b")]
+    pieces += [nbformat.v4.new_output("display_data"), stream("stdout", "c"), stream("stdout", "d")]
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("", outputs=pieces), nbformat.v4.new_markdown_cell("")]
+    )
+    notebook_run._join_streams(notebook)
+    told = [output.get("text", "") for output in notebook.cells[0].outputs]
+    assert told == ["a\n", "b", "", "cd"]
 
 
 def test_kernel_is_of_this_environment_with_the_allocator_set(tmp_path):

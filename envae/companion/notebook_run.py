@@ -199,9 +199,24 @@ def _execute(
     for cell in document.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("hide-input")  # a reader sees the defaults above it
+    _join_streams(document)
     _strip(document)
     nbformat.write(document, executed)
     return origin
+
+
+def _join_streams(document: Any) -> None:
+    """Make one output of consecutive pieces of a stream: where they break depends on the load."""
+    for cell in document.cells:
+        joined: list[Any] = []
+        for output in cell.get("outputs", []):
+            last = joined[-1] if joined else {}
+            if output.output_type == "stream" and last.get("name") == output.name:
+                last.text += output.text
+            else:
+                joined.append(output)
+        if "outputs" in cell:
+            cell.outputs = joined
 
 
 def _strip(document: Any) -> None:
