@@ -210,7 +210,7 @@ def _join_streams(document: Any) -> None:
     for cell in document.cells:
         joined: list[Any] = []
         for output in cell.get("outputs", []):
-            last = joined[-1] if joined else {}
+            last: Any = joined[-1] if joined else {}
             if output.output_type == "stream" and last.get("name") == output.name:
                 last.text += output.text
             else:
