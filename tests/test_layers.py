@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import envae
+
 PACKAGE = Path(__file__).parents[1] / "envae"
 # A room imports itself and those before it; two on one level do not know each other.
 LEVELS = (("library",), ("theory", "metrics"), ("experiments",), ("companion",), ("cli",))
@@ -27,13 +29,22 @@ MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 def imports(path: Path) -> set[str]:
     """Modules of the package that a file imports anywhere, also for its types alone."""
+    return imports_of(path.read_text())
+
+
+def imports_of(source: str) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            inside = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if name in MODULES else node.module for name in inside}
+            assert not node.level, "imports are absolute"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                if node.module == "envae" and name not in MODULES:  # a public name's home
+                    home = envae._HOMES.get(alias.name, "envae")
+                    name = f"{home}.{alias.name}" if f"{home}.{alias.name}" in MODULES else home
+                found.add(name if name in MODULES else node.module)
     return found & set(MODULES)
 
 
@@ -99,12 +110,20 @@ print(*[name for name in {HEAVY!r} if name in sys.modules])
     assert told.split() == []
 
 
+def test_public_names_are_followed_home():
+    code = "from envae import records, objective, datasets\n"
+    found = {name for name in imports_of(code)}
+    assert found == {"envae.experiments.records", "envae.objectives", "envae.datasets"}
+
+
 def test_a_distance_needs_no_more_than_the_base_install():
     """pytorch-fid and scipy are extras of the book."""
     code = """
 import sys
 sys.modules["pytorch_fid"] = None
 import torch
+from envae.experiments import paper_rows
+from envae.experiments.measures import quality
 from envae.metrics import extractor, frechet
 network, _ = extractor.load("digits-cnn")
 images = torch.rand(2, 200, 1, 8, 8)

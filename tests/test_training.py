@@ -208,3 +208,8 @@ def test_training_leaves_the_callers_generator_alone():
     torch.manual_seed(5)
     trained(epochs=1, validation=IMAGES[:8])
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_validation_loss_that_is_not_finite_is_an_error():
+    with pytest.raises(FloatingPointError, match="validation loss is not finite at epoch 1"):
+        trained(validation=IMAGES[:8] * torch.nan, patience=1)

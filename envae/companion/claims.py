@@ -119,6 +119,9 @@ class Ledger:
             If the claim is not one of this notebook's, or was settled before; if a text is missing
             for a verdict that could have been reached.
         """
+        for name, found in {"as_written": as_written, "corrected": corrected}.items():
+            if isinstance(found, str | float) or (found is None and name == "as_written"):
+                raise ValueError(f"{claim!r}: {name} must be true or false, received {found!r}")
         verdict = HOLDS if as_written else CAVEAT if corrected else FALSE
         texts = {HOLDS: holds, FALSE: fails} | ({} if corrected is None else {CAVEAT: caveat})
         said = {reached: text for reached, text in texts.items() if text}
@@ -130,8 +133,10 @@ class Ledger:
                     f"there is none for {missing}"
                 )
             evidence = said[verdict]
-        elif any((holds, caveat, fails)):
+        elif any((holds, caveat, fails)) or not evidence.strip():
             raise ValueError(f"{claim!r} takes evidence or a text for each verdict, not both")
+        if len(set(said.values())) < len(said) or (caveat and corrected is None):
+            raise ValueError(f"{claim!r} needs texts that differ, and caveat with corrected")
         self._enter(claim, verdict, evidence)
         return verdict
 

@@ -64,12 +64,19 @@ def fit(
         cannot be done for several models at once.
     """
     draw = images if callable(images) else lambda epoch: images
-    shape = draw(0).shape
+    with seeded(seed):
+        shape = draw(0).shape
     if not len(vaes) == len(objectives) == shape[0]:
         raise ValueError(
             "an ensemble needs an objective and an image set for each model, received "
             f"{len(vaes)} models, {len(objectives)} objectives and {shape[0]} image sets"
         )
+    first = objectives[0]
+    for other in objectives:
+        if (type(other), other.options) != (type(first), first.options):
+            raise ValueError(
+                f"an ensemble minimizes one objective, received {first!r} and {other!r}"
+            )
     device = Fabric(accelerator=accelerator, devices=1).device
     for minimized in objectives:
         minimized.prepare(tuple(shape[2:]))

@@ -16,7 +16,7 @@ from envae.datasets import Dataset
 from envae.experiments import records, runs
 from envae.experiments.measures import quality
 from envae.experiments.runs import Point, Setting
-from envae.metrics import extractor, inception
+from envae.metrics import extractor
 from envae.metrics.frechet import HasFeatures, unit
 from envae.vae import VAE
 
@@ -255,7 +255,11 @@ def network_of_features(name: str) -> HasFeatures:
     FileNotFoundError
         If its weights are not there; says how to get them.
     """
-    return inception.load() if name == "inception" else extractor.load(name)[0]
+    if name != "inception":
+        return extractor.load(name)[0]
+    from envae.metrics import inception  # needs pytorch-fid, an extra of the book
+
+    return inception.load()
 
 
 def network_for(dataset: Dataset) -> tuple[HasFeatures | None, str]:
@@ -272,6 +276,8 @@ def network_for(dataset: Dataset) -> tuple[HasFeatures | None, str]:
         return network, f"{stored}: right on {accuracy:.1%} of the test images"
     except FileNotFoundError:
         fewest = min(len(dataset.train), len(dataset.test))
+    from envae.metrics import inception  # needs pytorch-fid, an extra of the book
+
     if fewest <= inception.FEATURES:
         return None, (
             f"no distances: {dataset.name} has no classifier of its own, and an FID needs more "

@@ -98,7 +98,8 @@ class Objective(nn.Module):
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        cls.name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+        if "name" not in vars(cls):
+            cls.name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
         if "__init__" in vars(cls):
             # A checker takes an assigned method for a mistake; wrapping it is the purpose here.
             cls.__init__ = _remembering(cls.__init__)  # type: ignore[method-assign]
@@ -128,6 +129,11 @@ class Objective(nn.Module):
         codes = self.draw(posterior)  # (M, B, *code)
         images, heads = self.decode(vae, codes, x)
         reconstruction, parts = self.reconstruct(x, images, heads)
+        if reconstruction.shape != x.shape[:1]:
+            raise ValueError(
+                f"the reconstruction term of {self.name!r} must be one number per image, "
+                f"({len(x)},), received shape {tuple(reconstruction.shape)}"
+            )
         regularizer, others = self.regularize(vae, posterior, codes)
         logged = others | parts
         return Loss(

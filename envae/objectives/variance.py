@@ -66,6 +66,7 @@ class GaussianWithVariance(Objective):
 
     one_for_all_pixels: bool
     one_for_all_images: bool
+    default_epsilon = 1e-6
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class GaussianWithVariance(Objective):
             raise ValueError(unknown("estimate", estimate, ("mle", "trainable")))
         check_count(draws=draws)
         if epsilon is None:
-            epsilon = 0.0 if self.name == "iso_i" else 1e-6
+            epsilon = self.default_epsilon
         if not 0 <= epsilon < math.inf:
             raise ValueError(f"epsilon must be a number from 0 up, received {epsilon}")
         check_positive(initial=initial)
@@ -122,6 +123,12 @@ class GaussianWithVariance(Objective):
             return 0
         return 1 if self.one_for_all_pixels else channels
 
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:  # type: ignore[no-untyped-def]
+        stored = state_dict.get(f"{prefix}log_variance")
+        if stored is not None:
+            self.prepare(tuple(stored.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
         self.prepare(tuple(x.shape[1:]))
         return super().forward(vae, x)
@@ -149,7 +156,8 @@ class GaussianWithVariance(Objective):
         By maximum likelihood it is the estimate on these images, which may be many: they are
         decoded in batches, on the model's device.
         """
-        with torch.no_grad():
+        self.prepare(tuple(x.shape[1:]))
+        with evaluation.evaluating(vae), torch.no_grad():
             posterior = evaluation.encode(vae, x)
             codes = posterior.rsample(torch.Size([self.draws]))
             parts = []
@@ -250,6 +258,7 @@ class IsoI(GaussianWithVariance):
     """One variance for all pixels of all images: (n/2) ln E||x - g(z)||^2 and constants."""
 
     one_for_all_pixels, one_for_all_images = True, True
+    default_epsilon = 0.0
 
 
 @register("iso_d", paper="Eqs. G.7-G.9 of takida2022")

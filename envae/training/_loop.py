@@ -1,5 +1,6 @@
 """The loop, on Lightning Fabric."""
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,6 +121,10 @@ def fit(
             row = _epoch(fabric, model, optimizer, held, batch_size, epoch)
             if held_out is not None:
                 row["validation"] = evaluate(model, held_out, batch_size)["total"]
+                if not math.isfinite(row["validation"]):
+                    raise FloatingPointError(
+                        f"the validation loss is not finite at epoch {epoch + 1}"
+                    )
         row["seconds"] = time.perf_counter() - start
         run.add(row)
         bar.set_postfix(total=row["total"])

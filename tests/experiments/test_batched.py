@@ -95,3 +95,10 @@ def test_a_posterior_variance_that_is_fixed_stays_what_it_was():
     batched.fit(vaes, objectives, torch.rand(2, 32, *SHAPE), epochs=1, batch_size=16)
     variance = vaes[1].encode(torch.rand(3, *SHAPE)).variance
     assert torch.allclose(variance, torch.full_like(variance, 0.5))
+
+
+def test_an_ensemble_minimizes_one_objective():
+    vaes, _ = _models(2)
+    for other in (objective("l2", sigma2=0.01), objective("rae", code_weight=1.0)):
+        with pytest.raises(ValueError, match=r"minimizes one objective, received RAE\(.* and "):
+            batched.fit(vaes, [objective("rae"), other], torch.rand(2, 8, *SHAPE), epochs=1)

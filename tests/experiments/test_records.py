@@ -141,6 +141,22 @@ def test_evidence_says_what_the_verdict_says(checkout):
         claims.Ledger("first").settle("A", as_written=True, evidence="0 of 3 differ", **texts)
 
 
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        ({"as_written": "no", "evidence": "3 of 3"}, "as_written must be true or false"),
+        ({"as_written": float("nan"), "evidence": "3 of 3"}, "as_written must be true or false"),
+        ({"as_written": None, "evidence": "3 of 3"}, "as_written must be true or false"),
+        ({"as_written": True, "holds": "same", "fails": "same"}, "texts that differ"),
+        ({"as_written": True, "evidence": "  "}, "takes evidence or a text"),
+        ({"as_written": True, "holds": "a", "fails": "b", "caveat": "c"}, "caveat with corrected"),
+    ],
+)
+def test_checks_that_could_mean_anything_are_refused(checkout, check, message):
+    with pytest.raises(ValueError, match=message):
+        claims.Ledger("first").settle("A", **check)
+
+
 def test_a_verdict_can_be_announced(checkout, capsys):
     claims.Ledger("first").announce("A", as_written=True, evidence="3 of 3")
     assert capsys.readouterr().out == "A: holds\n"

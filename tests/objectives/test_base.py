@@ -131,3 +131,41 @@ def test_a_fixed_pixel_variance_is_told(name, options, expected):
 def test_deterministic_objectives_are_those_that_decode_the_mean_alone():
     told = {name for name in names() if objective(name).deterministic}
     assert told == {"ae", "rae", "rae_gp", "wae_mmd"}
+
+
+# --- what a stranger's class may do wrong -----------------------------------------------------
+
+
+def test_a_term_that_is_not_one_number_per_image_is_an_error():
+    class PerPixel(HuberLoss):
+        def per_image(self, x, image, head=None):
+            return (x - image).square()
+
+    with pytest.raises(ValueError, match=r"one number per image, \(32,\), received shape \(32, 1"):
+        PerPixel()(networks.build("mlp", (1, 8, 8), 3), IMAGES)
+
+
+def test_a_subclass_keeps_its_own_name_and_its_parents_defaults():
+    class Mine(type(objective("iso_i"))):
+        name = "my_own"
+
+    assert Mine.name == "my_own"
+    assert Mine().epsilon == objective("iso_i").epsilon == 0
+    assert objective("diag_i").epsilon == 1e-6
+
+
+def test_a_stored_variance_per_pixel_is_found_again_by_a_new_objective():
+    stored = objective("diag_i", estimate="trainable", image_shape=(1, 8, 8), initial=0.3)
+    new = objective("diag_i", estimate="trainable")
+    new.load_state_dict(stored.state_dict())
+    assert torch.equal(new.log_variance, stored.log_variance)
+
+
+def test_an_estimated_variance_leaves_the_model_as_it_was():
+    vae, loss = networks.build("arelbo_mnist", (1, 8, 8), 3, seed=0), objective("iso_i")
+    vae.train()
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    loss.variance(vae, IMAGES)
+    loss.density(vae, IMAGES)
+    assert vae.training
+    assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())

@@ -16,7 +16,6 @@ from envae.evaluation import AT_ONCE, device_of, encode, evaluating, squared_err
 from envae.experiments.records import Values
 from envae.metrics import frechet
 from envae.metrics.frechet import HasFeatures
-from envae.metrics.inception import inception_score
 from envae.metrics.interpolation import between_pairs
 from envae.metrics.likelihood import negative_log_likelihood
 from envae.objectives import Objective
@@ -118,6 +117,9 @@ def measure(
                 found = frechet.moments(extractor, model.decode(codes))
                 values[f"fd_{name}"] = (frechet.distance(found, reference), unit)
             if hasattr(extractor, "probabilities"):
+                # Its package is an extra of the book; who has the network has the package.
+                from envae.metrics.inception import inception_score
+
                 batches = model.decode(new["generated"])
                 seen = torch.cat([extractor.probabilities(batch) for batch in batches])
                 values["is_generated"] = (inception_score(seen)[0], f"IS by {extractor.name}")
