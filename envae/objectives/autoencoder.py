@@ -2,33 +2,24 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import jvp, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from envae.objectives.base import Objective, Parts, check_count, check_positive, register
+from envae.objectives.base import HalfSquaredError, Parts, check_count, check_positive, register
 from envae.vae import EncodesAndDecodes, Posterior
 
 
 @register("ae", paper="Table 4 of takida2022")
-class AE(Objective):
+class AE(HalfSquaredError):
     """Plain autoencoder: half the squared error.
 
     .. math:: \\tfrac12 \\|x - g(\\mu(x))\\|^2
     """
 
-    unit = "squared data units per image"
-
     deterministic = True
-
-    def draw(self, posterior: Posterior) -> Tensor:
-        return posterior.mean[None]
-
-    def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
-        return 0.5 * (x - image).square().flatten(1).sum(1)
 
     def regularize(
         self, vae: EncodesAndDecodes, posterior: Posterior, codes: Tensor

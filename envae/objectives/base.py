@@ -126,6 +126,7 @@ class Objective(nn.Module):
             If x is not a batch of floats or the decoder returns another shape than x has.
         """
         posterior = encode(vae, x)
+        self.prepare(tuple(x.shape[1:]))
         codes = self.draw(posterior)  # (M, B, *code)
         images, heads = self.decode(vae, codes, x)
         reconstruction, parts = self.reconstruct(x, images, heads)
@@ -143,7 +144,9 @@ class Objective(nn.Module):
         )
 
     def draw(self, posterior: Posterior) -> Tensor:
-        """Codes to decode, `(M, B, *code)`; one draw of the posterior by default."""
+        """Codes to decode, `(M, B, *code)`: one draw of the posterior, or its mean alone."""
+        if self.deterministic:
+            return posterior.mean[None]
         return posterior.rsample(torch.Size([1]))
 
     def decode(self, vae: EncodesAndDecodes, codes: Tensor, x: Tensor) -> tuple[Tensor, Any]:
@@ -232,6 +235,16 @@ class Objective(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+
+
+class HalfSquaredError(Objective):
+    """Base of those whose reconstruction term is half the squared error of one decoded code."""
+
+    unit = "squared data units per image"
+
+    def reconstruct(self, x: Tensor, images: Tensor, heads: Any) -> tuple[Tensor, Parts]:
+        squared_error = (x - images[0]).square().flatten(1).sum(1)  # (B,)
+        return 0.5 * squared_error, {"squared_error": squared_error}
 
 
 def _remembering(init: Callable[..., None]) -> Callable[..., None]:

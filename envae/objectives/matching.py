@@ -1,13 +1,12 @@
 """Objectives that match the aggregate posterior to the prior by its maximum mean discrepancy."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from envae._unknown import unknown
-from envae.objectives.base import Objective, Parts, check_positive, register
+from envae.objectives.base import HalfSquaredError, Parts, check_positive, register
 from envae.vae import EncodesAndDecodes, Posterior
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of Tolstikhin et al. (2018)
@@ -58,10 +57,9 @@ def _squared_distances(first: Tensor, second: Tensor) -> Tensor:
     return (first[:, None] - second[None]).square().sum(-1)
 
 
-class _Matching(Objective):
+class _Matching(HalfSquaredError):
     """Half the squared error of a decoded code, with a weighted MMD and a weighted KL term."""
 
-    unit = "squared data units per image"
     kl_weight = 0.0
 
     def __init__(self, mmd_weight: float, kernel: str):
@@ -70,9 +68,6 @@ class _Matching(Objective):
         if kernel not in KERNELS:
             raise ValueError(unknown("kernel", kernel, KERNELS))
         self.mmd_weight, self.kernel = mmd_weight, kernel
-
-    def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
-        return 0.5 * (x - image).square().flatten(1).sum(1)
 
     def regularize(
         self, vae: EncodesAndDecodes, posterior: Posterior, codes: Tensor
@@ -104,9 +99,6 @@ class WAEMMD(_Matching):
 
     def __init__(self, mmd_weight: float = 250.0, kernel: str = "imq"):
         super().__init__(mmd_weight, kernel)
-
-    def draw(self, posterior: Posterior) -> Tensor:
-        return posterior.mean[None]
 
 
 @register("infovae", paper="Table 1 and Sec. 6.4.2 of xu2025 (Zhao et al., 2017)")

@@ -26,7 +26,6 @@ from envae import evaluation
 from envae._unknown import unknown
 from envae.objectives.base import (
     LogDensity,
-    Loss,
     NoDensity,
     Objective,
     Parts,
@@ -128,10 +127,6 @@ class GaussianWithVariance(Objective):
         if stored is not None:
             self.prepare(tuple(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
-        self.prepare(tuple(x.shape[1:]))
-        return super().forward(vae, x)
 
     def draw(self, posterior: Posterior) -> Tensor:
         return posterior.rsample(torch.Size([self.draws]))

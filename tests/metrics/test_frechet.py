@@ -122,14 +122,20 @@ def test_points_that_are_recorded_are_not_run_again(tmp_path, monkeypatch):
     assert written == {path.stem: path.stat().st_mtime_ns for path in tmp_path.glob("try/*.json")}
 
 
-def test_measure_knows_a_perfect_reconstruction():
-    digits = datasets.load("digits")
-    network, _ = extractor.load("digits-cnn")
+def passes_images_on():
+    """A linear model whose code is the image, and whose image is the code."""
     vae = networks.build("linear", (1, 8, 8), 64)
     with torch.no_grad():
         for layer in (vae.encoder.mean[1], vae.decoder[0]):
             layer.weight.copy_(torch.eye(64))
             layer.bias.zero_()
+    return vae
+
+
+def test_measure_knows_a_perfect_reconstruction():
+    digits = datasets.load("digits")
+    network, _ = extractor.load("digits-cnn")
+    vae = passes_images_on()
     values = quality.measure(vae, objective("l2"), digits, 0, extractor=network)
     metrics = {name: value for name, (value, _) in values.items()}
     assert metrics["squared_error"] == pytest.approx(0, abs=1e-10)
@@ -220,11 +226,7 @@ def test_a_mixture_finds_the_codes_that_the_standard_normal_prior_misses():
     """The decoder passes codes on; those of the training images lie far from zero."""
     digits = datasets.load("digits")
     network, _ = extractor.load("digits-cnn")
-    vae = networks.build("linear", (1, 8, 8), 64)
-    with torch.no_grad():
-        for layer in (vae.encoder.mean[1], vae.decoder[0]):
-            layer.weight.copy_(torch.eye(64))
-            layer.bias.zero_()
+    vae = passes_images_on()
     values = quality.measure(vae, objective("ae"), digits, 0, extractor=network, priors=["gmm10"])
     assert 5 * values["fd_gmm10"][0] < values["fd_generated"][0]
     assert not {"kl", "squared_error_draw", "fd_reconstructed_draw"} & set(values)
