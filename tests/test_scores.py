@@ -177,10 +177,13 @@ def test_literal_values():
 
 
 def test_energy_score_of_a_gaussian_against_its_closed_form():
-    """E|X - x| - E|X - X'|/2 for X ~ N(0, s^2): the CRPS of a normal forecast."""
+    """E|X - x| - E|X - X'|/2 for X ~ N(0, s^2): the CRPS of a normal forecast.
+
+    Few samples in many forecasts: with 1/M^2 for 1/(M(M-1)) the mean would be off by 25 errors.
+    """
     generator = torch.Generator().manual_seed(0)
     s, x = 0.7, 1.0
-    samples = s * torch.randn(50, 20000, 1, generator=generator, dtype=torch.float64)
+    samples = s * torch.randn(10, 20000, 1, generator=generator, dtype=torch.float64)
     normal = torch.distributions.Normal(0.0, 1.0)
     w = torch.tensor(x / s, dtype=torch.float64)
     density = torch.exp(normal.log_prob(w))
