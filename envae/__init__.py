@@ -10,7 +10,10 @@ maximum likelihood (AR-ELBO; takida2022). Four rooms, each of which imports only
 - `companion`: the ledger of claims, figures, notebooks; and the command line, `cli`
 """
 
+import ctypes
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +30,27 @@ _HOMES = {
     "objective": "envae.objectives",
     "records": "envae.experiments",
 }
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep the memory that it is given back, for the next step of a training.
+
+    By default it hands every larger tensor back to the system, which clears its pages anew at each
+    step: a convolutional network on a CPU trains 1.1 to 1.4 times slower. Where the environment
+    sets glibc's limits, they stand; where there is no glibc, nothing happens.
+    """
+    chosen = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
+    if chosen or not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 2**28)
+        mallopt(_M_TRIM_THRESHOLD, 2**30)
+        mallopt(_M_TOP_PAD, 2**26)
+
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
+_keep_freed_memory()
 
 
 if not TYPE_CHECKING:  # a checker would take it for any name

@@ -1,5 +1,7 @@
 """The training loop: errors, determinism, resume, early stopping."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -213,3 +215,14 @@ def test_training_leaves_the_callers_generator_alone():
 def test_a_validation_loss_that_is_not_finite_is_an_error():
     with pytest.raises(FloatingPointError, match="validation loss is not finite at epoch 1"):
         trained(validation=IMAGES[:8] * torch.nan, patience=1)
+
+
+def test_bfloat16_on_a_processor_without_it_is_said(monkeypatch):
+    told = {"cpu_name": "old", "avx2": True, "avx512_bf16": False, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    with pytest.warns(UserWarning, match=r"\(old\) has no instructions for bfloat16"):
+        trained(epochs=1, precision="bf16-mixed")
+    told["amx_bf16"] = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trained(epochs=1, precision="bf16-mixed")

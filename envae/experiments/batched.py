@@ -1,21 +1,31 @@
 """Many small models of one structure, trained side by side as one batched model.
 
-A small network leaves a core idle between its operations: a grid of runs that differ in data and
-seed alone is trained several times faster as one model with a batch axis in front of its weights.
+A small network leaves a core idle between its operations: a grid of runs that differ in seed, data
+or weights of the loss is trained several times faster as one model with a batch axis in front of
+its weights. Each member is trained as `training.fit` trains it alone: with its own order and its
+own noise, from its own seed.
 """
 
 import copy
+import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.func import functional_call, stack_module_state, vmap
+from torch.overrides import TorchFunctionMode
 
 from envae.evaluation import seeded
 from envae.objectives import Objective
-from envae.training import Pair
+from envae.training import Pair, epoch_seed
 from envae.vae import VAE
+
+
+class NotTogether(ValueError):
+    """Models whose objective cannot be evaluated for several of them at once."""
 
 
 def fit(
@@ -24,101 +34,220 @@ def fit(
     images: Tensor | Callable[[int], Tensor],
     *,
     epochs: int,
+    seeds: Sequence[int],
     batch_size: int = 64,
     lr: float = 1e-3,
-    seed: int = 0,
     accelerator: str = "auto",
     after_epoch: Callable[[int], None] | None = None,
-) -> Tensor:
+) -> list[pd.DataFrame]:
     """Minimize M objectives with Adam, each over its own model and images, all at once.
 
-    As `training.fit`, it leaves them on the device, in evaluation mode, and torch's own generator
-    where it was.
-
-    The models do not touch each other. They differ in weights, images and order; at one step they
-    share the numbers that the code's noise is made from, since `torch.distributions` draws in
-    place, which `vmap` allows only so.
+    The models do not touch each other. As `training.fit`, it leaves them on the device, in
+    evaluation mode, and torch's own generator where it was.
 
     Parameters
     ----------
     vaes, objectives
-        M models of one network, and M objectives with the same name and options; trained in place.
+        M models of one network, and M objectives of one name; trained in place. Numbers among the
+        objectives' options, such as the weight of the KL term, may differ.
     images
-        Training images `(M, N, C, H, W)`; or a function that gives them for each epoch, counted
-        from 0: data that are drawn anew.
-    epochs, batch_size, lr, seed, accelerator
+        Training images `(N, C, H, W)` for all members, or `(M, N, C, H, W)`; or a function that
+        gives them for each epoch, counted from 0: data that are drawn anew.
+    seeds
+        Of each member, as `training.fit` takes one.
+    epochs, batch_size, lr, accelerator
         As `training.fit` takes them.
     after_epoch
         Called after every epoch with the number of epochs so far; the models are up to date.
 
     Returns
     -------
-    Tensor
-        Total loss of the last step of each epoch, `(epochs, M)`, on the CPU. A model whose
-        loss is not finite stays so, to be seen here, and the others go on.
+    list of DataFrame
+        The history of each member, as `training.fit` gives it; `seconds` are its share. A member
+        whose loss is not finite in an epoch has no rows from there on, and the others go on.
 
     Raises
     ------
     ValueError
-        If there are not as many objectives and image sets as models, or the objective does what
-        cannot be done for several models at once.
+        If there are not as many objectives, seeds and image sets as models, or the objectives
+        differ in more than numbers.
+    NotTogether
+        If the objective does what cannot be done for several models at once.
     """
     draw = images if callable(images) else lambda epoch: images
-    with seeded(seed):
-        shape = draw(0).shape
-    if not len(vaes) == len(objectives) == shape[0]:
+    first = draw(0)
+    members = len(vaes)
+    own_images = first.ndim == 5
+    sets = len(first) if own_images else members
+    if not members == len(objectives) == len(seeds) == sets:
         raise ValueError(
-            "an ensemble needs an objective and an image set for each model, received "
-            f"{len(vaes)} models, {len(objectives)} objectives and {shape[0]} image sets"
+            "an ensemble needs an objective, a seed and an image set for each model, received "
+            f"{members} models, {len(objectives)} objectives, {len(seeds)} seeds and {sets} image "
+            "sets"
         )
-    first = objectives[0]
-    for other in objectives:
-        if (type(other), other.options) != (type(first), first.options):
-            raise ValueError(
-                f"an ensemble minimizes one objective, received {first!r} and {other!r}"
-            )
     device = Fabric(accelerator=accelerator, devices=1).device
     for minimized in objectives:
-        minimized.prepare(tuple(shape[2:]))
+        minimized.prepare(tuple(first.shape[-3:]))
     pairs = [Pair(*pair).to(device).train() for pair in zip(vaes, objectives, strict=True)]
-    weights, buffers = stack_module_state(pairs)
-    skeleton = copy.deepcopy(pairs[0]).to("meta")
-    loss_of_each = vmap(
-        lambda weights, buffers, x: functional_call(skeleton, (weights, buffers), (x,))["total"],
-        randomness="same",
-    )
-    optimizer = torch.optim.Adam(weights.values(), lr=lr, fused=True)
-    member = torch.arange(shape[0], device=device)[:, None]
-    history = []
-    with seeded(seed):
-        for epoch in range(epochs):
-            of_epoch = draw(epoch).to(device)
-            # On the CPU whatever the device, (M, N): a permutation for each model.
-            order = torch.rand(shape[:2]).argsort(1).to(device)
-            for batch in order.split(batch_size, dim=1):
-                try:
-                    losses = loss_of_each(weights, buffers, of_epoch[member, batch])
-                except RuntimeError as error:
-                    if "vmap" not in str(error):
-                        raise
-                    raise ValueError(
-                        f"{objectives[0].name!r} cannot be trained for several models at once "
-                        f"({error}): train one after the other with training.fit"
-                    ) from error
-                optimizer.zero_grad()
-                losses.sum().backward()
-                optimizer.step()
-            history.append(losses.detach().cpu())
-            if after_epoch or epoch + 1 == epochs:
-                _write_back(pairs, weights | buffers)
-            if after_epoch:
-                after_epoch(epoch + 1)
+    stack = _Stack(pairs, device)
+    optimizer = torch.optim.Adam(stack.weights.values(), lr=lr, fused=True)
+    count = first.shape[1] if own_images else first.shape[0]
+    member = torch.arange(members, device=device)[:, None]
+    rows: list[dict[str, Tensor]] = []
+    for epoch in range(epochs):
+        start = time.perf_counter()
+        of_epoch = draw(epoch).to(device)
+        sources = [Generator().manual_seed(epoch_seed(seed, epoch)) for seed in seeds]
+        order = torch.stack([torch.randperm(count, generator=source) for source in sources])
+        table, sizes = [], []
+        for batch in order.to(device).split(batch_size, dim=1):
+            parts = stack.loss(of_epoch[member, batch] if own_images else of_epoch[batch], sources)
+            optimizer.zero_grad()
+            parts["total"].sum().backward()
+            optimizer.step()
+            table.append(torch.stack([part.detach() for part in parts.values()]))
+            sizes.append(batch.shape[1])
+        # Read once per epoch: (steps, parts, M), and its mean over the epoch's images.
+        steps = torch.stack(table).cpu().double()
+        weight = torch.tensor(sizes, dtype=torch.float64)[:, None, None]
+        means = (steps * weight).sum(0) / weight.sum()
+        seconds = torch.full((members,), (time.perf_counter() - start) / members)
+        rows.append(dict(zip(parts, means, strict=True)) | {"seconds": seconds})
+        if after_epoch or epoch + 1 == epochs:
+            stack.write_back()
+        if after_epoch:
+            after_epoch(epoch + 1)
     for pair in pairs:
         pair.eval()
-    return torch.stack(history)
+    return [_history(rows, index) for index in range(members)]
 
 
-def _write_back(pairs: list[Pair], stacked: dict[str, Tensor]) -> None:
-    for index, pair in enumerate(pairs):
-        state = {name: values[index].detach() for name, values in stacked.items()}
-        pair.load_state_dict(state)
+def _history(rows: list[dict[str, Tensor]], member: int) -> pd.DataFrame:
+    """Rows of a member up to the first that is not finite."""
+    frame = pd.DataFrame(
+        [
+            {"epoch": epoch} | {name: values[member].item() for name, values in row.items()}
+            for epoch, row in enumerate(rows, 1)
+        ]
+    )
+    finite = torch.from_numpy(frame.to_numpy(float)).isfinite().all(1)
+    return frame[finite.cumprod(0).bool().numpy()]
+
+
+class _Stack:
+    """Pairs of model and objective as one, with the members in front of every weight."""
+
+    def __init__(self, pairs: list[Pair], device: torch.device):
+        self._pairs = pairs
+        self._device = device
+        self.weights, self._buffers = stack_module_state(pairs)
+        skeleton = copy.deepcopy(pairs[0])
+        numbers = _different_numbers([pair.objective for pair in pairs])
+        self._numbers = {name: values.to(device) for name, values in numbers.items()}
+        self._skeleton = skeleton.to("meta")
+        self._shapes: dict[int, list[torch.Size]] = {}  # of the noise, by size of the batch
+        self._loss_of_each = vmap(self._loss_of_one)
+
+    def loss(self, x: Tensor, sources: list[Generator]) -> dict[str, Tensor]:
+        """Parts of the loss `(M,)` of a batch for each member, `(M, B, C, H, W)`."""
+        size = x.shape[1]
+        try:
+            if size not in self._shapes:
+                self._shapes[size] = self._shapes_of_noise(x[0])
+            noise = [torch.empty(len(sources), *shape) for shape in self._shapes[size]]
+            for member, source in enumerate(sources):
+                for drawn in noise:
+                    drawn[member].normal_(generator=source)
+            noise = [drawn.to(self._device) for drawn in noise]
+            return self._loss_of_each(self.weights, self._buffers, self._numbers, x, noise)
+        except RuntimeError as error:
+            if not any(word in str(error) for word in ("vmap", "functorch")):
+                raise
+            name = self._pairs[0].objective.name
+            raise NotTogether(
+                f"{name!r} cannot be trained for several models at once ({error}): train one after "
+                "the other with training.fit"
+            ) from error
+
+    def _loss_of_one(
+        self,
+        weights: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        numbers: dict[str, Tensor],
+        x: Tensor,
+        noise: list[Tensor],
+    ) -> dict[str, Tensor]:
+        vars(self._skeleton.objective).update(numbers)
+        with _GivenNoise(noise):
+            return functional_call(self._skeleton, (weights, buffers), (x,))
+
+    def _shapes_of_noise(self, x: Tensor) -> list[torch.Size]:
+        """Shapes of what a loss draws for a batch, in its order."""
+        pair = copy.deepcopy(self._pairs[0])
+        with seeded(0), torch.no_grad(), _GivenNoise(None) as given:
+            pair(x)
+        return given.shapes
+
+    def write_back(self) -> None:
+        """Bring the members' own modules up to date."""
+        stacked = self.weights | self._buffers
+        for index, pair in enumerate(self._pairs):
+            pair.load_state_dict({name: value[index].detach() for name, value in stacked.items()})
+
+
+def _different_numbers(objectives: Sequence[Objective]) -> dict[str, Tensor]:
+    """Numbers that the objectives hold and that differ among them, `(M,)` each, by name.
+
+    Raises
+    ------
+    ValueError
+        If they differ in anything else.
+    """
+    first = objectives[0]
+    different = {}
+    for other in objectives:
+        if type(other) is not type(first) or vars(other).keys() != vars(first).keys():
+            raise ValueError(f"a stack minimizes one objective, received {first!r} and {other!r}")
+    for name, value in vars(first).items():
+        if name in ("options", "training") or name.startswith("_"):
+            continue
+        values = [vars(minimized)[name] for minimized in objectives]
+        unlike = [index for index, other in enumerate(values) if other != value]
+        if not unlike:
+            continue
+        if not all(isinstance(other, float) for other in values):
+            raise ValueError(
+                "objectives of a stack may differ in floats alone, received "
+                f"{first!r} and {objectives[unlike[0]]!r}"
+            )
+        different[name] = torch.tensor(values, dtype=torch.float32)
+    return different
+
+
+# torch.distributions draws by the first or, in older releases, by the second of them.
+_STANDARD_NORMAL = ("normal_", "normal", "randn", "randn_like")
+
+
+class _GivenNoise(TorchFunctionMode):
+    """Standard normal draws are taken from a list, or their shapes written down."""
+
+    def __init__(self, noise: list[Tensor] | None):
+        super().__init__()
+        self._noise = None if noise is None else iter(noise)
+        self.shapes: list[torch.Size] = []
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__name__", "") not in _STANDARD_NORMAL:
+            return function(*args, **kwargs)
+        if self._noise is not None:
+            return next(self._noise)
+        drawn = function(*args, **kwargs)
+        self.shapes.append(drawn.shape)
+        return drawn

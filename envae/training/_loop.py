@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,8 @@ def fit(
     patience
         Stop when `validation` has not improved for so many epochs, and go back to the best one.
     accelerator, precision
-        Passed to Fabric: `"auto"`, `"cpu"`, `"cuda"`; `"32-true"`, `"bf16-mixed"`, ...
+        Passed to Fabric: `"auto"`, `"cpu"`, `"cuda"`; `"32-true"`, `"bf16-mixed"`, ... On a
+        processor without instructions for bfloat16 a warning says so.
     checkpoint
         File (safetensors) written after every epoch. If it exists, training goes on from it: it
         must be of the same objective with the same options, the same images, seed, batch size,
@@ -97,9 +99,11 @@ def fit(
         devices=1,
         precision=precision,  # type: ignore[arg-type]  # Fabric says which names it knows
     )
+    if fabric.device.type == "cpu" and precision.startswith("bf16"):
+        _warn_without_bf16()
     objective.prepare(tuple(images.shape[1:]))
     pair = Pair(vae, objective)
-    model, optimizer = fabric.setup(pair, torch.optim.Adam(pair.parameters(), lr=lr))
+    model, optimizer = fabric.setup(pair, torch.optim.Adam(pair.parameters(), lr=lr, fused=True))
     held = Held(images, fabric.device)
     held_out = None if validation is None else Held(validation, fabric.device)
     run = Run(pair, optimizer, checkpoint)
@@ -116,8 +120,7 @@ def fit(
         if run.exhausted(patience):
             break
         start = time.perf_counter()
-        # Mixed, so that neighbouring seeds and epochs do not share a stream of noise.
-        with seeded((seed * 1_000_003 + epoch) * 2_654_435_761 % 2**63):
+        with seeded(epoch_seed(seed, epoch)):
             row = _epoch(fabric, model, optimizer, held, batch_size, epoch)
             if held_out is not None:
                 row["validation"] = evaluate(model, held_out, batch_size)["total"]
@@ -132,6 +135,14 @@ def fit(
         run.restore_best()
     pair.eval()
     return pd.DataFrame(run.history)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Seed of an epoch, counted from 0, of a run's order and noise.
+
+    Mixed, so that neighbouring seeds and epochs do not share a stream of noise.
+    """
+    return (seed * 1_000_003 + epoch) * 2_654_435_761 % 2**63
 
 
 def evaluate(pair: nn.Module, images: Held, batch_size: int) -> dict[str, float]:
@@ -171,6 +182,18 @@ def _epoch(
     means = (table * weight[:, None]).sum(0) / weight.sum()
     row: dict[str, float] = {"epoch": epoch + 1}
     return row | dict(zip(parts, means.tolist(), strict=True))
+
+
+def _warn_without_bf16() -> None:
+    # Recent torch only; where it does not tell, nothing is said.
+    told = getattr(torch.cpu, "get_capabilities", dict)()
+    kinds = [supported for name, supported in told.items() if "bf16" in name]
+    if kinds and not any(kinds):
+        warnings.warn(
+            f"this processor ({told.get('cpu_name', 'CPU')}) has no instructions for bfloat16, "
+            "which may take many times as long as precision='32-true'",
+            stacklevel=3,
+        )
 
 
 def _check_finite(table: Tensor, names: list[str], epoch: int) -> None:

@@ -26,7 +26,11 @@ class Pair(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         loss = self.objective(self.vae, x)
-        terms = {"reconstruction": loss.reconstruction, "regularizer": loss.regularizer}
+        # Without their graphs: Fabric puts a hook on each output that has one.
+        terms = {
+            "reconstruction": loss.reconstruction.detach(),
+            "regularizer": loss.regularizer.detach(),
+        }
         return {"total": loss.total} | terms | loss.parts
 
 

@@ -1,73 +1,145 @@
-"""Models trained as a batch, against the same models trained alone."""
+"""Models trained as a stack, against the same models trained alone."""
 
 import pytest
 import torch
 
 from envae import datasets, networks, training
 from envae.experiments import batched
-from envae.objectives import objective
+from envae.objectives import names, objective
+from envae.objectives.base import Objective
 
 SHAPE = (1, 8, 8)
+DIGITS = datasets.load("digits").train[:120]
 
 
-def _models(count, **options):
-    name = options.pop("name", "rae")
-    objectives = [objective(name, **options) for _ in range(count)]
-    head = objectives[0].head_maps(1)
-    vaes = [networks.build("mlp64", SHAPE, 4, head=head, seed=seed) for seed in range(count)]
+def build(name, options, network="mlp64"):
+    """Models and objectives, one of each for the options of each member."""
+    objectives = [objective(name, **each) for each in options]
+    vaes = [
+        networks.build(network, SHAPE, 4, objective=minimized, seed=seed)
+        for seed, minimized in enumerate(objectives)
+    ]
     return vaes, objectives
 
 
-def test_each_model_ends_as_it_does_alone():
-    """With one batch per epoch and a deterministic objective nothing is left to chance."""
-    images = datasets.load("digits").train[:120].reshape(3, 40, *SHAPE)
-    together, objectives = _models(3)
-    batched.fit(together, objectives, images, epochs=5, batch_size=40, lr=1e-2)
-    alone, objectives = _models(3)
-    for index, vae in enumerate(alone):
-        training.fit(
-            vae, objectives[index], images[index], epochs=5, batch_size=40, lr=1e-2,
-            accelerator="cpu", progress=False,
-        )  # fmt: skip
-        for mine, its in zip(together[index].parameters(), vae.parameters(), strict=True):
-            assert torch.allclose(mine, its, atol=1e-4)
+def alone(name, options, images, **settings):
+    """Histories and weights of the same models, one after the other."""
+    vaes, objectives = build(name, options)
+    histories = [
+        training.fit(*pair, each, seed=seed, accelerator="cpu", progress=False, **settings)
+        for seed, (pair, each) in enumerate(
+            zip(zip(vaes, objectives, strict=True), images, strict=True)
+        )
+    ]
+    return vaes, histories
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_stack_gives_the_losses_that_fit_gives(name):
+    """Same order, same noise: from the same seeds, to the rounding of a batched product.
+
+    A few steps, since any rounding grows from step to step.
+    """
+    options = [{}, {}]
+    vaes, objectives = build(name, options)
+    together = batched.fit(vaes, objectives, DIGITS, epochs=2, seeds=[0, 1], batch_size=50)
+    others, histories = alone(name, options, [DIGITS] * 2, epochs=2, batch_size=50)
+    for mine, its in zip(together, histories, strict=True):
+        assert list(mine) == list(its)
+        values = mine.drop(columns="seconds").to_numpy()
+        assert values == pytest.approx(its.drop(columns="seconds").to_numpy(), rel=1e-5, abs=1e-6)
+    assert together[0]["total"].iloc[-1] != together[1]["total"].iloc[-1]
+    assert not vaes[0].training
+    for vae, other in zip(vaes, others, strict=True):
+        for weight, its in zip(vae.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(weight, its, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "values"),
+    [
+        ("envae", "alpha", (0.01, 0.3)),
+        ("fenvae", "alpha", (0.01, 0.3)),
+        ("l2", "sigma2", (0.01, 1.0)),
+        ("rae", "code_weight", (0.01, 1.0)),
+        ("wae_mmd", "mmd_weight", (25.0, 250.0)),
+        ("infovae", "scaling", (1.5, 10.0)),
+    ],
+)
+def test_a_search_over_a_number_is_one_stack(name, option, values):
+    options = [{option: value} for value in values]
+    vaes, objectives = build(name, options)
+    together = batched.fit(vaes, objectives, DIGITS, epochs=2, seeds=[0, 1], batch_size=50)
+    _, histories = alone(name, options, [DIGITS] * 2, epochs=2, batch_size=50)
+    for mine, its in zip(together, histories, strict=True):
+        assert mine["total"].tolist() == pytest.approx(its["total"].tolist(), rel=1e-5)
+
+
+def test_each_model_may_have_images_of_its_own():
+    images = DIGITS.reshape(3, 40, *SHAPE)
+    vaes, objectives = build("rae", [{}] * 3)
+    together = batched.fit(vaes, objectives, images, epochs=3, seeds=range(3), batch_size=16)
+    _, histories = alone("rae", [{}] * 3, images, epochs=3, batch_size=16)
+    for mine, its in zip(together, histories, strict=True):
+        assert mine["total"].tolist() == pytest.approx(its["total"].tolist(), rel=1e-5)
 
 
 def test_a_model_that_diverges_leaves_the_others_alone():
     images = torch.rand(2, 32, *SHAPE)
     images[1, 0] = torch.inf
-    vaes, objectives = _models(2)
-    losses = batched.fit(vaes, objectives, images, epochs=3, batch_size=16)
-    assert losses.shape == (3, 2)
-    assert losses[:, 0].isfinite().all()
-    assert not losses[-1, 1].isfinite()
+    vaes, objectives = build("rae", [{}] * 2)
+    first, second = batched.fit(vaes, objectives, images, epochs=3, seeds=[0, 1], batch_size=16)
+    assert (len(first), len(second)) == (3, 0)
     assert all(weight.isfinite().all() for weight in vaes[0].parameters())
 
 
-@pytest.mark.parametrize("name", ["envae", "fenvae", "ffl", "bernoulli", "ssim"])
-def test_objectives_that_cannot_be_batched_say_so_and_others_train(name):
-    vaes, objectives = _models(2, name=name)
-    images = torch.rand(2, 32, *SHAPE)
-    if name in ("envae", "fenvae", "ssim"):
-        losses = batched.fit(vaes, objectives, images, epochs=30, batch_size=16, lr=1e-2)
-        assert (losses[-1] < losses[0]).all()
-    else:
-        with pytest.raises(ValueError, match=f"'{name}' cannot be trained for several models"):
-            batched.fit(vaes, objectives, images, epochs=1, batch_size=16)
+def test_probes_drawn_in_the_loss_are_those_of_fit():
+    vaes, objectives = build("rae_gp", [{"probes": 2}] * 2)
+    together = batched.fit(vaes, objectives, DIGITS, epochs=2, seeds=[0, 1], batch_size=50)
+    _, histories = alone("rae_gp", [{"probes": 2}] * 2, [DIGITS] * 2, epochs=2, batch_size=50)
+    for mine, its in zip(together, histories, strict=True):
+        assert mine["total"].tolist() == pytest.approx(its["total"].tolist(), rel=1e-5)
+
+
+class Asking(Objective):
+    """Looks at a value, which a stack has several of."""
+
+    unit = "squared data units per image"
+
+    def per_image(self, x, image, head=None):
+        return (
+            (x - image).square().flatten(1).sum(1) if image.max() < 2 else image.flatten(1).sum(1)
+        )
+
+
+class Uniform(Objective):
+    """Draws numbers that are not normal, which nobody hands out to the members."""
+
+    unit = "squared data units per image"
+
+    def per_image(self, x, image, head=None):
+        return torch.rand(len(image)) * (x - image).square().flatten(1).sum(1)
+
+
+@pytest.mark.parametrize("kind", [Asking, Uniform])
+def test_an_objective_that_cannot_be_evaluated_for_several_models_is_refused(kind):
+    vaes, _ = build("l2", [{}] * 2)
+    with pytest.raises(batched.NotTogether, match="cannot be trained for several models at once"):
+        batched.fit(vaes, [kind(), kind()], DIGITS, epochs=1, seeds=[0, 1])
 
 
 def test_parameters_of_the_objective_are_trained_too():
-    vaes, objectives = _models(2, name="diag_i", estimate="trainable")
+    vaes, objectives = build("diag_i", [{"estimate": "trainable"}] * 2)
     for minimized in objectives:
         minimized.prepare(SHAPE)
     before = objectives[0].log_variance.clone()
-    batched.fit(vaes, objectives, torch.rand(2, 32, *SHAPE), epochs=1, batch_size=16)
+    batched.fit(vaes, objectives, DIGITS, epochs=1, seeds=[0, 1])
     assert not torch.equal(objectives[0].log_variance, before)
     assert not torch.equal(objectives[0].log_variance, objectives[1].log_variance)
 
 
 def test_images_may_be_drawn_anew_and_the_models_are_up_to_date_after_each_epoch():
-    vaes, objectives = _models(2)
+    vaes, objectives = build("rae", [{}] * 2)
     asked, seen = [], []
 
     def images(epoch):
@@ -77,28 +149,49 @@ def test_images_may_be_drawn_anew_and_the_models_are_up_to_date_after_each_epoch
     def after_epoch(epochs):
         seen.append((epochs, next(vaes[0].parameters()).detach().clone()))
 
-    batched.fit(vaes, objectives, images, epochs=2, batch_size=8, lr=0.1, after_epoch=after_epoch)
+    batched.fit(vaes, objectives, images, epochs=2, seeds=[0, 1], lr=0.1, after_epoch=after_epoch)
     assert set(asked) == {0, 1}
     assert [epochs for epochs, _ in seen] == [1, 2]
     assert not torch.equal(seen[0][1], seen[1][1])
 
 
-def test_the_numbers_of_models_and_image_sets_must_agree():
-    vaes, objectives = _models(2)
-    with pytest.raises(ValueError, match="2 models, 2 objectives and 3 image sets"):
-        batched.fit(vaes, objectives, torch.rand(3, 8, *SHAPE), epochs=1)
+def test_torchs_generator_is_left_where_it_was():
+    vaes, objectives = build("envae", [{}] * 2)
+    before = torch.get_rng_state()
+    batched.fit(vaes, objectives, DIGITS, epochs=1, seeds=[0, 1])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_numbers_of_models_seeds_and_image_sets_must_agree():
+    vaes, objectives = build("rae", [{}] * 2)
+    with pytest.raises(ValueError, match="2 models, 2 objectives, 2 seeds and 3 image sets"):
+        batched.fit(vaes, objectives, torch.rand(3, 8, *SHAPE), epochs=1, seeds=[0, 1])
+    with pytest.raises(ValueError, match="2 models, 2 objectives, 1 seeds and 2 image sets"):
+        batched.fit(vaes, objectives, torch.rand(2, 8, *SHAPE), epochs=1, seeds=[0])
 
 
 def test_a_posterior_variance_that_is_fixed_stays_what_it_was():
-    vaes = [networks.build("mlp64", SHAPE, 4, posterior=0.5, seed=seed) for seed in range(2)]
+    vaes = [
+        networks.build("mlp64", SHAPE, 4, posterior=variance, seed=0) for variance in (0.5, 2.0)
+    ]
     objectives = [objective("iso_i") for _ in vaes]
-    batched.fit(vaes, objectives, torch.rand(2, 32, *SHAPE), epochs=1, batch_size=16)
-    variance = vaes[1].encode(torch.rand(3, *SHAPE)).variance
-    assert torch.allclose(variance, torch.full_like(variance, 0.5))
+    batched.fit(vaes, objectives, DIGITS, epochs=1, seeds=[0, 1])
+    for vae, expected in zip(vaes, (0.5, 2.0), strict=True):
+        variance = vae.encode(DIGITS[:3]).variance
+        assert torch.allclose(variance, torch.full_like(variance, expected))
 
 
-def test_an_ensemble_minimizes_one_objective():
-    vaes, _ = _models(2)
-    for other in (objective("l2", sigma2=0.01), objective("rae", code_weight=1.0)):
-        with pytest.raises(ValueError, match=r"minimizes one objective, received RAE\(.* and "):
-            batched.fit(vaes, [objective("rae"), other], torch.rand(2, 8, *SHAPE), epochs=1)
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (("l2", {"sigma2": 0.01}), r"minimizes one objective, received EnVAE\(.* and L2\("),
+        (("envae", {"samples": 3}), r"may differ in floats alone, received .*samples=3"),
+    ],
+)
+def test_a_stack_minimizes_one_objective(other, told):
+    vaes, _ = build("envae", [{}] * 2)
+    name, options = other
+    with pytest.raises(ValueError, match=told):
+        batched.fit(
+            vaes, [objective("envae"), objective(name, **options)], DIGITS, epochs=1, seeds=[0, 1]
+        )

@@ -26,7 +26,7 @@ def features():
 
 def case(name, options=None, *, initial_variance=1.0, **setting):
     """A case from seed 3."""
-    return Case(name, options or {}, 3, Setting(**setting), initial_variance)
+    return Case(name, options or {}, 3, Setting(**setting), initial_variance=initial_variance)
 
 
 def gradients(case, x, *, seed=0):

@@ -46,7 +46,7 @@ def test_a_spread_needs_two_draws():
 def test_the_estimate_is_the_residual_averaged_over_what_shares_it(name, axes):
     torch.manual_seed(0)
     images = torch.rand(6, 1, 2, 2)
-    maps = uncertainty.maps(Known(), objective(name), images, draws=20_000)
+    maps = uncertainty.maps(Known(), objective(name), images, draws=3000)
     residual = maps["residual"].mean(axes, keepdim=True) if axes else maps["residual"]
     assert torch.allclose(maps["variance"], residual.expand_as(images), rtol=0.1)
 
@@ -86,9 +86,8 @@ def outcomes(tmp_path_factory):
     points = noise_recovery.group("diag_i", {}, noises, runs.Setting("mlp64", 4, 3), warm_up=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ENVAE_RUNS", str(tmp_path_factory.mktemp("runs")))
-        return noise_recovery.train(
-            points, clean=datasets.load("digits").subset(200), experiment="test"
-        )
+        clean = datasets.load("digits").subset(200)
+        return noise_recovery.train_all([points], clean=clean, experiment="test")[0]
 
 
 def test_every_reading_of_every_case_is_in_the_table(outcomes):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from envae import datasets
-from envae.experiments import paper_rows, published, runs
+from envae.experiments import paper_rows, published
 from envae.experiments.runs import Setting
 from envae.metrics import extractor
 from envae.objectives import objective
@@ -111,7 +111,7 @@ def test_a_row_whose_search_fails_for_every_value_has_failed(experiment, monkeyp
     def fails(*_, **__):
         raise FloatingPointError("the loss is not finite")
 
-    monkeypatch.setattr(runs, "train", fails)
+    monkeypatch.setattr("envae.experiments.runs._record.train", fails)
     done = experiment.complete("AE")
     assert experiment.chosen("AE") is None
     assert done["state"].tolist() == ["failed"]

@@ -13,8 +13,10 @@ import torch
 from safetensors import safe_open
 
 from envae import _checkout, datasets
-from envae.experiments import records, runs
-from envae.experiments.runs import Point, Setting
+from envae.experiments import batched, fenvae, noise_recovery, records, runs
+from envae.experiments.runs import Point, Setting, Start
+from envae.objectives import objective
+from envae.training import fit
 
 RECORDS = sorted((_checkout.root() / "data" / "runs" / "fid_digits").glob("*.json"))
 DIGITS = datasets.load("digits")
@@ -71,21 +73,18 @@ def epochs_in(checkpoint):
         return json.loads(file.metadata()["history"])
 
 
-def test_a_killed_sweep_goes_on_and_repeats_neither_points_nor_whole_epochs(tmp_path):
-    environment = os.environ | {
-        "ENVAE_RUNS": str(tmp_path), "LOKY_MAX_CPU_COUNT": "1", "OMP_NUM_THREADS": "1"
-    }  # fmt: skip
+def test_a_killed_sweep_goes_on_and_repeats_neither_points_nor_whole_epochs(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     folder = tmp_path / "try"
-    process = subprocess.Popen(
-        [sys.executable, "-c", SWEEP], env=environment, start_new_session=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", SWEEP], start_new_session=True)
     deadline = time.monotonic() + 300
     while not (records_then := list(folder.glob("*.json"))) or not any(
         len(epochs_in(file)) >= 3 for file in folder.glob("*.checkpoint")
     ):
         assert process.poll() is None, "the sweep ended before it could be killed"
         assert time.monotonic() < deadline
-        time.sleep(0.002)
+        time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     (checkpoint,) = folder.glob("*.checkpoint")
@@ -95,7 +94,7 @@ def test_a_killed_sweep_goes_on_and_repeats_neither_points_nor_whole_epochs(tmp_
     assert len(before) < EPOCHS
     written = first.stat().st_mtime_ns
 
-    subprocess.run([sys.executable, "-c", SWEEP], env=environment, check=True)
+    exec(SWEEP, {})
     assert first.stat().st_mtime_ns == written
     (second,) = set(folder.glob("*.json")) - {first}
     curves = json.loads(second.read_text())["curves"]
@@ -137,3 +136,114 @@ def test_a_run_without_a_finite_loss_is_listed_too(tmp_path, monkeypatch):
     )
     assert table["state"].tolist() == ["failed"]
     assert "the loss is not finite at epoch 1" in table["error"][0]
+
+
+# --- warm starts ------------------------------------------------------------------------------
+
+
+def test_a_warm_start_is_two_calls_of_fit(tmp_path):
+    part, setting = DIGITS.subset(64), Setting("mlp64", 4, epochs=5)
+    start = Start("l2", {"alpha": 0.1}, 2)
+    point = Point("envae", {"samples": 2}, 3, setting, start)
+    vae, minimized = Point("envae", {"samples": 2}, 3, setting).build(part.image_shape)
+    fit(vae, objective("l2", alpha=0.1), part.train, epochs=2, seed=3, progress=False)
+    fit(vae, minimized, part.train, epochs=3, seed=3, progress=False)
+    trained, _, history = runs.train(point, part, checkpoint=tmp_path / "run.checkpoint")
+    assert len(history) == 3
+    for mine, its in zip(trained.parameters(), vae.parameters(), strict=True):
+        assert torch.equal(mine, its)
+    [(stacked, *_)] = runs.train_stack([point], part)
+    for mine, its in zip(stacked.parameters(), vae.parameters(), strict=True):
+        torch.testing.assert_close(mine, its, rtol=0, atol=1e-4)
+
+
+def test_a_start_is_recorded_where_there_is_one():
+    start = Start("l2", {"alpha": 0.1}, 20)
+    with_start = Point("fenvae", {}, 0, start=start).parameters("digits")
+    assert with_start.pop("start") == {"objective": "l2", "options": {"alpha": 0.1}, "epochs": 20}
+    assert with_start == Point("fenvae", {}, 0).parameters("digits")
+
+
+@pytest.mark.parametrize("epochs", [0, 5, 6])
+def test_a_start_leaves_epochs_for_the_objective(epochs):
+    with pytest.raises(ValueError, match=f"from 1 to 4 of the setting's 5 .* received {epochs}"):
+        Point("l2", {}, 0, Setting(epochs=5), Start("l2", {}, epochs))
+
+
+# --- stacks -----------------------------------------------------------------------------------
+
+
+def test_points_of_one_structure_are_a_stack():
+    small, conv = Setting("mlp64"), Setting("conv")
+    points = [
+        Point("envae", {"alpha": 0.1}, 0, small),
+        Point("envae", {"alpha": 0.3}, 1, small),
+        Point("envae", {"alpha": 0.1, "samples": 3}, 0, small),
+        Point("l2", {"alpha": 0.1}, 0, small),
+        Point("envae", {"alpha": 0.1}, 0, conv),
+        Point("envae", {"alpha": 0.1}, 1, conv),
+        Point("envae", {"alpha": 0.1}, 2, dataclasses.replace(small, lr=1e-2)),
+        Point("envae", {"alpha": 0.1}, 2, dataclasses.replace(small, posterior=0.1)),
+        Point("envae", {"alpha": 0.1}, 3, dataclasses.replace(small, posterior=0.5)),
+        Point("envae", {"alpha": 0.2}, 3, small, Start("l2", {}, 5)),
+    ]
+    assert runs.stacks(points, jobs=1) == [[0, 1], [2], [3], [4], [5], [6], [7, 8], [9]]
+
+
+def test_stacks_are_as_many_as_processes_and_not_too_large():
+    points = [Point("l2", {}, seed, Setting("mlp64")) for seed in range(70)]
+    for jobs, sizes in ((1, [24, 23, 23]), (2, [24, 23, 23]), (8, [9, 9, 9, 9, 9, 9, 8, 8])):
+        groups = runs.stacks(points, jobs=jobs)
+        assert [len(group) for group in groups] == sizes
+        assert sorted(index for group in groups for index in group) == list(range(70))
+    assert runs.stacks([], jobs=2) == []
+
+
+def test_outcomes_come_in_the_order_of_the_points(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    setting = Setting("mlp64", 2, epochs=1)
+    points = [
+        Point(name, {}, seed, setting) for seed in range(2) for name in ("l2", "iso_i", "rae_gp")
+    ]
+    outcomes = runs.run_all(
+        points,
+        dataset=DIGITS.subset(64),
+        experiment="try",
+        measure=lambda vae, minimized, dataset, seed: {"seed": (seed, "none")},
+    )
+    assert [outcome.point for outcome in outcomes] == points
+    assert [outcome.objective.name for outcome in outcomes] == ["l2", "iso_i", "rae_gp"] * 2
+    assert [outcome.metrics["seed"] for outcome in outcomes] == [0, 0, 0, 1, 1, 1]
+    assert len(list(tmp_path.glob("try/*.json"))) == 6
+
+
+def test_what_cannot_be_stacked_is_trained_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    # A variant of FEnVAE that freezes the decoder for a moment.
+    setting = Setting("mlp64", 2, epochs=1)
+    points = [fenvae.Case("stop_decoder", {}, seed, setting) for seed in range(2)]
+    assert runs.stacks(points, jobs=1) == [[0, 1]]
+    with pytest.raises(batched.NotTogether):
+        runs.train_stack(points, DIGITS.subset(64))
+    told = {"dataset": DIGITS.subset(64), "experiment": "try", "measure": lambda *_: {}}
+    assert [outcome.point for outcome in runs.run_stack(points, **told)] == points
+
+
+def test_one_of_a_stack_that_is_lost_leaves_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    points = [Point("l2", {"sigma2": value}, 0, Setting("mlp64", 2, 1)) for value in (1.0, 1e-39)]
+    table = runs.complete(
+        points, dataset=DIGITS.subset(64), experiment="try", measure=lambda *_: {}
+    )
+    assert table["state"].tolist() == ["done", "failed"]
+    assert "the loss is not finite at epoch 1" in table["error"][1]
+
+
+def test_a_lost_noisy_run_is_a_result(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    noises = [noise_recovery.Noise("uniform", 0.1, 1)]
+    setting = Setting("mlp64", 2, epochs=2)
+    points = noise_recovery.group("l2", {"sigma2": 1e-39}, noises, setting)
+    [[outcome]] = noise_recovery.train_all([points], clean=DIGITS.subset(64), experiment="try")
+    assert outcome.metrics == {"diverged_epoch": 1}

@@ -69,7 +69,9 @@ def weighted(
     """
     name, options = row
     options = {**options, "alpha": round(float(alpha) * options.get("beta", 1.0), 4)}
-    return Case(name, options, seed, Setting(**{"epochs": 50} | setting), initial_variance)
+    return Case(
+        name, options, seed, Setting(**{"epochs": 50} | setting), initial_variance=initial_variance
+    )
 
 
 def searched(

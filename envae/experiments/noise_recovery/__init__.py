@@ -11,18 +11,15 @@ from envae.experiments.noise_recovery._cells import (
 )
 from envae.experiments.noise_recovery._follow import follow
 from envae.experiments.noise_recovery._train import (
-    AfterEpoch,
     Noise,
     NoisyPoint,
     group,
     readings,
-    train,
     train_all,
 )
 
 __all__ = [
     "COLUMNS",
-    "AfterEpoch",
     "Noise",
     "NoisyPoint",
     "against_level",
@@ -34,6 +31,5 @@ __all__ = [
     "recorded_readings",
     "share",
     "table",
-    "train",
     "train_all",
 ]

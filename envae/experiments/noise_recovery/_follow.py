@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from envae.datasets import Dataset
-from envae.experiments.noise_recovery._train import NoisyPoint, train
+from envae.evaluation import seeded
+from envae.experiments.noise_recovery._train import NoisyPoint, readings
+from envae.experiments.runs import run_stack
 from envae.metrics import uncertainty
 from envae.objectives import Objective
 from envae.vae import VAE
@@ -14,16 +16,17 @@ from envae.vae import VAE
 def follow(
     points: Sequence[NoisyPoint], *, clean: Dataset, experiment: str, stops: int = 30
 ) -> pd.DataFrame:
-    """Train a group as :func:`train` does, and on the way read its mean squared residuals.
+    """Train a group as :func:`train_all` does, and on the way read its mean squared residuals.
 
     For a variance by maximum likelihood the residual, averaged over what shares it, is the
-    estimate. The readings draw from the generator that the training draws from: with other stops
-    it is another run.
+    estimate.
 
     Parameters
     ----------
-    points, clean, experiment
-        As :func:`train` takes them.
+    points
+        As :func:`group` makes them.
+    clean, experiment
+        As :func:`train_all` takes them.
     stops
         About how many readings there are, at equal distances.
 
@@ -44,10 +47,11 @@ def follow(
             return
         for split in ("train", "test"):
             for point, vae, minimized, drawn in zip(points, vaes, objectives, data, strict=True):
-                maps = uncertainty.maps(vae, minimized, getattr(drawn, split), draws=2)
+                with seeded(point.seed):
+                    maps = uncertainty.maps(vae, minimized, getattr(drawn, split), draws=2)
                 value = maps["residual"].mean().item()
                 told = (images, point.noise.redraw, epoch * per_epoch, split, point.seed, value)
                 lines.append(told)
 
-    train(points, clean=clean, experiment=experiment, after_epoch=read)
+    run_stack(points, dataset=clean, experiment=experiment, measure=readings, after_epoch=read)
     return pd.DataFrame(lines, columns=["images", "redraw", "step", "split", "seed", "value"])

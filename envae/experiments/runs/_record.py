@@ -1,0 +1,253 @@
+"""Points run: trained, measured and recorded; a recorded point is not run again."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import delayed
+
+from envae.datasets import Dataset
+from envae.experiments import batched, records
+from envae.experiments.parallel import side_by_side
+from envae.experiments.records import Values
+from envae.experiments.runs._point import Kind, Outcome, Point
+from envae.experiments.runs._train import AfterEpoch, Trained, stacks, train, train_stack
+from envae.objectives import Objective
+from envae.vae import VAE
+
+Measure = Callable[[VAE, Objective, Dataset, int], Values]
+
+
+def run(point: Kind, *, dataset: Dataset, experiment: str, measure: Measure) -> Outcome[Kind]:
+    """Train a point, measure it, and write its record.
+
+    Parameters
+    ----------
+    point
+        What is run.
+    dataset
+        Trained on its train split.
+    experiment
+        Name under which the run is recorded.
+    measure
+        Called with the trained model, the objective, the data set and the seed; gives values with
+        their units. With arguments of its own it is passed as `functools.partial`.
+    """
+    [outcome] = run_stack([point], dataset=dataset, experiment=experiment, measure=measure)
+    return outcome
+
+
+def run_stack(
+    points: Sequence[Kind],
+    *,
+    dataset: Dataset,
+    experiment: str,
+    measure: Measure,
+    after_epoch: AfterEpoch | None = None,
+) -> list[Outcome[Kind]]:
+    """Points of one structure: trained together, each measured and recorded by itself.
+
+    `after_epoch` as `train_stack` takes it, the other arguments as in :func:`run`.
+    """
+    trained = _trained(points, dataset, experiment, after_epoch)
+    return [
+        _recorded(*pair, dataset=dataset, experiment=experiment, measure=measure)
+        for pair in zip(points, trained, strict=True)
+    ]
+
+
+def run_all(points: Iterable[Kind], *, jobs: int = -1, **shared: Any) -> list[Outcome[Kind]]:
+    """Several points, in the order they are given; stacks of them side by side, one per core.
+
+    `shared`: the other arguments of :func:`run`, the same for all.
+    """
+    points = list(points)
+    groups = stacks(points, jobs=jobs)
+    done = side_by_side(
+        (delayed(run_stack)([points[index] for index in group], **shared) for group in groups),
+        jobs=jobs,
+    )
+    found = {
+        index: outcome
+        for group, outcomes in zip(groups, done, strict=True)
+        for index, outcome in zip(group, outcomes, strict=True)
+    }
+    return [found[index] for index in range(len(points))]
+
+
+def complete(
+    points: Iterable[Point], *, dataset: Dataset, experiment: str, measure: Measure, jobs: int = -1
+) -> pd.DataFrame:
+    """Records of all points; those that have none are run first, side by side.
+
+    A sweep that was interrupted goes on where it stopped: no recorded point is run again, and one
+    that was in training by itself goes on from its last whole epoch. A point that fails does not
+    stop the others; it is tried again the next time. Arguments as in :func:`run_all`.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`progress` gives it.
+    """
+    points = list(points)
+    found = progress(points, dataset=dataset.name, experiment=experiment)
+    left = [point for point, state in zip(points, found["state"], strict=True) if state != "done"]
+    if not left:
+        return found
+    shared = {"dataset": dataset, "experiment": experiment, "measure": measure}
+    side_by_side(
+        (
+            delayed(_attempt)([left[index] for index in group], **shared)
+            for group in stacks(left, jobs=jobs)
+        ),
+        jobs=jobs,
+    )
+    return progress(points, dataset=dataset.name, experiment=experiment)
+
+
+def _trained(
+    points: Sequence[Point],
+    dataset: Dataset,
+    experiment: str,
+    after_epoch: AfterEpoch | None = None,
+) -> list[tuple[Trained, float]]:
+    """Models of points that are trained together, and the seconds that each took."""
+    start = time.perf_counter()
+    first = points[0]
+    if len(points) == 1 and not first.stacked:
+        checkpoint = _beside_record(experiment, first.parameters(dataset.name), "checkpoint")
+        trained = [train(first, dataset, checkpoint=checkpoint)]
+    else:
+        try:
+            trained = train_stack(points, dataset, after_epoch=after_epoch)
+        except batched.NotTogether:
+            if first.stacked:
+                raise
+            return [one for point in points for one in _trained([point], dataset, experiment)]
+    each = (time.perf_counter() - start) / len(points)
+    return [(one, each) for one in trained]
+
+
+def _recorded(
+    point: Kind,
+    trained: tuple[Trained, float],
+    *,
+    dataset: Dataset,
+    experiment: str,
+    measure: Measure,
+) -> Outcome[Kind]:
+    """Measure a trained point and write its record, after so many seconds of training."""
+    (vae, minimized, history), seconds = trained
+    data, parameters = point.data(dataset), point.parameters(dataset.name)
+    start = time.perf_counter()
+    if len(history) == point.own_epochs:
+        values = measure(vae, minimized, data, point.seed)
+    else:
+        values = point.lost(len(history) + 1)
+    seconds += time.perf_counter() - start
+    metrics = records.save_values(
+        experiment,
+        parameters,
+        values,
+        seconds=round(seconds, 2),
+        curves={"total": history["total"], "seconds": history["seconds"].round(4)},
+        data_checksum=data.checksum,
+    )
+    for ending in ("checkpoint", "start"):
+        _beside_record(experiment, parameters, ending).unlink(missing_ok=True)
+    return Outcome(point, vae, minimized, parameters, metrics, history, seconds)
+
+
+def progress(points: Iterable[Point], *, dataset: str, experiment: str) -> pd.DataFrame:
+    """Which points are done, which are missing, and which have failed, in the order given.
+
+    Parameters
+    ----------
+    points
+        What should be there; any number of them, none included.
+    dataset
+        Name of the data set, which need not be here.
+    experiment
+        Name under which the runs are recorded.
+
+    Returns
+    -------
+    DataFrame
+        As `records.load` gives it, with the columns `state` (done, missing or failed) and `error`
+        (of a failed point, else empty).
+    """
+    wanted = [point.parameters(dataset) for point in points]
+    table = records.load(experiment, wanted)
+    errors = [_error(experiment, parameters) for parameters in wanted]
+    table["error"] = np.where(table["done"], "", errors)
+    table["state"] = np.select([table["done"], table["error"] != ""], ["done", "failed"], "missing")
+    return table
+
+
+def recorded(points: Iterable[Point], *, dataset: str, experiment: str) -> pd.DataFrame:
+    """Records of points in their order, with the objectives' options as columns.
+
+    Raises
+    ------
+    LookupError
+        If a point was not recorded.
+    """
+    rows = progress(points, dataset=dataset, experiment=experiment)
+    if not rows["done"].all():
+        count = (~rows["done"]).sum()
+        raise LookupError(f"{count} of {len(rows)} runs of {experiment!r} have no record")
+    if rows.empty:
+        return rows
+    options = pd.DataFrame(list(rows["options"]), index=rows.index)
+    return rows.drop(columns=["options", "error", "state"]).join(options)
+
+
+def failures(experiment: str) -> pd.DataFrame:
+    """Points of an experiment whose last try failed: their parameters, and `error`."""
+    files = [
+        file for place in records.places() for file in sorted((place / experiment).glob("*.failed"))
+    ]
+    told = [json.loads(file.read_text()) for file in files]
+    return pd.DataFrame([failed["parameters"] | {"error": failed["error"]} for failed in told])
+
+
+def _attempt(points: Sequence[Point], *, dataset: Dataset, experiment: str, **shared: Any) -> None:
+    """Run points as a stack, or write down why one failed; what its last try did is kept."""
+    with _noted(points, dataset, experiment):
+        for point, trained in zip(points, _trained(points, dataset, experiment), strict=True):
+            with _noted([point], dataset, experiment):
+                _recorded(point, trained, dataset=dataset, experiment=experiment, **shared)
+
+
+@contextmanager
+def _noted(points: Sequence[Point], dataset: Dataset, experiment: str) -> Iterator[None]:
+    """An error of the block becomes each point's failure, and the other points go on."""
+    each = [point.parameters(dataset.name) for point in points]
+    files = [_beside_record(experiment, parameters, "failed") for parameters in each]
+    for file in files:
+        file.unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        for file, parameters in zip(files, each, strict=True):
+            records.write(file, {"parameters": parameters, "error": told})
+
+
+def _error(experiment: str, parameters: dict[str, Any]) -> str:
+    """Why a point's last try failed; empty if it did not."""
+    name = _beside_record(experiment, parameters, "failed").name
+    for place in records.places():
+        if (place / experiment / name).is_file():
+            return json.loads((place / experiment / name).read_text())["error"]
+    return ""
+
+
+def _beside_record(experiment: str, parameters: dict[str, Any], ending: str) -> Path:
+    """File `<key>.<ending>` in the folder that the point's record is written to."""
+    return records.folder() / experiment / f"{records.key(experiment, parameters)}.{ending}"
