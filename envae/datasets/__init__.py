@@ -42,13 +42,16 @@ def load(name: str, *, train_size: int | None = None, **options: Any) -> Dataset
     """
     if name not in LOADERS:
         raise ValueError(unknown("data set", name, LOADERS))
-    known = inspect.signature(LOADERS[name]).parameters
+    known = dict(inspect.signature(LOADERS[name]).parameters)
+    reads_a_part = known.pop("train_size", None) is not None
     for option in options:
         if option not in known:
             raise ValueError(unknown(f"{name} option", option, [*known, "train_size"]))
     for option, parameter in known.items():
         if parameter.default is parameter.empty and option not in options:
             raise ValueError(f"{name} needs the option {option}")
+    if reads_a_part:
+        return LOADERS[name](train_size=train_size, **options)
     dataset = LOADERS[name](**options)
     return dataset if train_size is None else dataset.subset(train_size)
 

@@ -4,18 +4,23 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from envae.datasets._images import check_sides
 
+_TENSORS = ("train", "train_labels", "test", "test_labels")
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """Images `(N, C, H, W)`, float32 in [0, 1], with integer labels `(N,)`, in two splits.
+
+    Processes that it is sent to by `experiments.parallel` share one copy of the images.
 
     Attributes
     ----------
@@ -47,9 +52,23 @@ class Dataset:
     def checksum(self) -> str:
         """SHA-256 of all images and labels in their order, twelve hexadecimal digits."""
         digest = hashlib.sha256()
-        for tensor in (self.train, self.train_labels, self.test, self.test_labels):
-            digest.update(tensor.contiguous().numpy().data)
+        for name in _TENSORS:
+            digest.update(getattr(self, name).contiguous().numpy().data)
         return digest.hexdigest()[:12]
+
+    @functools.cached_property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """The tensors as arrays, the same objects every time: joblib writes each array once."""
+        return {name: getattr(self, name).numpy() for name in _TENSORS}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # As arrays, since joblib's processes map arrays from one file, and copy tensors.
+        return {"name": self.name, "place": self.place, "checksum": self.checksum} | self._arrays
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        arrays = {name: state[name] for name in _TENSORS}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        self.__dict__.update(state | tensors, _arrays=arrays)
 
     def subset(self, train_size: int) -> "Dataset":
         """A random part of the train split, of so many images, and the whole test split.
@@ -63,13 +82,7 @@ class Dataset:
         ValueError
             If there are not so many images.
         """
-        if not isinstance(train_size, int) or not 1 <= train_size <= len(self.train):
-            raise ValueError(
-                f"train_size must be an integer from 1 to the {len(self.train)} training images "
-                f"of {self.name}, received {train_size!r}"
-            )
-        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))
-        kept = order[:train_size]
+        kept = part(self.name, len(self.train), train_size)
         return dataclasses.replace(
             self,
             name=f"{self.name}-{train_size}",
@@ -99,6 +112,22 @@ class Dataset:
             train=resize(self.train),
             test=resize(self.test),
         )
+
+
+def part(name: str, count: int, train_size: int) -> Tensor:
+    """Indices of the images that :meth:`Dataset.subset` keeps of so many, `(train_size,)`.
+
+    Raises
+    ------
+    ValueError
+        If there are not so many images; names the data set.
+    """
+    if not isinstance(train_size, int) or not 1 <= train_size <= count:
+        raise ValueError(
+            f"train_size must be an integer from 1 to the {count} training images "
+            f"of {name}, received {train_size!r}"
+        )
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:train_size]
 
 
 def unlabelled(name: str, train: Tensor, test: Tensor, place: str) -> Dataset:

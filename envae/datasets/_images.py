@@ -20,7 +20,12 @@ def listed(folder: Path) -> list[Path]:
 
 
 def read(files: Sequence[Path | tuple[str, bytes]], size: int, crop: int | None = None) -> Tensor:
-    """RGB images `(N, 3, size, size)`, float32 in [0, 1], decoded by all cores.
+    """RGB images `(N, 3, size, size)`, float32 in [0, 1]; parameters and errors as in `decode`."""
+    return floats(decode(files, size, crop))
+
+
+def decode(files: Sequence[Path | tuple[str, bytes]], size: int, crop: int | None = None) -> Tensor:
+    """RGB images as bytes `(N, 3, size, size)`, decoded by all cores.
 
     Parameters
     ----------
@@ -38,13 +43,18 @@ def read(files: Sequence[Path | tuple[str, bytes]], size: int, crop: int | None 
     """
     pixels = np.empty((len(files), 3, size, size), dtype=np.uint8)
 
-    def decode(index: int) -> None:
+    def fill(index: int) -> None:
         pixels[index] = _pixels(files[index], size, crop).transpose(2, 0, 1)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(decode, range(len(files))):
+        for _ in pool.map(fill, range(len(files))):
             pass
-    return torch.from_numpy(pixels).float().div_(255)
+    return torch.from_numpy(pixels)
+
+
+def floats(pixels: Tensor) -> Tensor:
+    """Bytes as float32 in [0, 1]."""
+    return pixels.float().div_(255)
 
 
 def _pixels(file: Path | tuple[str, bytes], size: int, crop: int | None) -> np.ndarray:

@@ -1,5 +1,7 @@
 """CIFAR-10, as torchvision reads it, and a copy of it in JPEG files."""
 
+import functools
+import hashlib
 import lzma
 import tarfile
 from pathlib import Path
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from envae import _torchvision as _torchvision  # before torchvision
 from envae.datasets import _images, files
-from envae.datasets._dataset import Dataset, register
+from envae.datasets._dataset import Dataset, part, register
 
 _BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
 _MD5 = {
@@ -53,20 +55,36 @@ def _float(pixels: np.ndarray) -> Tensor:
 
 
 @register("cifar10-jpeg")
-def cifar10_jpeg() -> Dataset:
+def cifar10_jpeg(train_size: int | None = None) -> Dataset:
     """CIFAR-10 after JPEG at a quality of about 75; 740 MB in memory.
 
     Lossy: no number measured on it is one of CIFAR-10. Layout: `train/<class>/NNNN.jpg` and
-    `test/<class>/NNNN.jpg` in a folder `cifar10-jpeg` or in `cifar10-jpeg.tar.xz`.
+    `test/<class>/NNNN.jpg` in a folder `cifar10-jpeg` or in `cifar10-jpeg.tar.xz`. No more is
+    decoded than is asked for; of an archive it is kept as bytes in the folder `decoded` of the
+    cache, 3 kB an image.
     """
     place = files.find(
         "cifar10-jpeg",
         ["cifar10-jpeg", "cifar10-jpeg.tar.xz"],
         by_hand="put the archive or the unpacked folder there",
     )
+    name = "cifar10-jpeg" if train_size is None else f"cifar10-jpeg-{train_size}"
+    decode = functools.partial(_decoded, place, train_size)
+    if place.is_dir():  # many files: whether one of them has changed cannot be seen in a moment
+        found = decode()
+    else:
+        with place.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+        found = files.kept(f"decoded/{name}-{digest}", decode)
+    images = {split: _images.floats(found.pop(split)) for split in _JPEGS}
+    return Dataset(name, **images, **found, place=str(place))
+
+
+def _decoded(place: Path, train_size: int | None) -> dict[str, Tensor]:
+    """Bytes and labels of both splits, by their names in a `Dataset`."""
     content = _unpacked(place) if place.is_dir() else _packed(place)
     classes = sorted({path.parent.name for path in content})
-    splits = {}
+    found = {}
     for split, count in _JPEGS.items():
         paths = sorted(path for path in content if path.parts[0] == split)
         if len(paths) != count:
@@ -74,9 +92,11 @@ def cifar10_jpeg() -> Dataset:
                 f"{place} is truncated: it holds {len(paths)} images in {split}, not {count}; "
                 "get another copy"
             )
-        labels = torch.tensor([classes.index(path.parent.name) for path in paths])
-        splits[split] = _images.read([content[path] for path in paths], 32), labels
-    return Dataset("cifar10-jpeg", *splits["train"], *splits["test"], place=str(place))
+        if split == "train" and train_size is not None:
+            paths = [paths[i] for i in part("cifar10-jpeg", count, train_size)]
+        found[split] = _images.decode([content[path] for path in paths], 32)
+        found[f"{split}_labels"] = torch.tensor([classes.index(path.parent.name) for path in paths])
+    return found
 
 
 def _unpacked(folder: Path) -> dict[Path, Path]:

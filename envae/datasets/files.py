@@ -1,9 +1,15 @@
-"""Where data lie on this machine, and whether a file is the one that was published."""
+"""Where data lie on this machine, whether they are those that were published, what is kept."""
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from envae._files import whole
 
 
 def places() -> list[Path]:
@@ -66,3 +72,53 @@ def verify(name: str, folder: Path, md5: Mapping[str, str]) -> None:
                 f"{path} ({path.stat().st_size} bytes) is truncated or corrupt: its MD5 is "
                 f"{found}, not {expected}; {remedy}"
             )
+
+
+def kept(name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors that are computed once and then read from a file in the cache folder.
+
+    A file that is truncated or corrupt is not taken, but computed and written anew. Where the
+    folder cannot be written, nothing is kept.
+
+    Parameters
+    ----------
+    name
+        Path in the cache folder, without its ending. It must tell whatever the tensors are
+        computed from, such as by a :func:`digest`.
+    compute
+        Gives the tensors, on the CPU, where there is no such file.
+    """
+    file = places()[-1] / f"{name}.safetensors"
+    if (found := _read(file)) is not None:
+        return found
+    tensors = compute()
+    try:
+        with whole(file) as partial:
+            save_file(tensors, partial, {"digest": _digest_of_named(tensors)})
+    except OSError:
+        pass  # no room or no permission: whoever comes next computes them again
+    return tensors
+
+
+def digest(*tensors: Tensor) -> str:
+    """Sixteen hexadecimal digits that stand for tensors, their types and their shapes."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().data)
+    return found.hexdigest()[:16]
+
+
+def _digest_of_named(tensors: Mapping[str, Tensor]) -> str:
+    return digest(*(tensors[name] for name in sorted(tensors)))
+
+
+def _read(file: Path) -> dict[str, Tensor] | None:
+    """What :func:`kept` wrote; None where there is no such file, or not all of it."""
+    try:
+        with safe_open(file, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            written = (stored.metadata() or {}).get("digest")
+    except (OSError, SafetensorError):
+        return None
+    return tensors if written == _digest_of_named(tensors) else None

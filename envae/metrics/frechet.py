@@ -8,15 +8,12 @@ Inception network of pytorch-fid it is called FID; with any other network, FD (n
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable
 from typing import Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from envae._files import whole
 from envae.datasets import files
 
 
@@ -87,24 +84,17 @@ def _moments(batches: Iterable[Tensor]) -> Moments:
 def reference(extractor: HasFeatures, images: Tensor) -> Moments:
     """Moments of the features of a data set's images, kept on disk by the images' checksum.
 
-    A file per network and set of images, in the folder `moments` of the cache.
+    A file per network and set of images, in the folder `moments` of the cache: however many models
+    and processes are compared with the images, their features are computed once.
     """
-    name = f"{_digest(*extractor.state_dict().values())}-{_digest(images)}.safetensors"
-    file = files.places()[-1] / "moments" / name
-    if file.is_file():
-        return Moments(**load_file(file), count=len(images))
-    found = moments(extractor, images.split(1000))
-    with whole(file) as partial:
-        save_file({"mean": found.mean, "covariance": found.covariance}, partial)
-    return found
 
+    def compute() -> dict[str, Tensor]:
+        found = moments(extractor, images.split(1000))
+        return {"mean": found.mean, "covariance": found.covariance}
 
-def _digest(*tensors: Tensor) -> str:
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:16]
+    weights = files.digest(*extractor.state_dict().values())
+    name = f"moments/{weights}-{files.digest(images)}"
+    return Moments(**files.kept(name, compute), count=len(images))
 
 
 def distance(first: Moments, second: Moments) -> float:

@@ -66,6 +66,15 @@ def test_a_part_of_the_train_split_is_told_by_name_and_lies_within_larger_ones()
     assert everything.train_labels.bincount().equal(whole.train_labels.bincount())
 
 
+def test_a_data_set_comes_out_of_a_process_as_it_went_in():
+    digits = datasets.load("digits").subset(100)
+    other = pickle.loads(pickle.dumps(digits))
+    assert (other.name, other.place) == (digits.name, digits.place)
+    assert other.subset(50).checksum == digits.subset(50).checksum
+    again = pickle.loads(pickle.dumps(other))
+    assert torch.equal(again.test, digits.test)
+
+
 @pytest.mark.parametrize("size", [0, 1298, 10.0])
 def test_a_part_that_is_none_is_an_error(size):
     with pytest.raises(ValueError, match="from 1 to the 1297 training images of digits, received"):
@@ -232,6 +241,37 @@ def test_jpeg_copy_of_cifar10_is_the_same_packed_and_unpacked(tiny_jpegs):
     )
     assert packed.checksum == unpacked.checksum
     assert packed.place.endswith("cifar10-jpeg.tar.xz")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_no_more_of_the_jpeg_copy_is_decoded_than_is_asked_for(tiny_jpegs, packed, monkeypatch):
+    expected = datasets.load("cifar10-jpeg").subset(2)
+    if packed:
+        archived(tiny_jpegs)
+    decoded, decode = [], cifar10._images.decode
+    monkeypatch.setattr(
+        cifar10._images, "decode", lambda files, *a: decoded.append(len(files)) or decode(files, *a)
+    )
+    for _ in range(2):
+        part = datasets.load("cifar10-jpeg", train_size=2)
+        assert (part.name, part.checksum) == ("cifar10-jpeg-2", expected.checksum)
+    assert decoded == ([2, 2] if packed else [2, 2, 2, 2])
+    with pytest.raises(ValueError, match="from 1 to the 3 training images of cifar10-jpeg, receiv"):
+        datasets.load("cifar10-jpeg", train_size=4)
+    with pytest.raises(ValueError, match=r"option 'crop' \(known: train_size\)"):
+        datasets.load("cifar10-jpeg", crop=4)
+
+
+def test_another_archive_is_decoded_anew(tiny_jpegs):
+    picture(tiny_jpegs / "copy" / "0000.jpg", (0, 0, 255))
+    other = (tiny_jpegs / "copy" / "0000.jpg").read_bytes()
+    folder = shutil.copytree(tiny_jpegs, tiny_jpegs.with_name("kept"))
+    archived(tiny_jpegs)
+    first = datasets.load("cifar10-jpeg")
+    shutil.move(folder, tiny_jpegs)
+    (tiny_jpegs / "train" / "cat" / "0000.jpg").write_bytes(other)
+    archived(tiny_jpegs)
+    assert datasets.load("cifar10-jpeg").checksum != first.checksum
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.8])

@@ -1,10 +1,12 @@
 """Runs side by side keep their own random numbers, wherever they are started."""
 
 import threading
+import warnings
 
 import torch
 from joblib import delayed
 
+from envae.datasets import Dataset
 from envae.experiments.parallel import side_by_side
 
 
@@ -25,3 +27,19 @@ def test_a_run_within_a_run_has_a_process_too():
     """Threads, which joblib would take there, share torch's generator."""
     first, second = side_by_side((delayed(draws)(2) for _ in range(2)), jobs=2)
     assert first == second == draws(1)
+
+
+def sum_and_file(dataset: Dataset) -> tuple[float, str]:
+    """Sum of the images, and the file that this process maps them from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return dataset.train.double().sum().item(), dataset._arrays["train"].filename
+
+
+def test_processes_map_the_images_of_a_data_set_from_one_file():
+    images = torch.rand(500, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(500, dtype=torch.long)
+    dataset = Dataset("random", images, labels, images[:10], labels[:10], "here")
+    found = side_by_side((delayed(sum_and_file)(dataset) for _ in range(4)), jobs=2)
+    assert {total for total, _ in found} == {images.double().sum().item()}
+    assert len({file for _, file in found}) == 1
