@@ -13,11 +13,17 @@ NOTEBOOK ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 INDEX := _build/html/index.html
+# A file that is as old as the beginning of the build of these outputs.
+BUILT := _build/.book.$(OUTPUTS)
+# What Snakemake looks at, in folders.
+INPUTS := Makefile Snakefile _config.yml _toc.yml requirements.lock book envae notebooks \
+  data/claims.yaml data/figures.yaml data/features data/published
+MADE := _build/html $(if $(filter executed,$(OUTPUTS)),_build/executed _build/runs)
 # One thread each, since notebooks and tests run side by side on the cores there are.
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1
 SNAKEMAKE := $(RUN) $(BIN)/snakemake --quiet host progress rules --cores $(JOBS) --rerun-incomplete
 
-.PHONY: help book test check-book refresh serve unlock lock clean
+.PHONY: help book test check-book refresh times serve unlock lock clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -27,13 +33,14 @@ help: ## show this list
 	@echo "  NOTEBOOK=09 (the chapter that refresh replaces, default: all)"
 
 book: $(INSTALLED) ## run the notebooks and build the book (OUTPUTS=committed: without running)
-	@$(SNAKEMAKE) book --config outputs=$(OUTPUTS) || { $(EXPLAIN_LOCK); exit 1; }
+	@$(UP_TO_DATE) || { mkdir -p _build && touch _build/.begun && \
+	  $(SNAKEMAKE) book --config outputs=$(OUTPUTS) && mv _build/.begun $(BUILT); } || \
+	  { $(EXPLAIN_LOCK); exit 1; }
 	@echo "The book: file://$(CURDIR)/$(INDEX)"
 
 test: $(INSTALLED) ## check style and types, run the tests, compare the notebooks with their outputs
-	@$(BIN)/ruff check
-	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
+	@start=$$(date +%s); $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && \
+	  echo "style and types: $$(($$(date +%s) - start)) s"
 	@$(RUN) $(BIN)/pytest -n $(JOBS:all=auto) --nbval tests notebooks
 
 check-book: $(INSTALLED) ## open every page in Chromium: themes, links, formulas, accessibility
@@ -41,6 +48,9 @@ check-book: $(INSTALLED) ## open every page in Chromium: themes, links, formulas
 
 refresh: $(INSTALLED) ## run the notebooks, or NOTEBOOK, anew; replace outputs and records in the repository
 	@$(SNAKEMAKE) refresh --forceall --config 'notebooks=[$(NOTEBOOK)]' || { $(EXPLAIN_LOCK); exit 1; }
+
+times: $(INSTALLED) ## after make book: what the chapters took, and their slowest cells
+	@$(BIN)/envae times
 
 serve: ## show the built book at http://127.0.0.1:8000
 	@test -e $(INDEX) || { echo "there is no book yet: make book"; exit 1; }
@@ -79,6 +89,13 @@ $(INSTALLED): requirements.lock pyproject.toml
 LOCK_HEADER = \
   echo "\# Exact versions of everything that the book and the tests need; made by: make lock"; \
   echo "\# What the versions are held back for stands in pyproject.toml, under tool.uv."
+
+# Snakemake takes seconds to find that there is nothing to do. Nothing is, where no input changed
+# since the build began, and no output since it ended (the stamp was renamed then). Asked is when a
+# file's entry changed (c), which no copy or checkout sets back, and when a folder's did, since a
+# file may be gone.
+UP_TO_DATE = changed=$$({ find $(INPUTS) -name __pycache__ -prune -o -newercm $(BUILT) -print && \
+  find $(MADE) -newercc $(BUILT); } 2>/dev/null) && test -z "$$changed"
 
 # Snakemake locks the folder while it runs; a killed run leaves its lock behind.
 EXPLAIN_LOCK = if [ -n "$$(ls -A .snakemake/locks 2>/dev/null)" ]; then \

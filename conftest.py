@@ -1,7 +1,10 @@
 """What every run of pytest needs, the notebooks' comparison by nbval included."""
 
+import collections
 import os
 import tempfile
+
+from envae.companion import notebook_run
 
 # Differs from machine to machine, or is drawn anew: nbval compares text and tables alone. Glued
 # numbers have all their digits, and the last ones depend on the number of threads.
@@ -15,12 +18,42 @@ _NOT_COMPARED = (
 
 
 def pytest_configure(config):
-    """Send the run records of everything that the tests execute to a folder that goes away."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    """Send the run records of everything that the tests execute to a folder that goes away.
+
+    And share the cores: what one worker executes starts processes on its part of them only.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0))
+    if workers:
+        share = max(1, (os.cpu_count() or 1) // workers)
+        os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(share))
         return  # inherits the folder
     folder = tempfile.TemporaryDirectory(prefix="envae-runs-")
     os.environ["ENVAE_RUNS"] = folder.name
     config.add_cleanup(folder.cleanup)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the notebook that takes longest: begun last, it would be waited for alone."""
+    took = {item.path: 0.0 for item in items}
+    took |= {path: notebook_run.seconds(path) for path in took if path.suffix == ".ipynb"}
+    items.sort(key=lambda item: -took[item.path])
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say what each notebook took, and the tests, with the slowest of their files."""
+    took = collections.Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration"):
+                took[report.nodeid.partition("::")[0]] += report.duration
+    if len(took) < 2:
+        return
+    notebooks = {name: took.pop(name) for name in list(took) if name.endswith(".ipynb")}
+    terminalreporter.section("seconds, added up over the workers")
+    for kind, files in (("unit tests", took), ("notebooks", notebooks)):
+        terminalreporter.line(f"{kind}: {sum(files.values()):.0f} s in {len(files)} files")
+        for name, seconds in collections.Counter(files).most_common(12):
+            terminalreporter.line(f"{seconds:10.1f} s  {name}")
 
 
 def pytest_collectstart(collector):

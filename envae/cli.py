@@ -1,4 +1,4 @@
-"""The command `envae`: run a notebook, look at the ledger, look for a data set.
+"""The command `envae`: run a notebook, see its times, look at the ledger, look for a data set.
 
 What needs torch is imported by the command that needs it, so that help and errors come at once.
 """
@@ -44,6 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-o", "--output", type=Path, help="default: _build/run/NAME.PROFILE.ipynb")
     run.set_defaults(command=_run)
 
+    times = commands.add_parser("times", help="print what executed notebooks and their cells took")
+    times.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK",
+                       help="default: those of `make book`, _build/executed/*.ipynb")  # fmt: skip
+    times.add_argument("--cells", type=int, default=3, help="slowest cells of each: %(default)s")
+    times.set_defaults(command=_times)
+
     claims = commands.add_parser("claims", help="print the ledger of claims and verdicts")
     claims.add_argument("--paper", help="only the claims of this paper: xu2025, takida2022, both")
     claims.add_argument("--verdict", help="only the claims with this verdict")
@@ -65,6 +71,17 @@ def _run(options: argparse.Namespace) -> None:
     output = options.output or default
     origin = notebook_run.run(notebook, output, profile=options.profile, given=dict(options.given))
     print(f"{output} ({origin['seconds']:.0f} s)")
+
+
+def _times(options: argparse.Namespace) -> None:
+    notebooks = options.notebooks or sorted(Path("_build/executed").glob("*.ipynb"))
+    if not notebooks:
+        raise FileNotFoundError("no notebook was executed here yet: make book")
+    for notebook in sorted(notebooks, key=notebook_run.seconds, reverse=True):
+        print(f"{notebook_run.seconds(notebook):6.1f} s  {notebook.stem}")
+        for cell in notebook_run.cell_times(notebook)[: options.cells]:
+            print(f"{cell.seconds:12.1f} s  [{cell.number}] {cell.line[:70]}")
+    print(f"{sum(map(notebook_run.seconds, notebooks)):6.1f} s  in all, side by side")
 
 
 def _claims(options: argparse.Namespace) -> None:

@@ -1,6 +1,8 @@
 """The command `envae run`: what it accepts, what it refuses, and what it leaves behind."""
 
 import os
+import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -139,6 +141,24 @@ def test_quick_profile_is_the_defaults_and_output_is_free_of_run_metadata(notebo
     assert '"papermill"' not in output.read_text()
     source = nbformat.read(notebook, as_version=4)
     assert [cell.id for cell in executed.cells] == [cell.id for cell in source.cells]
+
+
+def test_times_of_cells_are_told_and_stay_out_of_the_repository(tmp_path, capsys):
+    slow = "import time\ntime.sleep(0.3)"
+    _, output = run(write_notebook(tmp_path / "small.ipynb", slow, SHOW))
+    assert cli.main(["times", str(output), "--cells", "1"]) == 0
+    total, cell, _ = capsys.readouterr().out.splitlines()[-3:]
+    assert total.endswith(" s  executed")
+    assert re.fullmatch(r" +0\.[3-9] s  \[2\] time\.sleep\(0\.3\)", cell)
+    (tmp_path / "committed").mkdir()
+    program = Path(__file__).parents[1] / "book" / "_ext" / "commit.py"
+    runpy.run_path(str(program))["copy"](output, tmp_path / "committed")
+    committed = tmp_path / "committed" / output.name
+    assert committed.stat().st_mtime_ns == output.stat().st_mtime_ns
+    document = nbformat.read(output, as_version=4)
+    for cell in document.cells:
+        del cell.metadata["execution"]
+    assert nbformat.read(committed, as_version=4) == document
 
 
 def test_pieces_of_a_stream_are_one_output():

@@ -10,8 +10,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
@@ -123,12 +124,46 @@ def declared(notebook: Path) -> dict[str, Parameter]:
     RunError
         If the file is no notebook.
     """
-    try:
-        cells = json.loads(notebook.read_text())["cells"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{notebook} is not a notebook ({error})") from None
+    cells = _read(notebook)["cells"]
     tagged = [cell for cell in cells if notebook_parameters.TAG in cell["metadata"].get("tags", [])]
     return notebook_parameters.declared("".join("".join(cell["source"]) for cell in tagged))
+
+
+def seconds(notebook: Path) -> float:
+    """What the run took whose outputs a notebook holds; 0 if it says nothing of it."""
+    return float(_read(notebook)["metadata"].get("envae", {}).get("seconds", 0))
+
+
+class CellTime(NamedTuple):
+    """A cell's execution count, what it took, and its first line besides imports and comments."""
+
+    number: int
+    seconds: float
+    line: str
+
+
+def cell_times(executed: Path) -> list[CellTime]:
+    """Times of the cells of a notebook that `run` executed, the slowest first."""
+    times = []
+    for cell in _read(executed)["cells"]:
+        told = cell["metadata"].get("execution")
+        if told:
+            start, end = (
+                datetime.fromisoformat(told[name])
+                for name in ("iopub.execute_input", "shell.execute_reply")
+            )
+            lines = "".join(cell["source"]).splitlines()
+            line = next((ln for ln in lines if not ln.startswith(("import", "from", "#"))), "")
+            times.append(CellTime(cell["execution_count"], (end - start).total_seconds(), line))
+    return sorted(times, key=lambda cell: -cell.seconds)
+
+
+def _read(notebook: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(notebook.read_text())
+        return {name: document[name] for name in ("cells", "metadata")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{notebook} is not a notebook ({error})") from None
 
 
 def read_profile(notebook: Path, profile: str) -> dict[str, Any]:
@@ -220,9 +255,9 @@ def _join_streams(document: Any) -> None:
 
 
 def _strip(document: Any) -> None:
-    """Remove the metadata that change with every run and say nothing that `envae` does not."""
+    """Remove the metadata that say nothing that `envae` and the times of the cells do not."""
     for metadata in (document.metadata, *(cell.metadata for cell in document.cells)):
-        for key in ("papermill", "execution", "lines_to_next_cell"):
+        for key in ("papermill", "lines_to_next_cell"):
             metadata.pop(key, None)
         if metadata.get("tags") == []:
             del metadata["tags"]  # papermill adds it to every cell
