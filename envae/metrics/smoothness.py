@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 Map = Callable[[Tensor], Tensor]
+_AT_ONCE = 2**23  # bytes of Jacobians computed in one call; convolutions hold some 20 times that
 
 
 def expected_gap(
@@ -70,17 +71,22 @@ def expected_local_smoothness(decode: Map, codes: Tensor) -> float:
 
 
 def jacobians(function: Map, points: Tensor) -> Tensor:
-    """Jacobian of a map at each point `(B, *in)`: `(B, out, in)`, coordinates in one axis each."""
+    """Jacobian of a map at each point `(B, *in)`: `(B, out, in)`, coordinates in one axis each.
+
+    As many points at once as have Jacobians of 8 MiB together, at least one.
+    """
 
     def of_one(point: Tensor) -> Tensor:
         return function(point.unflatten(0, points.shape[1:]).unsqueeze(0)).flatten()
 
     points = points.detach()
     flat = points.flatten(1)
-    few_inputs = flat.shape[1] <= function(points[:1]).numel()
+    inputs, outputs = flat.shape[1], function(points[:1]).numel()
+    few_inputs = inputs <= outputs
     of_all = torch.vmap((torch.func.jacfwd if few_inputs else torch.func.jacrev)(of_one))
     # In chunks: a Jacobian holds the activations of as many images as it has columns or rows.
-    return torch.cat([of_all(chunk).detach() for chunk in flat.split(100)])
+    size = max(_AT_ONCE // (inputs * outputs * flat.element_size()), 1)
+    return torch.cat([of_all(chunk).detach() for chunk in flat.split(size)])
 
 
 def lipschitz_from_jacobians(function: Map, points: Tensor) -> float:

@@ -113,3 +113,19 @@ def test_bad_arguments_are_errors():
         smoothness.lipschitz_from_pairs(affine, torch.ones(3, 2))
     with pytest.raises(ValueError, match="layer Tanh; known are"):
         smoothness.lipschitz_of_layers(nn.Sequential(nn.Linear(2, 2), nn.Tanh()), (2,))
+
+
+def test_jacobians_are_the_same_however_many_fit_at_once(monkeypatch):
+    vae = networks.build("conv", (1, 8, 8), 3, seed=0)
+    expected = smoothness.jacobians(vae.decode, codes(20, 3))
+    seen = []
+
+    def counted(z):
+        seen.append(len(z))
+        return vae.decode(z)
+
+    for bytes_at_once in (1, 7 * 64 * 3 * 4):
+        monkeypatch.setattr(smoothness, "_AT_ONCE", bytes_at_once)
+        torch.testing.assert_close(smoothness.jacobians(counted, codes(20, 3)), expected)
+    # A first call tells the number of outputs; then one call per point, and one per seven.
+    assert len(seen) == (1 + 20) + (1 + 3)
