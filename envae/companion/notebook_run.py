@@ -135,7 +135,7 @@ def seconds(notebook: Path) -> float:
 
 
 class CellTime(NamedTuple):
-    """A cell's execution count, what it took, and its first line besides imports and comments."""
+    """A cell's execution count, what it took, and its first line."""
 
     number: int
     seconds: float
@@ -152,8 +152,7 @@ def cell_times(executed: Path) -> list[CellTime]:
                 datetime.fromisoformat(told[name])
                 for name in ("iopub.execute_input", "shell.execute_reply")
             )
-            lines = "".join(cell["source"]).splitlines()
-            line = next((ln for ln in lines if not ln.startswith(("import", "from", "#"))), "")
+            line = "".join(cell["source"]).partition("\n")[0]
             times.append(CellTime(cell["execution_count"], (end - start).total_seconds(), line))
     return sorted(times, key=lambda cell: -cell.seconds)
 
