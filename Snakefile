@@ -70,7 +70,8 @@ def seconds(wildcards):
 
 # Records are written into a folder of this run's own, so that nothing but the outputs appears.
 # Chapters side by side share the cores: each is given a part of them for its processes, and no
-# more, so that two cores work at two chapters and many at four.
+# more, so that two cores work at two chapters and many at four. A model that two chapters ask for
+# is trained by the first, and again after a change of the code only.
 rule execute:
     input:
         notebook="notebooks/{name}.ipynb",
@@ -89,7 +90,8 @@ rule execute:
     shell:
         """
         mkdir -p {output.records}
-        ENVAE_RUNS="$PWD/{output.records}" OMP_NUM_THREADS=1 LOKY_MAX_CPU_COUNT={threads} \
+        ENVAE_RUNS="$PWD/{output.records}" ENVAE_MODELS="$PWD/_build/models" \
+            OMP_NUM_THREADS=1 LOKY_MAX_CPU_COUNT={threads} \
             envae run {input.notebook} -o {output.notebook} 2>&1 | cat
         """
 

@@ -4,6 +4,8 @@ import collections
 import os
 import tempfile
 
+import pytest
+
 from envae.companion import notebook_run
 
 # Differs from machine to machine, or is drawn anew: nbval compares text and tables alone. Glued
@@ -18,18 +20,26 @@ _NOT_COMPARED = (
 
 
 def pytest_configure(config):
-    """Send the run records of everything that the tests execute to a folder that goes away.
+    """Send records and models of everything that the tests execute to folders that go away.
 
+    Two notebooks that ask for one model train it once, and none takes what an earlier run left.
     And share the cores: what one worker executes starts processes on its part of them only.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0))
     if workers:
         share = max(1, (os.cpu_count() or 1) // workers)
         os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(share))
-        return  # inherits the folder
-    folder = tempfile.TemporaryDirectory(prefix="envae-runs-")
-    os.environ["ENVAE_RUNS"] = folder.name
+        return  # inherits the folders
+    folder = tempfile.TemporaryDirectory(prefix="envae-")
+    for name in ("runs", "models"):
+        os.environ[f"ENVAE_{name.upper()}"] = f"{folder.name}/{name}"
     config.add_cleanup(folder.cleanup)
+
+
+@pytest.fixture(autouse=True)
+def _every_test_trains_for_itself(monkeypatch):
+    """Only notebooks, which have no fixtures, share what they train."""
+    monkeypatch.delenv("ENVAE_MODELS", raising=False)
 
 
 def pytest_collection_modifyitems(items):

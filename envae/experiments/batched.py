@@ -81,7 +81,7 @@ def fit(
     sets = len(first) if own_images else members
     if not members == len(objectives) == len(seeds) == sets:
         raise ValueError(
-            "an ensemble needs an objective, a seed and an image set for each model, received "
+            "a stack needs an objective, a seed and an image set for each model, received "
             f"{members} models, {len(objectives)} objectives, {len(seeds)} seeds and {sets} image "
             "sets"
         )

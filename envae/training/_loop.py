@@ -186,7 +186,7 @@ def _epoch(
 
 def _warn_without_bf16() -> None:
     # Recent torch only; where it does not tell, nothing is said.
-    told = getattr(torch.cpu, "get_capabilities", dict)()
+    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     kinds = [supported for name, supported in told.items() if "bf16" in name]
     if kinds and not any(kinds):
         warnings.warn(

@@ -247,3 +247,69 @@ def test_a_lost_noisy_run_is_a_result(tmp_path, monkeypatch):
     points = noise_recovery.group("l2", {"sigma2": 1e-39}, noises, setting)
     [[outcome]] = noise_recovery.train_all([points], clean=DIGITS.subset(64), experiment="try")
     assert outcome.metrics == {"diverged_epoch": 1}
+
+
+# --- kept models ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    """Arguments of a run whose model is kept."""
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("ENVAE_MODELS", str(tmp_path / "models"))
+    return {"dataset": DIGITS.subset(64), "experiment": "try", "measure": weights}
+
+
+def weights(vae, minimized, dataset, seed):
+    total = sum(value.double().sum() for value in [*vae.parameters(), *minimized.parameters()])
+    return {"weights": (total.item(), "none")}
+
+
+def training_fails(*_, **__):
+    raise AssertionError("trained again")
+
+
+@pytest.mark.parametrize("network", ["mlp64", "conv"])
+def test_a_kept_model_is_not_trained_again(told, monkeypatch, network):
+    setting = Setting(network, 2, epochs=1)
+    options = {"estimate": "trainable"}
+    points = [Point("diag_i", options, seed, setting) for seed in range(2)]
+    first = runs.run_all(points, jobs=1, **told)
+    for name in ("train", "train_stack"):
+        monkeypatch.setattr(f"envae.experiments.runs._record.{name}", training_fails)
+    again = runs.run_all(points, jobs=1, **told | {"experiment": "of another chapter"})
+    for one, other in zip(first, again, strict=True):
+        assert other.metrics == one.metrics
+        assert other.history.equals(one.history)
+        assert not other.vae.training
+    with pytest.raises(AssertionError, match="trained again"):
+        runs.run(Point("diag_i", options, 2, setting), **told)
+    with pytest.raises(AssertionError, match="trained again"):
+        runs.run(points[0], **told | {"dataset": DIGITS.subset(65)})
+    monkeypatch.setattr("envae.experiments.runs._kept._code", lambda: "other code")
+    with pytest.raises(AssertionError, match="trained again"):
+        runs.run(points[0], **told)
+
+
+def test_models_of_older_code_are_removed(told, tmp_path):
+    older = tmp_path / "models" / "older" / "model.safetensors"
+    older.parent.mkdir(parents=True)
+    older.touch()
+    runs.run(Point("l2", {}, 0, Setting("mlp64", 2, epochs=1)), **told)
+    assert not older.parent.exists()
+    assert len(list((tmp_path / "models").glob("*/*.safetensors"))) == 1
+
+
+def test_without_a_folder_no_model_is_kept(told, tmp_path, monkeypatch):
+    monkeypatch.delenv("ENVAE_MODELS")
+    runs.run(Point("l2", {}, 0, Setting("mlp64", 2, epochs=1)), **told)
+    assert not (tmp_path / "models").exists()
+
+
+def test_noisy_images_have_kept_models_too(told, monkeypatch):
+    noises = [noise_recovery.Noise("uniform", 0.1, seed) for seed in (1, 2)]
+    points = noise_recovery.group("iso_i", {}, noises, Setting("mlp64", 2, epochs=1))
+    first = runs.run_all(points, jobs=1, **told)
+    monkeypatch.setattr("envae.experiments.runs._record.train_stack", training_fails)
+    again = runs.run_all(points, jobs=1, **told)
+    assert [one.metrics for one in again] == [one.metrics for one in first]

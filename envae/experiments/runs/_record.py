@@ -15,6 +15,7 @@ from envae.datasets import Dataset
 from envae.experiments import batched, records
 from envae.experiments.parallel import side_by_side
 from envae.experiments.records import Values
+from envae.experiments.runs import _kept
 from envae.experiments.runs._point import Kind, Outcome, Point
 from envae.experiments.runs._train import AfterEpoch, Trained, stacks, train, train_stack
 from envae.objectives import Objective
@@ -56,8 +57,8 @@ def run_stack(
     """
     trained = _trained(points, dataset, experiment, after_epoch)
     return [
-        _recorded(*pair, dataset=dataset, experiment=experiment, measure=measure)
-        for pair in zip(points, trained, strict=True)
+        _recorded(point, one, dataset=dataset, experiment=experiment, measure=measure)
+        for point, one in zip(points, trained, strict=True)
     ]
 
 
@@ -115,9 +116,20 @@ def _trained(
     dataset: Dataset,
     experiment: str,
     after_epoch: AfterEpoch | None = None,
-) -> list[tuple[Trained, float]]:
-    """Models of points that are trained together, and the seconds that each took."""
-    start = time.perf_counter()
+) -> list[Trained]:
+    """Model, objective and history of points that are trained together, or were kept."""
+    found = [None if after_epoch else _kept.find(point, dataset) for point in points]
+    left = [point for point, trained in zip(points, found, strict=True) if trained is None]
+    new = iter(_trained_now(left, dataset, experiment, after_epoch) if left else [])
+    return [next(new) if trained is None else trained for trained in found]
+
+
+def _trained_now(
+    points: Sequence[Point],
+    dataset: Dataset,
+    experiment: str,
+    after_epoch: AfterEpoch | None,
+) -> list[Trained]:
     first = points[0]
     if len(points) == 1 and not first.stacked:
         checkpoint = _beside_record(experiment, first.parameters(dataset.name), "checkpoint")
@@ -128,28 +140,31 @@ def _trained(
         except batched.NotTogether:
             if first.stacked:
                 raise
-            return [one for point in points for one in _trained([point], dataset, experiment)]
-    each = (time.perf_counter() - start) / len(points)
-    return [(one, each) for one in trained]
+            return [
+                one for point in points for one in _trained_now([point], dataset, experiment, None)
+            ]
+    for point, one in zip(points, trained, strict=True):
+        _kept.keep(point, dataset, one)
+    return trained
 
 
 def _recorded(
     point: Kind,
-    trained: tuple[Trained, float],
+    trained: Trained,
     *,
     dataset: Dataset,
     experiment: str,
     measure: Measure,
 ) -> Outcome[Kind]:
-    """Measure a trained point and write its record, after so many seconds of training."""
-    (vae, minimized, history), seconds = trained
+    """Measure a trained point and write its record."""
+    vae, minimized, history = trained
     data, parameters = point.data(dataset), point.parameters(dataset.name)
     start = time.perf_counter()
     if len(history) == point.own_epochs:
         values = measure(vae, minimized, data, point.seed)
     else:
         values = point.lost(len(history) + 1)
-    seconds += time.perf_counter() - start
+    seconds = history["seconds"].sum() + time.perf_counter() - start
     metrics = records.save_values(
         experiment,
         parameters,
