@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from envae import datasets
+from envae.evaluation import seeded
 from envae.experiments import fenvae, runs
 from envae.experiments.fenvae import Case
 from envae.experiments.runs import Setting
@@ -90,6 +91,40 @@ def test_variants_stop_the_gradient_where_they_say(digits):
         assert not torch.allclose(other["decoder.0.weight"], free["decoder.0.weight"], atol=1e-5)
     # The encoder is paid for the spread as before.
     torch.testing.assert_close(decoder["encoder.1.weight"], free["encoder.1.weight"])
+
+
+def test_a_ramp_begins_with_the_first_term_and_ends_with_the_loss(digits):
+    vae, ramped = case("ramped", {"ramp": 4}).build(digits.image_shape)
+    _, plain = case("fenvae").build(digits.image_shape)
+
+    def both(x):
+        with seeded(0), torch.no_grad():
+            mine = ramped(vae, x)
+        with seeded(0), torch.no_grad():
+            return mine.reconstruction.item(), plain(vae, x)
+
+    x = digits.train[:8]
+    for step in range(6):
+        found, loss = both(x)
+        spread = loss.parts["spread"].item()
+        left_out = max(1 - step / 4, 0) * 0.5 * spread
+        assert found == pytest.approx(loss.reconstruction.item() + left_out, rel=1e-5)
+    ramped.eval()
+    assert ramped.steps == 6
+    both(x)
+    assert ramped.steps == 6
+
+
+def test_a_ramp_in_a_stack_is_that_of_each_alone(digits):
+    points = [
+        case("ramped", {"ramp": 5, "alpha": a}, network="mlp64", epochs=1) for a in (0.1, 0.3)
+    ]
+    for point, (_, minimized, history) in zip(
+        points, runs.train_stack(points, digits.subset(640)), strict=True
+    ):
+        *_, alone = runs.train(point, digits.subset(640))
+        assert minimized.steps == 10
+        assert history["total"].tolist() == pytest.approx(alone["total"].tolist(), rel=1e-4)
 
 
 def test_spread_terms_of_a_linear_decoder_agree(digits):

@@ -16,6 +16,7 @@ from envae.experiments.fenvae._measures import (
 from envae.experiments.fenvae._variants import (
     VARIANTS,
     Antithetic,
+    Ramped,
     StopCenter,
     StopDecoder,
     ThreeCalls,
@@ -26,6 +27,7 @@ __all__ = [
     "VARIANTS",
     "Antithetic",
     "Case",
+    "Ramped",
     "StopCenter",
     "StopDecoder",
     "ThreeCalls",

@@ -7,9 +7,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from envae.objectives.base import Objective, Parts, decode
+from envae.objectives.base import Objective, Parts, check_count, decode
 from envae.objectives.energy import EnVAE, FEnVAE, mirrored_draws
-from envae.scores import antithetic_score
+from envae.scores import antithetic_score, norm_power
 from envae.vae import VAE, EncodesAndDecodes, Posterior
 
 
@@ -48,6 +48,36 @@ def _frozen(module: nn.Module) -> Iterator[None]:
         module.requires_grad_(True)
 
 
+class Ramped(FEnVAE):
+    """FEnVAE whose second term grows from nothing to its full weight over the first steps.
+
+    Parameters
+    ----------
+    beta, alpha, draws
+        As FEnVAE takes them.
+    ramp
+        Training steps until the second term has its full weight.
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self, beta: float = 1.0, alpha: float = 0.1, draws: str = "single", ramp: int = 1000
+    ):
+        super().__init__(beta, alpha, draws)
+        check_count(1, ramp=ramp)
+        self.ramp = ramp
+        self.register_buffer("steps", torch.zeros(()))
+
+    def reconstruct(self, x: Tensor, images: Tensor, heads: Any) -> tuple[Tensor, Parts]:
+        score, parts = super().reconstruct(x, images, heads)
+        _, stretched, center = images
+        left_out = (1 - self.steps / self.ramp).clamp(min=0)
+        if self.training:
+            self.steps.add_(1)
+        return score + left_out * 0.5 * norm_power(stretched - center, self.beta), parts
+
+
 class Antithetic(EnVAE):
     """One mirrored pair of draws, which are pushed apart."""
 
@@ -64,6 +94,7 @@ class Antithetic(EnVAE):
 
 VARIANTS: dict[str, Callable[..., Objective]] = {
     "antithetic": Antithetic,
+    "ramped": Ramped,
     "three_calls": ThreeCalls,
     "stop_center": StopCenter,
     "stop_decoder": StopDecoder,
