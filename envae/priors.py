@@ -105,7 +105,7 @@ class SecondStageVAE:
         hidden: int = 256,
         estimate: str = "mle",
         epochs: int = 800,
-        patience: int | None = 30,
+        patience: int | None = 100,
         batch_size: int = 64,
         lr: float = 1e-3,
         accelerator: str = "auto",
@@ -138,7 +138,9 @@ class SecondStageVAE:
             At most so many.
         patience
             Stop when the loss of a tenth of the codes, which is not trained on, has not improved
-            for so many epochs, and go back to the best one. None: train on all codes, to the end.
+            for so many epochs, and go back to the best one. It takes as many as 100 where the codes
+            are few: their loss is noisy, and rests for a while before gamma leaves their variance.
+            None: train on all codes, to the end.
         batch_size, lr, accelerator
             As `training.fit` takes them.
 
