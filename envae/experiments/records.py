@@ -14,15 +14,16 @@ import math
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import torch
+from typing import TYPE_CHECKING, Any
 
 from envae import _checkout
 from envae._files import whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What a measurement gives: the unit beside each value.
 Values = dict[str, tuple[float, str]]
@@ -140,7 +141,7 @@ def save_values(
     return metrics
 
 
-def load(experiment: str, expected: Iterable[Mapping[str, Any]] | None = None) -> pd.DataFrame:
+def load(experiment: str, expected: Iterable[Mapping[str, Any]] | None = None) -> "pd.DataFrame":
     """All records of an experiment, one row each.
 
     Records of the checkout, in `data/runs`, and those in `$ENVAE_RUNS`, which come first where a
@@ -166,6 +167,8 @@ def load(experiment: str, expected: Iterable[Mapping[str, Any]] | None = None) -
     ValueError
         If a file is not a whole record.
     """
+    import pandas as pd  # slow to import, and not needed to write a record
+
     if expected is None:
         files = {
             path.stem: path
@@ -217,8 +220,13 @@ _CODE = ("envae", "data/features", "data/published", "data/claims.yaml", "requir
 
 def device_name() -> str:
     """Name of the accelerator, or of the processor with the number of its cores."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    # torch takes a second to import, and where no driver is there is nothing to ask it.
+    driver = any(Path("/dev").glob("nvidia*")) or any(Path("/dev").glob("kfd"))
+    if driver or "torch" in sys.modules or sys.platform != "linux":
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
     return f"{platform.machine()} CPU, {os.cpu_count()} cores"
 
 
