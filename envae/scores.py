@@ -24,11 +24,12 @@ def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
     .. math:: \\frac1M \\sum_i \\|x_i - x\\|^\\beta
               - \\frac{1}{2M(M-1)} \\sum_{i \\ne j} \\|x_i - x_j\\|^\\beta
 
-    Time is about that of two batched matrix products of the samples with themselves; beside the
-    samples and their gradient hardly any memory is used, as the M x M differences are never held.
-    The result stays accurate when the samples lie close together compared with their size. Its
-    gradient is finite everywhere: where two points coincide, their pair contributes none. It can
-    be differentiated once.
+    Few numbers are scored by all differences, as the formula says; of many the distances come from
+    two batched matrix products of the samples with themselves, and beside the samples and their
+    gradient hardly any memory is used. Either way the result stays accurate when the samples lie
+    close together compared with their size, and its gradient is finite everywhere: where two points
+    coincide, their pair contributes none. Only by differences can it be differentiated twice;
+    by products it is refused.
 
     Parameters
     ----------
@@ -50,7 +51,31 @@ def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
         If M < 2, beta is outside (0, 2], or the shapes do not match.
     """
     _check_samples(samples, x, beta)
+    draws = len(samples)
+    if draws**2 * samples.numel() <= _FEW:
+        return _by_differences(samples, x, beta, steps=draws // 2)
     return _EnergyScore.apply(samples, x, beta)[0]
+
+
+# Numbers in the samples times M^2, which is what their differences take: up to here that is less
+# time than products take before their first number, in dozens of operations on small matrices.
+# Measured on a CPU for M from 2 to 32 and 64 to 12,288 values (benchmarks/energy_score.py).
+_FEW = 2**21
+
+
+def _by_differences(samples: Tensor, x: Tensor, beta: float, *, steps: int) -> Tensor:
+    """Score from the distances of each sample to the one 1, 2, ... `steps` further on, cyclically.
+
+    In float32 or float64. With M // 2 steps it has every pair of samples once.
+    """
+    dtype = torch.promote_types(samples.dtype, x.dtype)
+    samples = samples.to(torch.promote_types(samples.dtype, torch.float32))
+    draws = len(samples)
+    apart = [samples - samples.roll(-step, 0) for step in range(1, steps + 1)]
+    if 2 * steps == draws:  # going half way round meets every pair twice
+        apart[-1] = samples[:steps] - samples[steps:]
+    powers = norm_power(torch.cat([samples - x, *apart]), beta, axes=2)
+    return (powers[:draws].mean(0) - 0.5 * powers[draws:].mean(0)).to(dtype)
 
 
 def _check_samples(samples: Tensor, x: Tensor, beta: float) -> None:
@@ -82,17 +107,15 @@ class _EnergyScore(torch.autograd.Function):
         draws = samples.shape[0]
         with torch.autocast(samples.device.type, enabled=False):
             grams = [torch.bmm(points, points.mT) for _, points in _centered(samples, x)]
-            distance = _distances(torch.cat(grams))  # (B, M+1, M+1)
+            squared = _squared_distances(torch.cat(grams))  # (B, M+1, M+1)
 
-            pair = torch.full((draws + 1, draws + 1), -1 / (draws * (draws - 1)))
+            pair = squared.new_full((draws + 1, draws + 1), -1 / (draws * (draws - 1)))
             pair[draws] = pair[:, draws] = 1 / draws
-            pair = pair.fill_diagonal_(0).to(distance)
-            score = 0.5 * (pair * distance**beta).sum((1, 2))  # each pair stands twice in the sum
+            terms = pair.fill_diagonal_(0) * squared ** (beta / 2)
+            score = 0.5 * terms.sum((1, 2))  # each pair stands twice in the sum
 
-            together = distance == 0
-            slope = distance.masked_fill(together, 1) ** (beta - 2)
-            weight = beta * pair * slope.masked_fill(together, 0)
-            laplacian = torch.diag_embed(weight.sum(-1)) - weight
+            laplacian = terms / squared.masked_fill(squared == 0, torch.inf) * -beta
+            laplacian.diagonal(dim1=1, dim2=2).copy_(-laplacian.sum(-1))
         score = score.to(torch.promote_types(samples.dtype, x.dtype))
         return score, laplacian[:, :draws].contiguous()
 
@@ -106,9 +129,12 @@ class _EnergyScore(torch.autograd.Function):
         ctx.save_for_backward(samples, x, laplacian)
 
     @staticmethod
-    def backward(ctx: Any, grad_score: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_score: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None]:
         samples, x, laplacian = ctx.saved_tensors
-        return *_ScoreGradient.apply(samples, x, laplacian, grad_score), None
+        gradient = _ScoreGradient.apply(samples, x, laplacian, grad_score)
+        # Moving samples and x together changes nothing: their gradients add up to zero.
+        grad_x = -gradient.sum(0).to(x.dtype) if ctx.needs_input_grad[1] else None
+        return gradient.to(samples.dtype), grad_x, None
 
     @staticmethod
     def vmap(
@@ -123,24 +149,20 @@ class _EnergyScore(torch.autograd.Function):
 
 
 class _ScoreGradient(torch.autograd.Function):
-    """Gradients of the score by samples and x, which have none of their own."""
+    """Gradient of the score by the samples, which has none of its own."""
 
     @staticmethod
-    def forward(
-        samples: Tensor, x: Tensor, laplacian: Tensor, grad_score: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(samples: Tensor, x: Tensor, laplacian: Tensor, grad_score: Tensor) -> Tensor:
         draws, batch = samples.shape[:2]
         gradient = torch.empty(batch, draws, samples[0, 0].numel(), device=x.device, dtype=x.dtype)
         with torch.autocast(samples.device.type, enabled=False):
             weighted = laplacian * grad_score.to(laplacian.dtype)[:, None, None]
             for rows, points in _centered(samples, x):
                 gradient[rows] = torch.bmm(weighted[rows], points)  # (b, M, n)
-        # Moving samples and x together changes nothing: their gradients add up to zero.
-        grad_x = -gradient.sum(1).reshape(x.shape)
-        return gradient.transpose(0, 1).reshape(samples.shape).to(samples.dtype), grad_x
+        return gradient.transpose(0, 1).reshape(samples.shape)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         pass
 
     @staticmethod
@@ -155,15 +177,15 @@ class _ScoreGradient(torch.autograd.Function):
         x: Tensor,
         laplacian: Tensor,
         grad_score: Tensor,
-    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+    ) -> tuple[Tensor, int]:
         size = info.batch_size
-        of_samples, of_x = _ScoreGradient.apply(
+        gradient = _ScoreGradient.apply(
             _batched(samples, in_dims[0], size, at=1).flatten(1, 2),
             _batched(x, in_dims[1], size, at=0).flatten(0, 1),
             _batched(laplacian, in_dims[2], size, at=0).flatten(0, 1),
             _batched(grad_score, in_dims[3], size, at=0).flatten(),
         )
-        return (of_samples.unflatten(1, (size, -1)), of_x.unflatten(0, (size, -1))), (1, 0)
+        return gradient.unflatten(1, (size, -1)), 1
 
 
 def _batched(tensor: Tensor, dim: int | None, size: int, *, at: int) -> Tensor:
@@ -196,8 +218,8 @@ def _centered(samples: Tensor, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield rows, points
 
 
-def _distances(gram: Tensor) -> Tensor:
-    """Distances between points, shape `(B, N, N)`, from their Gram matrix of the same shape.
+def _squared_distances(gram: Tensor) -> Tensor:
+    """Squared distances between points, `(B, N, N)`, from their Gram matrix of the same shape.
 
     What is left of the rounding when two points coincide is set to zero: otherwise its power
     beta - 2 would turn into a large gradient in a random direction.
@@ -206,7 +228,7 @@ def _distances(gram: Tensor) -> Tensor:
     sizes = size[:, :, None] + size[:, None, :]
     squared = sizes - 2 * gram
     rounding = 4 * torch.finfo(gram.dtype).eps * sizes
-    return squared.masked_fill(squared <= rounding, 0).sqrt()  # not a number stays so
+    return squared.masked_fill(squared <= rounding, 0)  # not a number stays so
 
 
 def cyclic_energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
@@ -222,13 +244,7 @@ def cyclic_energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Ten
     Parameters, returns and errors as for :func:`energy_score`.
     """
     _check_samples(samples, x, beta)
-    apart = _norm_powers(samples - samples.roll(1, 0), beta)  # (M, B)
-    return (_norm_powers(samples - x, beta) - 0.5 * apart).mean(0)
-
-
-def _norm_powers(differences: Tensor, beta: float) -> Tensor:
-    """`norm_power` of each of `(M, B, *event)`, shape `(M, B)`."""
-    return norm_power(differences.flatten(0, 1), beta).unflatten(0, differences.shape[:2])
+    return _by_differences(samples, x, beta, steps=1)
 
 
 def fenvae_surrogate(
@@ -335,14 +351,15 @@ def crps(samples: Tensor, x: Tensor) -> Tensor:
     return (samples - x).abs().mean(0) - (weight * samples.sort(0).values).sum(0)
 
 
-def norm_power(difference: Tensor, beta: float) -> Tensor:
-    """Euclidean norm to the power beta over all but the first axis, shape `(B,)`.
+def norm_power(difference: Tensor, beta: float, *, axes: int = 1) -> Tensor:
+    """Euclidean norm to the power beta over all but the first axes, in their shape.
 
     Its gradient is zero, not infinite, where the difference is zero.
     """
-    squared = difference.flatten(1).square().sum(1)
-    zero = squared == 0
-    return (squared.masked_fill(zero, 1) ** (beta / 2)).masked_fill(zero, 0)
+    squared = difference.reshape(*difference.shape[:axes], -1).square().sum(-1)
+    # The power is taken of 1 in place of 0; what it is too much is constant.
+    zero = (squared == 0).to(squared.dtype)
+    return (squared + zero) ** (beta / 2) - zero
 
 
 def _check_alike(beta: float, **tensors: Tensor) -> None:

@@ -7,6 +7,7 @@ import pytest
 import scoringrules
 import torch
 
+from envae import scores
 from envae.scores import crps, cyclic_energy_score, energy_score, fenvae_surrogate, norm_power
 
 BETAS = [0.3, 1.0, 1.5, 2.0]
@@ -16,6 +17,12 @@ def random_forecast(draws, batch, event, *, dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
     samples = torch.randn(draws, batch, *event, generator=generator, dtype=dtype)
     return samples, torch.randn(batch, *event, generator=generator, dtype=dtype)
+
+
+@pytest.fixture(params=["differences", "products"])
+def way(request, monkeypatch):
+    """Which of its two ways the energy score takes."""
+    monkeypatch.setattr(scores, "_FEW", math.inf if request.param == "differences" else 0)
 
 
 def by_definition(samples, x, beta):
@@ -59,6 +66,7 @@ def test_mismatched_shapes_are_an_error():
 # --- equivalence ------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("event", [(), (1,), (7,), (1, 8, 8), (3, 16, 16)])
 @pytest.mark.parametrize("draws", [2, 3, 10, 50])
 def test_energy_score_agrees_with_scoringrules(draws, event):
@@ -72,6 +80,7 @@ def test_energy_score_agrees_with_scoringrules(draws, event):
     torch.testing.assert_close(score.double(), torch.as_tensor(expected), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("beta", BETAS)
 def test_energy_score_agrees_with_engression(beta):
     samples, x = random_forecast(4, 6, (9,), dtype=torch.float64)
@@ -81,6 +90,7 @@ def test_energy_score_agrees_with_engression(beta):
     torch.testing.assert_close(score, expected, rtol=1e-7 if beta.is_integer() else 1e-4, atol=0)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("beta", BETAS)
 def test_energy_score_agrees_with_its_definition(beta):
     samples, x = random_forecast(6, 4, (3, 5))
@@ -88,6 +98,7 @@ def test_energy_score_agrees_with_its_definition(beta):
     torch.testing.assert_close(score.double(), by_definition(samples, x, beta), rtol=1e-5, atol=0)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("offset", [0.0, 1.0])
 def test_energy_score_is_accurate_for_a_sharp_forecast(beta, offset):
@@ -107,6 +118,7 @@ def test_energy_score_is_accurate_for_a_sharp_forecast(beta, offset):
     torch.testing.assert_close(samples.grad.double(), exact.grad, rtol=1e-3, atol=1e-5 * scale)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("draws", [2, 3, 8])
 def test_gradient_of_energy_score(draws, beta):
@@ -116,6 +128,7 @@ def test_gradient_of_energy_score(draws, beta):
     assert torch.autograd.gradcheck(lambda s, o: energy_score(s, o, beta=beta), (samples, x))
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("beta", BETAS)
 def test_gradient_is_finite_where_points_coincide(beta):
     samples, x = random_forecast(5, 3, (300,))
@@ -132,6 +145,7 @@ def test_gradient_is_finite_where_points_coincide(beta):
     assert force[:2].max() < 20 * force[3:].max()
 
 
+@pytest.mark.usefixtures("way")
 def test_what_is_not_a_number_stays_so():
     samples, x = random_forecast(3, 2, (4,))
     x[0, 0] = torch.nan
@@ -139,6 +153,7 @@ def test_what_is_not_a_number_stays_so():
         assert score.isnan().tolist() == [True, False]
 
 
+@pytest.mark.usefixtures("way")
 def test_half_precision_is_computed_in_float32():
     samples, x = random_forecast(4, 3, (50,))
     half = energy_score(samples.bfloat16(), x.bfloat16())
@@ -156,6 +171,7 @@ def test_crps_agrees_with_scoringrules():
     torch.testing.assert_close(crps(samples, x), torch.as_tensor(expected))
 
 
+@pytest.mark.usefixtures("way")
 def test_crps_is_the_energy_score_in_one_dimension():
     samples, x = random_forecast(7, 5, (1,), dtype=torch.float64)
     torch.testing.assert_close(crps(samples, x).squeeze(-1), energy_score(samples, x))
@@ -196,6 +212,7 @@ def test_energy_score_of_a_gaussian_against_its_closed_form():
 # --- invariance -------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("way")
 def test_order_of_samples_and_common_shift_do_not_matter():
     samples, x = random_forecast(6, 4, (5,), dtype=torch.float64)
     score = energy_score(samples, x)
@@ -203,6 +220,7 @@ def test_order_of_samples_and_common_shift_do_not_matter():
     torch.testing.assert_close(energy_score(samples + 3, x + 3), score)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("beta", BETAS)
 def test_score_is_homogeneous_of_degree_beta(beta):
     samples, x = random_forecast(6, 4, (5,), dtype=torch.float64)
@@ -220,6 +238,7 @@ def test_surrogate_gradient_is_finite_where_decodes_coincide():
 # --- torch.func -------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("score", [energy_score, cyclic_energy_score])
 def test_scores_of_several_models_at_once_are_those_of_each(score):
     """vmap over models, of values, of gradients by it, and of gradients through it."""
@@ -238,9 +257,43 @@ def test_scores_of_several_models_at_once_are_those_of_each(score):
     torch.testing.assert_close(of_one_image[2], score(samples[2], x[0]))
 
 
-def test_a_second_derivative_is_refused():
-    samples = torch.randn(3, 2, 4, requires_grad=True)
-    score = energy_score(samples, torch.zeros(2, 4)).sum()
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("beta", BETAS)
+def test_of_which_argument_a_gradient_is_asked_does_not_matter(beta):
+    samples, x = (each.requires_grad_() for each in random_forecast(5, 3, (2, 4)))
+    both = torch.autograd.grad(energy_score(samples, x, beta=beta).sum(), (samples, x))
+    alone = torch.autograd.grad(energy_score(samples.detach(), x, beta=beta).sum(), x)
+    by_func = torch.func.jacrev(lambda x: energy_score(samples, x, beta=beta).sum())(x)
+    torch.testing.assert_close((*alone, both[0].sum(0)), (both[1], -both[1]))
+    torch.testing.assert_close(by_func, both[1])
+
+
+def gradient_through_a_graph(samples, x):
+    score = energy_score(samples, x).sum()
     (gradient,) = torch.autograd.grad(score, samples, create_graph=True)
+    return gradient
+
+
+def test_a_second_derivative_of_the_products_is_refused(monkeypatch):
+    monkeypatch.setattr(scores, "_FEW", 0)
+    samples, x = random_forecast(3, 2, (4,))
     with pytest.raises(RuntimeError, match="differentiated once, not twice"):
-        gradient.sum().backward()
+        gradient_through_a_graph(samples.requires_grad_(), x).sum().backward()
+
+
+def test_a_second_derivative_of_the_differences_is_right():
+    samples, x = random_forecast(3, 2, (4,), dtype=torch.float64)
+    assert torch.autograd.gradcheck(gradient_through_a_graph, (samples.requires_grad_(), x))
+
+
+# --- which way --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("draws", "values", "by_products"),
+    [(2, 3072, False), (3, 784, False), (4, 3072, True), (8, 64, False), (32, 64, True)],
+)
+def test_few_numbers_are_scored_by_their_differences(draws, values, by_products):
+    samples, x = random_forecast(draws, 64, (values,))
+    score = energy_score(samples.requires_grad_(), x)
+    assert ("_EnergyScore" in type(score.grad_fn).__name__) == by_products
