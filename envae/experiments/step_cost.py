@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from envae.experiments import records
+from envae.experiments.records import Values
 from envae.experiments.runs import Point
 
 _EXPERIMENT = "step_cost"
@@ -49,7 +50,7 @@ def step_seconds(
 def _step(case: Point, image_shape: tuple[int, int, int]) -> Callable[[], None]:
     """One step of training, as `training.fit` takes it, on one batch of random images."""
     vae, minimized = case.build(image_shape)
-    optimizer = torch.optim.Adam(vae.parameters(), lr=case.setting.lr)
+    optimizer = torch.optim.Adam(vae.parameters(), lr=case.setting.lr, fused=True)
     x = torch.rand(
         case.setting.batch_size, *image_shape, generator=torch.Generator().manual_seed(0)
     )
@@ -122,16 +123,7 @@ def record_steps(
     network, latent_dim, batch_size = settings.pop()
     rounds = seconds.shape[1]
     ratio = f"ratio to the step of {seconds.index[0]} in the same round"
-    units = {
-        "median": f"{ratio}, median of {rounds} rounds",
-        "low": f"{ratio}, lowest of {rounds} rounds",
-        "high": f"{ratio}, highest of {rounds} rounds",
-        "seconds": f"seconds, median of {rounds} rounds",
-    }
-    values = {
-        f"{row}{_BETWEEN}{column}": (value, units[column])
-        for (row, column), value in step_ratios(seconds).stack().items()
-    }
+    values = as_values(step_ratios(seconds), ratio, rounds)
     values["threads"] = (torch.get_num_threads(), "threads of torch")
     parameters = {
         "kind": kind,
@@ -158,6 +150,36 @@ def recorded_steps(kind: str, network: str) -> pd.DataFrame:
             f"{len(found)} records of {kind} steps of {network!r}, where there should be one: "
             "python benchmarks/step_cost.py --record"
         )
-    values = found.iloc[0].filter(like=_BETWEEN).dropna().astype(float)
+    return as_table(found.iloc[0])
+
+
+def as_values(ratios: pd.DataFrame, what: str, rounds: int) -> Values:
+    """Values to record of a table of ratios, as :func:`step_ratios` gives one.
+
+    Parameters
+    ----------
+    ratios
+        By row: `median`, `low`, `high`, and `seconds`.
+    what
+        What the ratios are, for the values' units.
+    rounds
+        Over how many rounds.
+    """
+    units = {
+        "median": f"{what}, median of {rounds} rounds",
+        "low": f"{what}, lowest of {rounds} rounds",
+        "high": f"{what}, highest of {rounds} rounds",
+        "seconds": f"seconds, median of {rounds} rounds",
+    }
+    return {
+        f"{row}{_BETWEEN}{column}": (value, units[column])
+        for (row, column), value in ratios.stack().items()
+    }
+
+
+def as_table(record: pd.Series) -> pd.DataFrame:
+    """The table of ratios that a row of `records.load` holds; see :func:`as_values`."""
+    values = record.filter(like=_BETWEEN).dropna().astype(float)
     values.index = pd.MultiIndex.from_tuples([name.split(_BETWEEN) for name in values.index])
-    return values.unstack()[["median", "low", "high", "seconds"]]
+    columns = ["median", "low", "high", "seconds"]
+    return values.unstack().loc[values.index.get_level_values(0).unique(), columns]
