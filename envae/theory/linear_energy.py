@@ -10,18 +10,13 @@ the scale, and at any optimum v_i^2 + s_i^2 = 1: v_i is the correlation of input
 
 import dataclasses
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
 
-from envae import networks
-from envae.objectives import Objective
 from envae.scores import check_beta
 from envae.theory.linear import check_spectrum
 from envae.theory.minimize import minimize
-from envae.training import fit
 
 _STEP = 0.25  # of the quadrature below, in ln t; the integrand is analytic in a strip of width pi
 _TAIL = 34.0  # e^-34 is below the rounding error of a double
@@ -153,40 +148,3 @@ def _unpack(raw: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weight, code and posterior variance, with code^2 + variance = 1."""
     squared = torch.sigmoid(raw[1])
     return raw[0] * scale, squared.sqrt(), torch.sigmoid(-raw[1])
-
-
-class Trained(NamedTuple):
-    """Where training has led a linear network of one dimension; data of variance 1."""
-
-    posterior_variance: float
-    generator_variance: float
-
-
-def train(objective: Objective, *, epochs: int, seed: int = 0) -> Trained:
-    """Train a linear network of one pixel and one latent dimension.
-
-    The data are 4000 quantiles of N(0, 1), scaled to variance 1. After passes in batches of 500,
-    as many passes with all data in each step and a tenth of the rate average the noise out.
-
-    Parameters
-    ----------
-    objective
-        What to minimize; none that needs maps beside the image.
-    epochs
-        Passes over the data, for each of the two.
-    seed
-        Of weights, order and noise.
-    """
-    x = Normal(0.0, 1.0).icdf((torch.arange(4000) + 0.5) / 4000)
-    x = (x / x.square().mean().sqrt()).view(-1, 1, 1, 1)
-    vae = networks.build("linear", (1, 1, 1), 1, seed=seed)
-    for size, lr in ((500, 1e-2), (4000, 1e-3)):
-        # Four numbers are trained: nothing that an accelerator would speed up.
-        fit(
-            vae, objective, x, epochs=epochs, batch_size=size, lr=lr, seed=seed,
-            accelerator="cpu", progress=False,
-        )  # fmt: skip
-    with torch.no_grad():
-        variance = vae.encode(x[:1]).variance.item()
-        weight = vae.decode(torch.ones(1, 1)) - vae.decode(torch.zeros(1, 1))
-    return Trained(variance, weight.item() ** 2)
