@@ -2,14 +2,18 @@
 
     python benchmarks/energy_score.py            # about two minutes, up to 2 GB
     python benchmarks/energy_score.py --scoringrules   # its fair estimator as well: 22 GB, minutes
+    python benchmarks/energy_score.py --grid     # from small events to large ones, two minutes
 
 In one process, alternating: our `energy_score`, and the two batched matrix products of the samples
 that it is made of (a Gram matrix, and weights times samples). Reported are medians and the ratio of
-the two. Memory is the peak of this process above the samples and their gradient, in a process of
+the two. `--grid` does so for many sizes, the smallest of some repeats, with the formula as it is
+written (all differences, then their norms) beside them, which ours should never be slower than.
+Memory is the peak of this process above the samples and their gradient, in a process of
 its own for each function, as a multiple of the samples' size.
 """
 
 import argparse
+import itertools
 import statistics
 import subprocess
 import sys
@@ -20,7 +24,9 @@ import torch
 
 from envae.scores import energy_score
 
-FUNCTIONS = ("ours", "products", "scoringrules")
+FUNCTIONS = ("ours", "products", "formula", "scoringrules")
+GRID = {"draws": (2, 3, 4, 8, 10, 16, 32), "values": (64, 784, 3072, 12288), "batch": (16, 64, 256)}
+LARGEST = 2**27  # numbers in the differences that the formula holds
 
 
 def forward_and_backward(function: str, samples: torch.Tensor, x: torch.Tensor, beta: float):
@@ -31,6 +37,8 @@ def forward_and_backward(function: str, samples: torch.Tensor, x: torch.Tensor, 
         return torch.bmm(gram, points)
     if function == "ours":
         score = energy_score(samples, x, beta=beta)
+    elif function == "formula":
+        score = as_written(samples, x, beta)
     else:
         import scoringrules
 
@@ -39,6 +47,35 @@ def forward_and_backward(function: str, samples: torch.Tensor, x: torch.Tensor, 
         )
     (gradient,) = torch.autograd.grad(score.sum(), samples)
     return gradient
+
+
+def as_written(samples: torch.Tensor, x: torch.Tensor, beta: float) -> torch.Tensor:
+    """Eq. 3 of xu2025 with a difference for each pair."""
+    draws = len(samples)
+    first, second = torch.triu_indices(draws, draws, offset=1)
+    near = (samples - x).flatten(2).norm(dim=2) ** beta
+    apart = (samples[first] - samples[second]).flatten(2).norm(dim=2) ** beta
+    return near.mean(0) - apart.sum(0) / (draws * (draws - 1))
+
+
+def grid(beta: float, repeats: int) -> None:
+    """Print both ratios for all sizes, on one thread."""
+    torch.set_num_threads(1)
+    for values, batch, draws in itertools.product(GRID["values"], GRID["batch"], GRID["draws"]):
+        if draws * draws * batch * values > 2 * LARGEST:
+            continue
+        samples, x = torch.randn(draws, batch, values), torch.randn(batch, values)
+        samples.requires_grad_()
+        best = dict.fromkeys(("ours", "products", "formula"), float("inf"))
+        for _ in range(repeats + 2):
+            for function in best:
+                best[function] = min(best[function], timed(function, samples, x, beta))
+        ours = best["ours"]
+        print(
+            f"M = {draws:2d}, {values:5d} values, batch {batch:3d}: {1e3 * ours:8.2f} ms, "
+            f"{ours / best['products']:5.2f} x products, {ours / best['formula']:5.2f} x formula",
+            flush=True,
+        )
 
 
 def make(options: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,8 +126,12 @@ def main() -> None:
     parser.add_argument("--beta", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--scoringrules", action="store_true", help="22 GB of memory")
+    parser.add_argument("--grid", action="store_true", help="many sizes, with the formula")
     parser.add_argument("--memory", choices=FUNCTIONS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.grid:
+        grid(options.beta, options.repeats)
+        return
     samples, x = make(options)
     if options.memory:
         print(extra_memory(options.memory, samples, x, options.beta))

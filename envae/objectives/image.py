@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from focal_frequency_loss import FocalFrequencyLoss
-from pytorch_msssim import ssim
+import torch
 from torch import Tensor
 
 from envae.objectives.base import Objective, Parts, check_positive, register
@@ -11,14 +10,14 @@ from envae.objectives.base import Objective, Parts, check_positive, register
 
 @register("ssim", paper="Table 1 and Eqs. 22-23 of xu2025")
 class SSIM(Objective):
-    """1 - SSIM(x, g(z)), by pytorch-msssim, plus the weighted KL term.
+    """1 - SSIM(x, g(z)), as pytorch-msssim has it, plus the weighted KL term.
 
     Parameters
     ----------
     alpha
         Weight of the KL term.
     window
-        Side of the Gaussian window in pixels, odd. By default 11, as the package has it, or the
+        Side of the Gaussian window in pixels, odd. By default 11, as that package has it, or the
         largest odd number of pixels that fits into the image.
     """
 
@@ -39,7 +38,43 @@ class SSIM(Objective):
                 f"ssim with a window of {window} pixels needs images (B, C, H, W) of at least "
                 f"that size, received {tuple(x.shape)}"
             )
-        return 1 - ssim(image, x, data_range=1, size_average=False, win_size=window)
+        return 1 - structural_similarity(x, image, window)
+
+
+def structural_similarity(x: Tensor, image: Tensor, window: int) -> Tensor:
+    """SSIM of images in [0, 1] (Wang et al., 2004), the mean over places and channels, `(B,)`.
+
+    Moments are taken within a Gaussian window of 1.5 pixels, wherever it fits. pytorch-msssim
+    computes them by ten convolutions, which on a CPU take ten times as long as these products.
+
+    Parameters
+    ----------
+    x, image
+        `(B, C, H, W)`, in either order.
+    window
+        Side of the window in pixels, odd.
+    """
+    with torch.autocast(x.device.type, enabled=False):  # differences of squares need all digits
+        dtype = torch.promote_types(torch.promote_types(x.dtype, image.dtype), torch.float32)
+        x, image = x.to(dtype), image.to(dtype)
+        maps = torch.stack([x, image, x * x, image * image, x * image])
+        rows, columns = (_windows(side, window, x) for side in x.shape[-2:])
+        mean_x, mean_image, *moments = rows @ maps @ columns.mT
+    of_means = mean_x.square() + mean_image.square()
+    product = mean_x * mean_image
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * product + c1) / (of_means + c1)
+    contrast = (2 * (moments[2] - product) + c2) / (moments[0] + moments[1] - of_means + c2)
+    return (luminance * contrast).flatten(1).mean(1)
+
+
+def _windows(side: int, window: int, like: Tensor) -> Tensor:
+    """Gaussian weights of every place of a window within a side, `(side - window + 1, side)`."""
+    pixel = torch.arange(side, device=like.device)
+    place = torch.arange(side - window + 1, device=like.device)[:, None]
+    offset = pixel - place - window // 2
+    weight = torch.exp(-0.5 * (offset / 1.5).square()) * (offset.abs() <= window // 2)
+    return (weight / weight.sum(1, keepdim=True)).to(like.dtype)
 
 
 @register("ffl", paper="Table 1 of xu2025 (Jiang et al., 2021)")
@@ -47,8 +82,9 @@ class FFL(Objective):
     """Half the squared error plus the focal frequency loss, plus the weighted KL term.
 
     The focal frequency loss weighs the squared error of each spatial frequency by its own size, so
-    that what is hard to reconstruct counts more. It comes from its authors' package, which returns
-    a mean over pixels; here it is times the number of pixels, like the squared error beside it.
+    that what is hard to reconstruct counts more. It is that of its authors' package, whose code
+    looks at values and so cannot be evaluated for several models at once; the package returns a
+    mean over pixels, here it is times the number of pixels, like the squared error beside it.
 
     Parameters
     ----------
@@ -56,7 +92,7 @@ class FFL(Objective):
         Weight of the focal frequency loss beside the squared error. Its authors use 100 in an
         autoencoder; xu2025 does not say which it used.
     focus
-        Exponent of the frequency weights (alpha of the package).
+        Exponent of the frequency weights (alpha of focal-frequency-loss).
     alpha
         Weight of the KL term.
     """
@@ -66,13 +102,35 @@ class FFL(Objective):
     def __init__(self, weight: float = 1.0, focus: float = 1.0, alpha: float = 0.1):
         super().__init__()
         check_positive(weight=weight, focus=focus, alpha=alpha)
-        self.weight, self.kl_weight = weight, alpha
-        self.frequency_loss = FocalFrequencyLoss(loss_weight=1.0, alpha=focus)
+        self.weight, self.focus, self.kl_weight = weight, focus, alpha
 
     def reconstruct(self, x: Tensor, images: Tensor, heads: Any) -> tuple[Tensor, Parts]:
         if x.ndim != 4:
             raise ValueError(f"ffl needs images (B, C, H, W), received {tuple(x.shape)}")
-        squared_error = (x - images[0]).square().flatten(1).sum(1)
-        frequency = self.frequency_loss(images[0].float(), x.float()) * x[0].numel()
+        difference = x - images[0]
+        squared_error = difference.square().flatten(1).sum(1)
+        frequency = focal_frequency_loss(difference, self.focus)
         parts = {"squared_error": squared_error, "frequency": frequency}
         return 0.5 * squared_error + self.weight * frequency, parts
+
+
+def focal_frequency_loss(difference: Tensor, focus: float) -> Tensor:
+    """Squared error of each spatial frequency times its weight, summed, `(B,)`.
+
+    Eqs. 8-9 of Jiang et al. (2021), in squared data units per image.
+
+    Parameters
+    ----------
+    difference
+        Of observed and decoded images, `(B, C, H, W)`.
+    focus
+        Exponent of the weights: sizes of the errors over the largest of their image and channel.
+    """
+    dtype = torch.promote_types(difference.dtype, torch.float32)
+    frequency = torch.fft.fft2(difference.to(dtype), norm="ortho")
+    squared = frequency.real.square() + frequency.imag.square()
+    with torch.no_grad():
+        size = squared ** (focus / 2)
+        largest = size.amax((-2, -1), keepdim=True)
+        weight = size / largest.masked_fill(largest == 0, 1)
+    return (weight * squared).flatten(1).sum(1)

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 from torch.distributions import StudentT as StudentTDistribution
+from torch.func import debug_unwrap
 from torch.nn.functional import binary_cross_entropy, softplus
 
 from envae.objectives.base import (
@@ -107,17 +108,24 @@ class Bernoulli(Likelihood):
     .. math:: -\\sum_i x_i \\ln g_i(z) + (1 - x_i) \\ln(1 - g_i(z))
 
     A likelihood only for pixels that are 0 or 1. For grey values it is not normalized, and its
-    minimum is the entropy of the pixels, not zero.
+    minimum is the entropy of the pixels, not zero. Outside [0, 1] it is not a number; on the CPU
+    values outside are an error in every batch, on a GPU in the first one, since reading values
+    makes a GPU wait.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._looked = False
+
     def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
-        for name, values in {"x": x, "the decoded image": image}.items():
-            low, high = (bound.item() for bound in values.detach().aminmax())
-            if low < 0 or high > 1:
-                raise ValueError(
-                    f"bernoulli needs values in [0, 1], {name} has [{low:.3g}, {high:.3g}]"
-                )
-        return binary_cross_entropy(image, x, reduction="none").flatten(1).sum(1)
+        if x.device.type == "cpu" or not self._looked:
+            _check_range(**{"x": x, "the decoded image": image})
+            self._looked = True
+        # On a GPU the cross entropy of a value outside would be the end of the process.
+        inside = (image >= 0) & (image <= 1) & (x >= 0) & (x <= 1)
+        image, x = image.where(inside, 0.5), x.where(inside, 0.5)
+        nats = binary_cross_entropy(image, x, reduction="none")
+        return nats.where(inside, math.nan).flatten(1).sum(1)
 
     def density(self, vae: EncodesAndDecodes, train: Tensor, *, seed: int = 0) -> LogDensity:
         """ln p(x|z) of images of zeros and ones; of others there is none, and it says so."""
@@ -131,6 +139,16 @@ class Bernoulli(Likelihood):
             return of_binary(x, z)
 
         return log_density
+
+
+def _check_range(**images: Tensor) -> None:
+    """Raise a ValueError if values lie outside [0, 1], under vmap those of any model."""
+    for name, values in images.items():
+        low, high = (bound.item() for bound in debug_unwrap(values.detach()).aminmax())
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"bernoulli needs values in [0, 1], {name} has [{low:.3g}, {high:.3g}]"
+            )
 
 
 @register("student_t", paper="Table 1 and Sec. 6.4.2 of xu2025 (Takahashi et al., 2018)")

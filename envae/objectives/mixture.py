@@ -4,10 +4,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax, logsigmoid, softplus
+from torch.nn.functional import log_softmax, logsigmoid, threshold
 
 from envae.objectives.base import check_count, register
 from envae.objectives.likelihood import Likelihood
+
+_FAR = 1e30  # endless, but zero when multiplied by zero
 
 
 @register("mol", paper="Table 4 of takida2022")
@@ -43,39 +45,50 @@ class MixtureOfLogistics(Likelihood):
         return self.components * (1 + 2 * channels + channels * (channels - 1) // 2)
 
     def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
-        log_weight, mean, log_scale = self._components(x, image, head)
         value = 2 * x.unsqueeze(1) - 1  # (B, 1, C, H, W)
-        log_mass = _log_mass(value, mean, log_scale, self.levels).sum(2)  # (B, K, H, W)
+        center = 2 * image.unsqueeze(1) - 1
+        log_weight, deviation, log_scale = self._components(value - center, head)
+        log_mass = _log_mass(value, deviation, log_scale, self.levels).sum(2)  # (B, K, H, W)
         return -torch.logsumexp(log_weight + log_mass, dim=1).flatten(1).sum(1)
 
-    def _components(self, x: Tensor, image: Tensor, head: Tensor) -> tuple[Tensor, ...]:
-        """Log weights `(B, K, H, W)`, and means and log scales `(B, K, C, H, W)` given x."""
-        channels = x.shape[1]
+    def _components(self, residual: Tensor, head: Tensor) -> tuple[Tensor, ...]:
+        """Log weights `(B, K, H, W)`; deviations from each mean, log scales `(B, K, C, H, W)`.
+
+        `residual` is the deviation from the mixture's mean, `(B, 1, C, H, W)`.
+        """
+        channels = residual.shape[2]
         maps = head.unflatten(1, (self.components, -1))  # (B, K, maps, H, W)
         pairs = channels * (channels - 1) // 2
         weight, offset, log_scale, slope = maps.split([1, channels, channels, pairs], dim=2)
         log_weight = log_softmax(weight.squeeze(2), dim=1)
-        centered = offset - (log_weight.exp().unsqueeze(2) * offset).sum(1, keepdim=True)
-        mean = 2 * image.unsqueeze(1) - 1 + centered  # (B, K, C, H, W)
-        deviation = 2 * x.unsqueeze(1) - 1 - mean
-        slope = torch.tanh(slope)
-        conditional, used = [], 0
-        for channel in range(channels):  # at most three, each on the ones before it
-            of_channel = slope[:, :, used : used + channel]
-            shift = (of_channel * deviation[:, :, :channel]).sum(2)
-            conditional.append(mean[:, :, channel] + shift)
-            used += channel
-        return log_weight, torch.stack(conditional, dim=2), log_scale.clamp(self.least_log_scale)
+        mean_offset = (log_weight.exp().unsqueeze(2) * offset).sum(1, keepdim=True)
+        deviation = (residual + mean_offset) - offset
+        if channels > 1:
+            slopes = torch.tanh(slope).split(list(range(channels)), dim=2)
+            shifts = [  # of a channel, on the ones before it
+                (of_channel * deviation[:, :, :channel]).sum(2)
+                for channel, of_channel in enumerate(slopes)
+            ]
+            deviation = deviation - torch.stack(shifts, dim=2)
+        # As `clamp`, whose gradient is several operations.
+        least = self.least_log_scale
+        return log_weight, deviation, threshold(log_scale, least, least)
 
 
-def _log_mass(value: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
-    """Log probability of grey levels on [-1, 1] under discretized logistics, elementwise."""
+def _log_mass(value: Tensor, deviation: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+    """Log probability of grey levels on [-1, 1] under discretized logistics, elementwise.
+
+    `deviation` is the level's value less the logistic's mean.
+    """
     half = 1 / (levels - 1)
-    upper = (value - mean + half) * torch.exp(-log_scale)
-    lower = (value - mean - half) * torch.exp(-log_scale)
-    # ln(sigmoid(upper) - sigmoid(lower)), by factors that neither vanish nor cancel.
-    width = (upper - lower).clamp(min=1e-12)
-    between = logsigmoid(upper) - softplus(lower) + torch.log(-torch.expm1(-width))
-    lowest, highest = value < half - 1, value > 1 - half
-    inside = torch.where(lowest, logsigmoid(upper), between)
-    return torch.where(highest, -softplus(lower), inside)
+    # How far a level reaches to both sides of its value.
+    down = torch.full_like(value, half).masked_fill(value < half - 1, _FAR)
+    up = torch.full_like(value, half).masked_fill(value > 1 - half, _FAR)
+    precision = torch.exp(-log_scale)
+    # ln(sigmoid(a) - sigmoid(-b)) = ln(sigmoid(a) sigmoid(b) (1 - exp(-a - b))), whose factors
+    # neither vanish nor cancel; where a or b is far, its factor and the last one are 1.
+    return (
+        logsigmoid((up + deviation) * precision)
+        + logsigmoid((down - deviation) * precision)
+        + torch.log(-torch.expm1(-(up + down) * precision))
+    )
