@@ -71,10 +71,12 @@ def _by_differences(samples: Tensor, x: Tensor, beta: float, *, steps: int) -> T
     dtype = torch.promote_types(samples.dtype, x.dtype)
     samples = samples.to(torch.promote_types(samples.dtype, torch.float32))
     draws = len(samples)
-    apart = [samples - samples.roll(-step, 0) for step in range(1, steps + 1)]
-    if 2 * steps == draws:  # going half way round meets every pair twice
-        apart[-1] = samples[:steps] - samples[steps:]
-    powers = norm_power(torch.cat([samples - x, *apart]), beta, axes=2)
+    opposite = 2 * steps == draws  # half way round, where each pair would be met twice
+    rolls = range(1, steps if opposite else steps + 1)
+    differences = [samples - x, *(samples - samples.roll(-step, 0) for step in rolls)]
+    if opposite:
+        differences.append(samples[:steps] - samples[steps:])
+    powers = norm_power(torch.cat(differences), beta, axes=2)
     return (powers[:draws].mean(0) - 0.5 * powers[draws:].mean(0)).to(dtype)
 
 
