@@ -1,5 +1,6 @@
 """What all objectives have in common: contract, errors, and that they train."""
 
+import itertools
 import math
 
 import pytest
@@ -67,6 +68,7 @@ def test_unknown_option_lists_the_known_ones():
         ("rae", {"code_weight": 0}, "code_weight must be"),
         ("rae_gp", {"gradient_weight": 0}, "gradient_weight must be"),
         ("rae_gp", {"probes": 0}, "probes must be an integer from 1 up, received 0"),
+        ("rae_gp", {"exact_up_to": -1}, "exact_up_to must be an integer from 0 up"),
         ("distvae", {"segments": 0}, "segments must be"),
         ("distvae", {"alpha": 0}, "alpha must be"),
         ("mol", {"components": 0}, "components must be"),
@@ -189,3 +191,60 @@ def test_a_gradient_penalty_takes_batch_normalization_and_leaves_its_statistics(
     assert loss.parts["jacobian"] > 0
     for name, value in again.named_buffers():
         torch.testing.assert_close(value, once[name])
+
+
+class LossOf(torch.nn.Module):
+    """A model that returns its loss and the loss's parts."""
+
+    def __init__(self, loss, vae):
+        super().__init__()
+        self.loss, self.vae = loss, vae
+
+    def forward(self, x):
+        value = self.loss(self.vae, x)
+        return value.total, value.parts
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("name", objectives.names())
+def test_several_models_at_once_have_the_losses_and_gradients_of_each(name, network):
+    """Under torch.func.vmap, with weights and images of their own and one noise for all."""
+    members = [LossOf(*made(name, {}, (1, 8, 8), network=network)) for _ in range(3)]
+    torch.manual_seed(0)
+    for weight in itertools.chain.from_iterable(member.parameters() for member in members):
+        weight.data += 0.05 * torch.randn_like(weight)
+    x = torch.rand(3, 5, 1, 8, 8).mul(16).round().div(16)
+
+    def together(weights, x):
+        torch.manual_seed(0)
+        return torch.func.functional_call(members[0], weights, (x,))
+
+    weights, _ = torch.func.stack_module_state(members)
+    totals, parts = torch.func.vmap(together, randomness="same")(weights, x)
+    totals.sum().backward()
+    for index, member in enumerate(members):
+        torch.manual_seed(0)
+        total, its_parts = member(x[index])
+        total.backward()
+        torch.testing.assert_close(totals[index], total)
+        torch.testing.assert_close({part: parts[part][index] for part in its_parts}, its_parts)
+        for weight, its in zip(weights.values(), member.parameters(), strict=True):
+            torch.testing.assert_close(weight.grad[index], its.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_bernoulli_refuses_values_of_one_of_several_models():
+    loss = objective("bernoulli")
+    x = torch.rand(3, 5, 64)
+    x[1, 2, 3] = 1.5
+    with pytest.raises(ValueError, match=r"values in \[0, 1\], x has \[.*, 1.5\]"):
+        torch.func.vmap(loss.per_image)(x, torch.rand(3, 5, 64))
+
+
+def test_bernoulli_of_values_outside_that_nobody_read_is_not_a_number(monkeypatch):
+    """On a GPU, which waits where it is asked for a value: after the first batch it is not."""
+    loss = objective("bernoulli")
+    monkeypatch.setattr("envae.objectives.likelihood._check_range", lambda **images: None)
+    x, image = torch.rand(2, 4, 8)
+    x[1, 0], image[2, 0], image[3, 0] = 1.5, -0.1, torch.nan
+    image.requires_grad_()
+    assert loss.per_image(x, image).isnan().tolist() == [False, True, True, True]
