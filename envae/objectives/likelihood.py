@@ -7,9 +7,9 @@ kept, so that the values of different likelihoods can be compared.
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.distributions import StudentT as StudentTDistribution
-from torch.func import debug_unwrap
 from torch.nn.functional import binary_cross_entropy, softplus
 
 from envae.objectives.base import (
@@ -143,8 +143,10 @@ class Bernoulli(Likelihood):
 
 def _check_range(**images: Tensor) -> None:
     """Raise a ValueError if values lie outside [0, 1], under vmap those of any model."""
+    # torch before 2.7 has nothing that looks below vmap, which then refuses the reading itself.
+    all_models = getattr(torch.func, "debug_unwrap", lambda values: values)
     for name, values in images.items():
-        low, high = (bound.item() for bound in debug_unwrap(values.detach()).aminmax())
+        low, high = (bound.item() for bound in all_models(values.detach()).aminmax())
         if low < 0 or high > 1:
             raise ValueError(
                 f"bernoulli needs values in [0, 1], {name} has [{low:.3g}, {high:.3g}]"
