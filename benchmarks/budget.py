@@ -124,12 +124,13 @@ def pairs() -> list[Pair]:
         samples = torch.rand(draws, 64, channels, side, side, generator=noise)
         x = torch.rand(64, channels, side, side, generator=noise)
         event = f"M = {draws}, {channels} x {side} x {side}"
-        ours = partial(often, partial(score, samples, x), 30 if side == 8 else 1)
+        times = {8: 300, 28: 10, 64: 1}[side]
+        ours = partial(often, partial(score, samples, x), times)
         others = {"the direct formula": partial(direct, samples, x)}
         if draws > 4:
             others["its two products"] = partial(products, samples)
         for name, other in others.items():
-            again = partial(often, other, 30 if side == 8 else 1)
+            again = partial(often, other, times)
             found.append(Pair(f"energy score beside {name}, {event}", ours, again))
     moments = [gaussian(1024, scale) for scale in (1.0, 1.1)]
     distances = partial(frechet.distance, *moments), partial(by_square_root, *moments)
