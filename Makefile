@@ -17,7 +17,8 @@ INDEX := _build/html/index.html
 BUILT := _build/.book.$(OUTPUTS)
 # What Snakemake looks at, in folders.
 INPUTS := Makefile Snakefile _config.yml _toc.yml requirements.lock book envae notebooks \
-  data/claims.yaml data/figures.yaml data/features data/published
+  data/claims.yaml data/figures.yaml data/features data/published \
+  $(wildcard data/runs/budget data/runs/step_cost)
 MADE := _build/html $(if $(filter executed,$(OUTPUTS)),_build/executed _build/runs)
 # One thread each, since notebooks and tests run side by side on the cores there are.
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1

@@ -15,6 +15,8 @@ PAGES = [path for path in Path("book").rglob("*.*") if path.is_file() and path.s
 MODULES = list(Path("envae").rglob("*.py"))
 # Code and data that can change what a notebook computes. No chapter asks for these two modules.
 CODE = set(MODULES) - {Path("envae/cli.py"), Path("envae/companion/figure_index.py")}
+# What benchmarks/ recorded, which a page shows as it is.
+RATIOS = [*Path("data/runs").glob("budget/*.json"), *Path("data/runs").glob("step_cost/*.json")]
 # Every profile of the notebook that holds the papers' tables is a sweep: `snakemake sweep_digits`.
 SWEEPS = glob_wildcards("notebooks/params/11_all_rows.{profile}.yaml").profile
 # Records are left out: they are what the notebooks themselves write. data/figures.yaml is read by a
@@ -35,7 +37,7 @@ rule book:
         settings=["_config.yml", "_toc.yml", "requirements.lock"],
         pages=sorted(PAGES),
         modules=sorted(MODULES),
-        tables=["data/claims.yaml", "data/figures.yaml"],
+        tables=["data/claims.yaml", "data/figures.yaml", *sorted(RATIOS)],
         notebooks=expand(PLACE + "/{name}.ipynb", name=NOTEBOOKS),
     output:
         directory("_build/html"),

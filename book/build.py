@@ -17,6 +17,10 @@ SOURCE = Path("_build/source")  # what Sphinx reads; its memory is in `_build` i
 MEMORY = SOURCE / "_build"
 SEEN = MEMORY / "settings.sha256"
 SETTINGS = [Path("_config.yml"), Path("_toc.yml")]
+# Records that a page shows without a notebook between them: what benchmarks/ measured.
+RATIOS = [
+    file for name in ("budget", "step_cost") for file in Path("data/runs", name).glob("*.json")
+]
 
 
 def main(html: Path, notebooks: list[Path]) -> int:
@@ -24,7 +28,7 @@ def main(html: Path, notebooks: list[Path]) -> int:
     pages = [path for path in Path("book").rglob("*") if _is_source(path)]
     sources = {path: path for path in SETTINGS + pages}
     sources |= {Path("notebooks", path.name): path for path in notebooks}
-    data = sorted(path for path in Path("data").glob("*.yaml"))
+    data = [*Path("data").glob("*.yaml"), *RATIOS]
     seen = _digest(
         [*SETTINGS, *data, Path("requirements.lock"), *Path("envae").rglob("*.py")]
         + [page for page in pages if page.suffix != ".md"]

@@ -18,8 +18,8 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from envae._unknown import unknown
-from envae.companion import claims, figure_index
-from envae.experiments import records
+from envae.companion import claims, figure_index, notebook_run
+from envae.experiments import records, step_cost
 
 logger = logging.getLogger(__name__)
 
@@ -223,6 +223,50 @@ class FigureIndex(SphinxDirective):
         return [_table(heads, rows, [25, 33, 42], classes=["figure-index"])]
 
 
+class Ratios(SphinxDirective):
+    """`{ratios} EXPERIMENT KIND`: what `benchmarks/` recorded under it, and where; KIND if any."""
+
+    required_arguments = 1
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        stored = records.load(self.arguments[0])
+        if not stored.empty and len(self.arguments) > 1:
+            stored = stored[stored["kind"] == self.arguments[1]]
+        if len(stored) != 1:
+            raise self.error(f"{len(stored)} records of {' '.join(self.arguments)}, not one")
+        record = stored.iloc[0]
+        rows = [
+            [
+                [nodes.Text(row.Index)],
+                [nodes.Text(f"{row.median:.2f}")],
+                [nodes.Text(f"{row.low:.2f} to {row.high:.2f}")],
+            ]
+            for row in step_cost.as_table(record).itertuples()
+        ]
+        where = f"Recorded on {record['device']}, one thread, {record['date'][:10]}, commit "
+        told = nodes.paragraph(
+            "", "", nodes.Text(where), nodes.literal(text=record["commit"][:7]), nodes.Text(".")
+        )
+        return [_table(["What", "Median ratio", "Lowest to highest"], rows, [60, 18, 22]), told]
+
+
+class ChapterTimes(SphinxDirective):
+    """`{chapter-times}`: seconds of the executions whose outputs this book shows."""
+
+    def run(self) -> list[nodes.Node]:
+        paths = sorted((Path(self.env.srcdir) / "notebooks").glob("*.ipynb"))
+        times = {path: notebook_run.seconds(path) for path in paths}
+        rows = [
+            [[_link_to_place(self, f"notebooks/{path.stem}")], [nodes.Text(f"{times[path]:.0f} s")]]
+            for path in sorted(paths, key=lambda path: -times[path])
+        ]
+        for path in paths:
+            self.env.note_dependency(str(path))
+        total = [[nodes.strong(text="together")], [nodes.Text(f"{sum(times.values()):.0f} s")]]
+        return [_table(["Chapter", "Time"], [*rows, total], [75, 25])]
+
+
 def _joined(parts: Iterable[nodes.Node]) -> list[nodes.Node]:
     """Inline nodes with a comma between them."""
     separated = [node for part in parts for node in (nodes.Text(", "), part)]
@@ -322,8 +366,10 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", add_ledger_filters)
     app.connect("html-page-context", leave_out_thebe)
     app.connect("html-page-context", drop_deprecated_roles)
+    app.add_directive("chapter-times", ChapterTimes)
     app.add_directive("figure-index", FigureIndex)
     app.add_directive("ledger-counts", LedgerCounts)
     app.add_directive("ledger-table", LedgerTable)
+    app.add_directive("ratios", Ratios)
     app.add_directive("verdicts", Verdicts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
