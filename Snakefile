@@ -63,11 +63,10 @@ def ledger():
     return yaml.safe_load(Path("data/claims.yaml").read_text())
 
 
-def seconds(wildcards):
-    """What a chapter took when its outputs were committed: the longest begins first."""
+def priority(wildcards):
     from envae.companion import notebook_run
 
-    return notebook_run.seconds(Path("notebooks") / f"{wildcards.name}.ipynb")
+    return int(notebook_run.priority(Path("notebooks") / f"{wildcards.name}.ipynb"))
 
 
 # Records are written into a folder of this run's own, so that nothing but the outputs appears.
@@ -85,7 +84,7 @@ rule execute:
     params:
         claims=own_claims,
     threads: max(1, (workflow.cores or 1) // 4)
-    priority: seconds
+    priority: priority
     resources:
         mem_mb=4000,
         runtime=60,

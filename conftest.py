@@ -43,10 +43,10 @@ def _every_test_trains_for_itself(monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the notebook that takes longest: begun last, it would be waited for alone."""
-    took = {item.path: 0.0 for item in items}
-    took |= {path: notebook_run.seconds(path) for path in took if path.suffix == ".ipynb"}
-    items.sort(key=lambda item: -took[item.path])
+    """Begin with the notebooks, in the order in which the book executes them."""
+    first = {item.path: 0.0 for item in items}
+    first |= {path: notebook_run.priority(path) for path in first if path.suffix == ".ipynb"}
+    items.sort(key=lambda item: -first[item.path])
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -134,6 +134,18 @@ def seconds(notebook: Path) -> float:
     return float(_read(notebook)["metadata"].get("envae", {}).get("seconds", 0))
 
 
+def priority(notebook: Path) -> float:
+    """The higher, the earlier it begins: where others find their models, then what takes longest.
+
+    What is begun last would be waited for alone.
+    """
+    return (_BEFORE_ALL if notebook.stem in _TRAINS_FOR_OTHERS else 0) + seconds(notebook)
+
+
+_TRAINS_FOR_OTHERS = ("04_gpu_fid_experiments",)  # chapter 12 shows the same models
+_BEFORE_ALL = 1e6
+
+
 class CellTime(NamedTuple):
     """A cell's execution count, what it took, and its first line."""
 
