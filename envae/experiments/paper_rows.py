@@ -114,7 +114,7 @@ class Experiment:
         Of the runs that are reported.
     priors
         Fitted after training, names in `quality.PRIORS`.
-    likelihood_draws
+    likelihood_draws, likelihood_images
         As `quality.measure` takes them.
     """
 
@@ -125,6 +125,7 @@ class Experiment:
     seeds: tuple[int, ...] = SEEDS
     priors: tuple[str, ...] = ("gmm10",)
     likelihood_draws: int = 500
+    likelihood_images: int | None = None
 
     @property
     def name(self) -> str:
@@ -190,6 +191,7 @@ class Experiment:
             priors=self.priors,
             interpolate=True,
             likelihood_draws=self.likelihood_draws,
+            likelihood_images=self.likelihood_images,
         )
         points = [self._point(_row(label), value, seed) for seed in self.seeds]
         return _table(points, self.dataset, self.name, measure if train else None)
