@@ -8,18 +8,19 @@ own noise, from its own seed.
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.overrides import TorchFunctionMode
 
 from envae.evaluation import seeded
 from envae.objectives import Objective
+from envae.objectives.base import check_count
 from envae.training import Pair, epoch_seed
 from envae.vae import VAE
 
@@ -69,14 +70,18 @@ def fit(
     Raises
     ------
     ValueError
-        If there are not as many objectives, seeds and image sets as models, or the objectives
-        differ in more than numbers.
+        If there are not as many objectives, seeds and image sets as models, a number is out of
+        range, or the models are not of one network.
     NotTogether
-        If the objective does what cannot be done for several models at once.
+        If the objectives differ in more than numbers, or do what cannot be done for several models
+        at once.
     """
     draw = images if callable(images) else lambda epoch: images
     first = draw(0)
     members = len(vaes)
+    check_count(1, models=members, epochs=epochs, batch_size=batch_size)
+    if any(str(vae) != str(vaes[0]) for vae in vaes) or len({id(vae) for vae in vaes}) < members:
+        raise ValueError("the models of a stack are of one network, and no model is there twice")
     own_images = first.ndim == 5
     sets = len(first) if own_images else members
     if not members == len(objectives) == len(seeds) == sets:
@@ -200,36 +205,53 @@ def _different_numbers(objectives: Sequence[Objective]) -> dict[str, Tensor]:
 
     Raises
     ------
-    ValueError
+    NotTogether
         If they differ in anything else.
     """
     first = objectives[0]
-    different = {}
-    for other in objectives:
-        if type(other) is not type(first) or vars(other).keys() != vars(first).keys():
-            raise ValueError(f"a stack minimizes one objective, received {first!r} and {other!r}")
-    for name, value in vars(first).items():
-        if name in ("options", "training") or name.startswith("_"):
-            continue
-        values = [vars(minimized)[name] for minimized in objectives]
-        unlike = [index for index, other in enumerate(values) if other != value]
-        if not unlike:
-            continue
-        if not all(isinstance(other, float) for other in values):
-            raise ValueError(
-                "objectives of a stack may differ in floats alone, received "
-                f"{first!r} and {objectives[unlike[0]]!r}"
+    different: dict[str, Tensor] = {}
+    for name, part in first.named_modules():
+        held = [dict(minimized.named_modules()).get(name) for minimized in objectives]
+        unlike = next((i for i, other in enumerate(held) if type(other) is not type(part)), None)
+        if unlike is not None:
+            raise NotTogether(
+                f"a stack minimizes one objective, received {first!r} and {objectives[unlike]!r}"
             )
-        different[name] = torch.tensor(values, dtype=torch.float32)
+        for attribute, values in _attributes(held):
+            if all(_equal(value, values[0]) for value in values):
+                continue
+            if name or not all(isinstance(value, float) for value in values):
+                other = next(
+                    o for o, value in zip(objectives, values, strict=True)
+                    if not _equal(value, values[0])
+                )  # fmt: skip
+                raise NotTogether(
+                    "objectives of a stack may differ in floats alone, received "
+                    f"{first!r} and {other!r}"
+                )
+            different[attribute] = torch.tensor(values, dtype=torch.float32)
     return different
 
 
+def _attributes(modules: Sequence[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """What the modules hold beside weights and parts, by name; `nn.Module`'s own left out."""
+    own = {*vars(nn.Module()), "options"}
+    for name in sorted({name for module in modules for name in vars(module)} - own):
+        yield name, [vars(module).get(name) for module in modules]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    return one is other or bool(one == other)
+
+
 # torch.distributions draws by the first or, in older releases, by the second of them.
-_STANDARD_NORMAL = ("normal_", "normal", "randn", "randn_like")
+_NORMAL = ("normal_", "normal", "randn", "randn_like")
 
 
 class _GivenNoise(TorchFunctionMode):
-    """Standard normal draws are taken from a list, or their shapes written down."""
+    """Normal draws are made of standard normal ones from a list, or their shapes written down."""
 
     def __init__(self, noise: list[Tensor] | None):
         super().__init__()
@@ -244,10 +266,20 @@ class _GivenNoise(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(function, "__name__", "") not in _STANDARD_NORMAL:
+        name = getattr(function, "__name__", "")
+        if name not in _NORMAL:
             return function(*args, **kwargs)
-        if self._noise is not None:
-            return next(self._noise)
-        drawn = function(*args, **kwargs)
-        self.shapes.append(drawn.shape)
-        return drawn
+        if self._noise is None:
+            drawn = function(*args, **kwargs)
+            self.shapes.append(drawn.shape)
+            return drawn
+        noise = next(self._noise)
+        if name.startswith("randn"):
+            return noise
+        if name == "normal_":
+            # One tensor cannot hold what each member draws: whoever goes on with it, and not with
+            # what the call returns, finds that it is no number.
+            args[0].fill_(torch.nan)
+            args = args[1:]
+        given = dict(zip(("mean", "std"), args, strict=False)) | kwargs
+        return given.get("mean", 0.0) + given.get("std", 1.0) * noise

@@ -1,6 +1,7 @@
 """The loop, on Lightning Fabric."""
 
 import math
+import operator
 import time
 import warnings
 from pathlib import Path
@@ -99,7 +100,7 @@ def fit(
         devices=1,
         precision=precision,  # type: ignore[arg-type]  # Fabric says which names it knows
     )
-    if fabric.device.type == "cpu" and precision.startswith("bf16"):
+    if fabric.device.type == "cpu" and str(precision).startswith("bf16"):
         _warn_without_bf16()
     objective.prepare(tuple(images.shape[1:]))
     pair = Pair(vae, objective)
@@ -108,7 +109,12 @@ def fit(
     held_out = None if validation is None else Held(validation, fabric.device)
     run = Run(pair, optimizer, checkpoint)
     if checkpoint is not None:
-        run.settings |= {"seed": seed, "batch_size": batch_size, "lr": lr, "precision": precision}
+        run.settings |= {
+            "seed": operator.index(seed),
+            "batch_size": batch_size,
+            "lr": lr,
+            "precision": precision,
+        }
         run.settings |= {"images": checksum(images), "validation": checksum(validation)}
         run.resume(epochs)
 
@@ -142,7 +148,7 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
     Mixed, so that neighbouring seeds and epochs do not share a stream of noise.
     """
-    return (seed * 1_000_003 + epoch) * 2_654_435_761 % 2**63
+    return (operator.index(seed) * 1_000_003 + epoch) * 2_654_435_761 % 2**63
 
 
 def evaluate(pair: nn.Module, images: Held, batch_size: int) -> dict[str, float]:

@@ -121,6 +121,75 @@ class Uniform(Objective):
         return torch.rand(len(image)) * (x - image).square().flatten(1).sum(1)
 
 
+class Noisy(Objective):
+    """Adds normal noise of its own, as `training.fit` would; or draws it in place."""
+
+    unit = "squared data units per image"
+
+    def __init__(self, in_place: bool = False):
+        super().__init__()
+        self.in_place = in_place
+
+    def per_image(self, x, image, head=None):
+        if self.in_place:
+            noise = torch.empty_like(x)
+            noise.normal_(0, 0.1)
+        else:
+            noise = torch.normal(0.5, 0.1, x.shape)
+        return (x - image + noise).square().flatten(1).sum(1)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_draws_have_their_mean_and_spread_and_those_in_place_are_lost(in_place):
+    vaes, _ = build("l2", [{}] * 2)
+    others, _ = build("l2", [{}] * 2)
+    found, _ = batched.fit(vaes, [Noisy(in_place), Noisy(in_place)], DIGITS, epochs=1, seeds=[0, 1])
+    alone = training.fit(others[0], Noisy(in_place), DIGITS, epochs=1, seed=0, progress=False)
+    if in_place:
+        assert found.empty  # not a number, and never a wrong one
+    else:
+        assert found["total"].tolist() == pytest.approx(alone["total"].tolist(), rel=1e-5)
+
+
+class Hidden(Objective):
+    """Keeps a number where it likes, or in a part of its own."""
+
+    unit = "squared data units per image"
+
+    def __init__(self, factor: float = 1.0, nested: bool = False):
+        super().__init__()
+        self._factor = 1.0 if nested else factor
+        self.part = torch.nn.LeakyReLU(factor if nested else 0.1)
+
+    def per_image(self, x, image, head=None):
+        return self._factor * self.part(x - image).square().flatten(1).sum(1)
+
+
+def test_a_number_is_each_members_own_wherever_it_is_kept():
+    vaes, _ = build("l2", [{}] * 2)
+    others, _ = build("l2", [{}] * 2)
+    _, found = batched.fit(vaes, [Hidden(1.0), Hidden(5.0)], DIGITS, epochs=1, seeds=[0, 1])
+    alone = training.fit(others[1], Hidden(5.0), DIGITS, epochs=1, seed=1, progress=False)
+    assert found["total"].tolist() == pytest.approx(alone["total"].tolist(), rel=1e-5)
+    with pytest.raises(batched.NotTogether, match="may differ in floats alone"):
+        batched.fit(
+            vaes,
+            [Hidden(0.2, nested=True), Hidden(0.5, nested=True)],
+            DIGITS,
+            epochs=1,
+            seeds=[0, 1],
+        )
+
+
+def test_models_of_a_stack_are_of_one_network():
+    vaes, objectives = build("l2", [{}] * 2)
+    vaes[1].activation = torch.nn.Identity()
+    with pytest.raises(ValueError, match="of one network"):
+        batched.fit(vaes, objectives, DIGITS, epochs=1, seeds=[0, 1])
+    with pytest.raises(ValueError, match="no model is there twice"):
+        batched.fit(vaes[:1] * 2, objectives, DIGITS, epochs=1, seeds=[0, 1])
+
+
 @pytest.mark.parametrize("kind", [Asking, Uniform])
 def test_an_objective_that_cannot_be_evaluated_for_several_models_is_refused(kind):
     vaes, _ = build("l2", [{}] * 2)

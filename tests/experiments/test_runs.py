@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -164,10 +165,18 @@ def test_a_start_is_recorded_where_there_is_one():
     assert with_start == Point("fenvae", {}, 0).parameters("digits")
 
 
-@pytest.mark.parametrize("epochs", [0, 5, 6])
+@pytest.mark.parametrize("epochs", [0, 5, 6, 1.5])
 def test_a_start_leaves_epochs_for_the_objective(epochs):
     with pytest.raises(ValueError, match=f"from 1 to 4 of the setting's 5 .* received {epochs}"):
         Point("l2", {}, 0, Setting(epochs=5), Start("l2", {}, epochs))
+
+
+def test_seeds_may_be_those_of_numpy():
+    point = Point("l2", {}, np.arange(3)[2], Setting("mlp64", 2, epochs=1))
+    assert point == dataclasses.replace(point, seed=2)
+    assert type(point.parameters("digits")["seed"]) is int
+    vae, minimized = point.build((1, 8, 8))
+    fit(vae, minimized, DIGITS.train[:64], epochs=1, seed=np.int32(7), progress=False)
 
 
 # --- stacks -----------------------------------------------------------------------------------
@@ -265,6 +274,9 @@ def weights(vae, minimized, dataset, seed):
     return {"weights": (total.item(), "none")}
 
 
+POINT = Point("l2", {}, 0, Setting("mlp64", 2, epochs=1))
+
+
 def training_fails(*_, **__):
     raise AssertionError("trained again")
 
@@ -291,18 +303,45 @@ def test_a_kept_model_is_not_trained_again(told, monkeypatch, network):
         runs.run(points[0], **told)
 
 
-def test_models_of_older_code_are_removed(told, tmp_path):
-    older = tmp_path / "models" / "older" / "model.safetensors"
-    older.parent.mkdir(parents=True)
-    older.touch()
-    runs.run(Point("l2", {}, 0, Setting("mlp64", 2, epochs=1)), **told)
-    assert not older.parent.exists()
-    assert len(list((tmp_path / "models").glob("*/*.safetensors"))) == 1
+def test_models_of_other_code_are_removed_after_a_day_and_nothing_else_is(told, tmp_path):
+    folder = tmp_path / "models"
+    names = ["envae-models-older", "envae-models-other", "my_thesis"]
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model.safetensors").touch()
+    for name in ("envae-models-older", "my_thesis"):
+        os.utime(folder / name, (0, 0))
+    runs.run(POINT, **told)
+    assert [(folder / name).exists() for name in names] == [False, True, True]
+
+
+@pytest.mark.parametrize("damage", [b"", None])
+def test_a_damaged_kept_model_is_trained_and_kept_again(told, tmp_path, damage):
+    first = runs.run(POINT, **told)
+    [path] = (tmp_path / "models").glob("*/*.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]) if damage is None else damage)
+    assert runs.run(POINT, **told).metrics == first.metrics
+    assert len(path.read_bytes()) == len(whole)
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing(told, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ENVAE_MODELS", str(tmp_path / "file"))
+    assert runs.run(POINT, **told).metrics
+
+
+def test_an_objective_of_ones_own_is_not_kept(told, tmp_path):
+    class OwnPoint(Point):
+        pass
+
+    runs.run(OwnPoint("l2", {}, 0, Setting("mlp64", 2, epochs=1)), **told)
+    assert not (tmp_path / "models").exists()
 
 
 def test_without_a_folder_no_model_is_kept(told, tmp_path, monkeypatch):
     monkeypatch.delenv("ENVAE_MODELS")
-    runs.run(Point("l2", {}, 0, Setting("mlp64", 2, epochs=1)), **told)
+    runs.run(POINT, **told)
     assert not (tmp_path / "models").exists()
 
 

@@ -5,59 +5,89 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 import envae
 from envae._files import whole
 from envae.datasets import Dataset
+from envae.datasets.files import digest
 from envae.experiments import records
 from envae.experiments.runs._point import Point
 from envae.experiments.runs._train import Trained
+from envae.objectives import objective
 from envae.training import Pair
 
 # What tells and draws, and trains nothing.
 _TRAINS_NOTHING = ("companion", "cli.py", "theory")
+_FOLDER = "envae-models-"  # and the code's digest
+_DAY = 24 * 60 * 60
 
 
 def find(point: Point, dataset: Dataset) -> Trained | None:
     """A point's model, objective and history, if they were kept by :func:`keep`.
 
-    None where `$ENVAE_MODELS` names no folder, and after any change of the data, of torch or of
-    the code that a training may depend on.
+    None where `$ENVAE_MODELS` names no folder, where the file is not whole, and after any change of
+    the data, of torch or of this package's code; what is not this package's is never kept.
     """
     path = _path(point, dataset)
     if path is None or not path.is_file():
         return None
     vae, minimized = point.build(dataset.image_shape)
+    if not _is_of_this_package(point, minimized):
+        return None
     minimized.prepare(dataset.image_shape)
     pair = Pair(vae, minimized)
-    pair.load_state_dict(load_file(path))
+    try:
+        with safe_open(path, "pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            told = file.metadata() or {}
+    except (OSError, SafetensorError):
+        return None
+    if told.get("digest") != _digest(state):
+        return None
+    pair.load_state_dict(state)
     pair.eval()
-    with safe_open(path, "pt") as file:
-        history = pd.DataFrame(json.loads(file.metadata()["history"]))
-    return vae, minimized, history
+    return vae, minimized, pd.DataFrame(json.loads(told["history"]))
 
 
 def keep(point: Point, dataset: Dataset, trained: Trained) -> None:
-    """Keep what was trained in `$ENVAE_MODELS`, if that names a folder."""
+    """Keep what was trained in `$ENVAE_MODELS`, if that names a folder that can be written.
+
+    Models of other code that were written there more than a day ago are removed.
+    """
     path = _path(point, dataset)
-    if path is None:
-        return
     vae, minimized, history = trained
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for older in path.parent.parent.iterdir():
-        if older != path.parent:
-            shutil.rmtree(older, ignore_errors=True)  # of other code: never found again
+    if path is None or not _is_of_this_package(point, minimized):
+        return
     # Copies, since weights that a model uses twice share their memory, which a file cannot.
     state = {name: value.clone() for name, value in Pair(vae, minimized).state_dict().items()}
-    told = {"history": json.dumps(history.to_dict("list"))}
-    with whole(path) as partial:
-        save_file(state, partial, metadata=told)
+    told = {"history": json.dumps(history.to_dict("list")), "digest": _digest(state)}
+    try:
+        with whole(path) as partial:
+            save_file(state, partial, metadata=told)
+        for older in path.parent.parent.glob(f"{_FOLDER}*"):
+            if older != path.parent and time.time() - older.stat().st_mtime > _DAY:
+                shutil.rmtree(older, ignore_errors=True)
+    except OSError:
+        pass  # no room or no permission: whoever asks next trains again
+
+
+def _is_of_this_package(point: Point, minimized: object) -> bool:
+    """Whether all the code that trains the point is what :func:`_code` has seen."""
+    kinds = [type(point), type(minimized)]
+    if point.start is not None:
+        kinds.append(type(objective(point.start.objective, **point.start.options)))
+    return all(kind.__module__.startswith("envae.") for kind in kinds)
+
+
+def _digest(state: dict[str, torch.Tensor]) -> str:
+    return digest(*(state[name] for name in sorted(state)))
 
 
 def _path(point: Point, dataset: Dataset) -> Path | None:
@@ -66,7 +96,7 @@ def _path(point: Point, dataset: Dataset) -> Path | None:
         return None
     told = {"kind": type(point).__name__} | point.parameters(dataset.name)
     name = records.key(dataset.checksum, told)
-    return Path(folder) / _code() / f"{name}.safetensors"
+    return Path(folder) / f"{_FOLDER}{_code()}" / f"{name}.safetensors"
 
 
 @functools.cache

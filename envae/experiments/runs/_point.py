@@ -1,6 +1,7 @@
 """What a run is."""
 
 import dataclasses
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -78,7 +79,8 @@ class Point:
     stacked: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.start is not None and not 0 < self.start.epochs < self.setting.epochs:
+        object.__setattr__(self, "seed", operator.index(self.seed))  # NumPy's integers are others
+        if self.start is not None and self.start.epochs not in range(1, self.setting.epochs):
             raise ValueError(
                 f"a start takes from 1 to {self.setting.epochs - 1} of the setting's "
                 f"{self.setting.epochs} epochs, received {self.start.epochs}"
