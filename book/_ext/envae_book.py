@@ -224,7 +224,7 @@ class FigureIndex(SphinxDirective):
 
 
 class Ratios(SphinxDirective):
-    """`{ratios} EXPERIMENT KIND`: what `benchmarks/` recorded under it, and where; KIND if any."""
+    """`{ratios} EXPERIMENT KIND`: what `benchmarks/` recorded, and where, the smallest first."""
 
     required_arguments = 1
     optional_arguments = 1
@@ -242,7 +242,7 @@ class Ratios(SphinxDirective):
                 [nodes.Text(f"{row.median:.2f}")],
                 [nodes.Text(f"{row.low:.2f} to {row.high:.2f}")],
             ]
-            for row in step_cost.as_table(record).itertuples()
+            for row in step_cost.as_table(record).sort_values("median").itertuples()
         ]
         where = f"Recorded on {record['device']}, one thread, {record['date'][:10]}, commit "
         told = nodes.paragraph(
