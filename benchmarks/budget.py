@@ -135,7 +135,7 @@ def pairs() -> list[Pair]:
     moments = [gaussian(1024, scale) for scale in (1.0, 1.1)]
     distances = partial(frechet.distance, *moments), partial(by_square_root, *moments)
     found.append(
-        Pair("Fréchet distance beside pytorch-fid's, 1,024 features", *distances, rounds=3)
+        Pair("Fréchet distance beside a root by SciPy, 1,024 features", *distances, rounds=3)
     )
     return found
 
