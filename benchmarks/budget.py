@@ -19,6 +19,7 @@ from typing import NamedTuple
 import pandas as pd
 import scipy.linalg
 import torch
+from energy_score import forward_and_backward  # beside this file
 from torch import Tensor
 
 from envae import datasets, networks, training
@@ -27,7 +28,6 @@ from envae.experiments import batched, records
 from envae.experiments.step_cost import as_values, step_ratios
 from envae.metrics import frechet
 from envae.objectives import Objective, objective
-from envae.scores import energy_score
 from envae.vae import VAE
 
 
@@ -70,28 +70,6 @@ def stack(network: str, images: Tensor, epochs: int, *, count: int) -> None:
     batched.fit(vaes, objectives, images, epochs=epochs, seeds=range(count), accelerator="cpu")
 
 
-def score(samples: Tensor, x: Tensor) -> None:
-    """The energy score and its gradient."""
-    samples = samples.detach().requires_grad_()
-    energy_score(samples, x).sum().backward()
-
-
-def direct(samples: Tensor, x: Tensor) -> None:
-    """The same by its formula: all differences, and autograd."""
-    samples = samples.detach().requires_grad_()
-    draws = samples.flatten(2)
-    first = (draws - x.flatten(1)).norm(dim=2).mean(0)
-    one, other = torch.triu_indices(len(draws), len(draws), offset=1)
-    second = (draws[one] - draws[other]).norm(dim=2).mean(0)
-    (first - 0.5 * second).sum().backward()
-
-
-def products(samples: Tensor) -> None:
-    """The two batched products that a score by a Gram matrix is made of."""
-    points = samples.flatten(2).transpose(0, 1)
-    torch.bmm(torch.bmm(points, points.mT), points)
-
-
 def gaussian(dimension: int, scale: float) -> frechet.Moments:
     """Moments of features whose variances decay as those of a network do."""
     generator = torch.Generator().manual_seed(0)
@@ -121,17 +99,19 @@ def pairs() -> list[Pair]:
         found.append(Pair(label, partial(stack, **trained), partial(fit, **trained), rounds=3))
     for draws, side in ((2, 8), (10, 28), (50, 64)):
         channels = 3 if side == 64 else 1
-        samples = torch.rand(draws, 64, channels, side, side, generator=noise)
+        samples = torch.rand(draws, 64, channels, side, side, generator=noise).requires_grad_()
         x = torch.rand(64, channels, side, side, generator=noise)
         event = f"M = {draws}, {channels} x {side} x {side}"
         times = {8: 300, 28: 10, 64: 1}[side]
-        ours = partial(often, partial(score, samples, x), times)
-        others = {"the direct formula": partial(direct, samples, x)}
+        ours, formula, products = (
+            partial(often, partial(forward_and_backward, name, samples, x, 1.0), times)
+            for name in ("ours", "formula", "products")
+        )
+        others = {"the direct formula": formula}
         if draws > 4:
-            others["its two products"] = partial(products, samples)
+            others["its two products"] = products
         for name, other in others.items():
-            again = partial(often, other, times)
-            found.append(Pair(f"energy score beside {name}, {event}", ours, again))
+            found.append(Pair(f"energy score beside {name}, {event}", ours, other))
     moments = [gaussian(1024, scale) for scale in (1.0, 1.1)]
     distances = partial(frechet.distance, *moments), partial(by_square_root, *moments)
     found.append(

@@ -89,15 +89,31 @@ def kept(name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tenso
         Gives the tensors, on the CPU, where there is no such file.
     """
     file = places()[-1] / f"{name}.safetensors"
-    if (found := _read(file)) is not None:
-        return found
+    if (found := read_tensors(file)) is not None:
+        return found[0]
     tensors = compute()
+    write_tensors(file, tensors)
+    return tensors
+
+
+def write_tensors(file: Path, tensors: dict[str, Tensor], told: Mapping[str, str] = {}) -> None:
+    """Write tensors and what is told of them, for :func:`read_tensors`, if they can be written."""
     try:
         with whole(file) as partial:
-            save_file(tensors, partial, {"digest": _digest_of_named(tensors)})
+            save_file(tensors, partial, {**told, "digest": _digest_of_named(tensors)})
     except OSError:
         pass  # no room or no permission: whoever comes next computes them again
-    return tensors
+
+
+def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """What :func:`write_tensors` wrote; None where there is no such file, or not all of it."""
+    try:
+        with safe_open(file, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            told = stored.metadata() or {}
+    except (OSError, SafetensorError):
+        return None
+    return (tensors, told) if told.get("digest") == _digest_of_named(tensors) else None
 
 
 def digest(*tensors: Tensor) -> str:
@@ -111,14 +127,3 @@ def digest(*tensors: Tensor) -> str:
 
 def _digest_of_named(tensors: Mapping[str, Tensor]) -> str:
     return digest(*(tensors[name] for name in sorted(tensors)))
-
-
-def _read(file: Path) -> dict[str, Tensor] | None:
-    """What :func:`kept` wrote; None where there is no such file, or not all of it."""
-    try:
-        with safe_open(file, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            written = (stored.metadata() or {}).get("digest")
-    except (OSError, SafetensorError):
-        return None
-    return tensors if written == _digest_of_named(tensors) else None

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from envae.evaluation import seeded
 from envae.objectives import Objective
 from envae.objectives.base import check_count
-from envae.training import Pair, epoch_seed
+from envae.training import Pair, epoch_means, epoch_seed
 from envae.vae import VAE
 
 
@@ -79,7 +79,7 @@ def fit(
     draw = images if callable(images) else lambda epoch: images
     first = draw(0)
     members = len(vaes)
-    check_count(1, models=members, epochs=epochs, batch_size=batch_size)
+    check_count(models=members, epochs=epochs, batch_size=batch_size)
     if any(str(vae) != str(vaes[0]) for vae in vaes) or len({id(vae) for vae in vaes}) < members:
         raise ValueError("the models of a stack are of one network, and no model is there twice")
     own_images = first.ndim == 5
@@ -113,9 +113,7 @@ def fit(
             table.append(torch.stack([part.detach() for part in parts.values()]))
             sizes.append(batch.shape[1])
         # Read once per epoch: (steps, parts, M), and its mean over the epoch's images.
-        steps = torch.stack(table).cpu().double()
-        weight = torch.tensor(sizes, dtype=torch.float64)[:, None, None]
-        means = (steps * weight).sum(0) / weight.sum()
+        means = epoch_means(torch.stack(table).cpu().double(), sizes)
         seconds = torch.full((members,), (time.perf_counter() - start) / members)
         rows.append(dict(zip(parts, means, strict=True)) | {"seconds": seconds})
         if after_epoch or epoch + 1 == epochs:
@@ -146,10 +144,9 @@ class _Stack:
         self._pairs = pairs
         self._device = device
         self.weights, self._buffers = stack_module_state(pairs)
-        skeleton = copy.deepcopy(pairs[0])
         numbers = _different_numbers([pair.objective for pair in pairs])
         self._numbers = {name: values.to(device) for name, values in numbers.items()}
-        self._skeleton = skeleton.to("meta")
+        self._skeleton = copy.deepcopy(pairs[0]).to("meta")
         self._shapes: dict[int, list[torch.Size]] = {}  # of the noise, by size of the batch
         self._loss_of_each = vmap(self._loss_of_one)
 
@@ -210,26 +207,21 @@ def _different_numbers(objectives: Sequence[Objective]) -> dict[str, Tensor]:
     """
     first = objectives[0]
     different: dict[str, Tensor] = {}
-    for name, part in first.named_modules():
+    for name, _ in first.named_modules():
         held = [dict(minimized.named_modules()).get(name) for minimized in objectives]
-        unlike = next((i for i, other in enumerate(held) if type(other) is not type(part)), None)
-        if unlike is not None:
+        if unlike := _unlike([type(of_member) for of_member in held]):
             raise NotTogether(
                 f"a stack minimizes one objective, received {first!r} and {objectives[unlike]!r}"
             )
         for attribute, values in _attributes(held):
-            if all(_equal(value, values[0]) for value in values):
-                continue
-            if name or not all(isinstance(value, float) for value in values):
-                other = next(
-                    o for o, value in zip(objectives, values, strict=True)
-                    if not _equal(value, values[0])
-                )  # fmt: skip
+            unlike = _unlike(values)
+            if unlike and (name or not all(isinstance(value, float) for value in values)):
                 raise NotTogether(
                     "objectives of a stack may differ in floats alone, received "
-                    f"{first!r} and {other!r}"
+                    f"{first!r} and {objectives[unlike]!r}"
                 )
-            different[attribute] = torch.tensor(values, dtype=torch.float32)
+            if unlike:
+                different[attribute] = torch.tensor(values, dtype=torch.float32)
     return different
 
 
@@ -238,6 +230,11 @@ def _attributes(modules: Sequence[Any]) -> Iterator[tuple[str, list[Any]]]:
     own = {*vars(nn.Module()), "options"}
     for name in sorted({name for module in modules for name in vars(module)} - own):
         yield name, [vars(module).get(name) for module in modules]
+
+
+def _unlike(values: Sequence[Any]) -> int:
+    """Index of a value that is not the first one's equal; 0 where all are."""
+    return next((i for i, value in enumerate(values) if not _equal(value, values[0])), 0)
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -1,6 +1,6 @@
 """Training: one readable loop, on Lightning Fabric."""
 
-from envae.training._loop import epoch_seed, evaluate, fit
+from envae.training._loop import epoch_means, epoch_seed, evaluate, fit
 from envae.training._run import Pair
 
-__all__ = ["Pair", "epoch_seed", "evaluate", "fit"]
+__all__ = ["Pair", "epoch_means", "epoch_seed", "evaluate", "fit"]

@@ -184,10 +184,14 @@ def _epoch(
     # Read once per epoch: a value read at every step would make a GPU wait at every step.
     table = torch.stack(values).cpu().double()  # (steps, parts)
     _check_finite(table, list(parts), epoch)
-    weight = torch.tensor(counts, dtype=torch.float64)
-    means = (table * weight[:, None]).sum(0) / weight.sum()
     row: dict[str, float] = {"epoch": epoch + 1}
-    return row | dict(zip(parts, means.tolist(), strict=True))
+    return row | dict(zip(parts, epoch_means(table, counts).tolist(), strict=True))
+
+
+def epoch_means(steps: Tensor, sizes: list[int]) -> Tensor:
+    """Means over the images of an epoch, of `(steps, ...)` values from batches of these sizes."""
+    weight = torch.tensor(sizes, dtype=torch.float64).reshape(-1, *[1] * (steps.ndim - 1))
+    return (steps * weight).sum(0) / weight.sum()
 
 
 def _warn_without_bf16() -> None:

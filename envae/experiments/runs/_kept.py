@@ -10,13 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 import envae
-from envae._files import whole
-from envae.datasets import Dataset
-from envae.datasets.files import digest
+from envae.datasets import Dataset, files
 from envae.experiments import records
 from envae.experiments.runs._point import Point
 from envae.experiments.runs._train import Trained
@@ -36,21 +32,15 @@ def find(point: Point, dataset: Dataset) -> Trained | None:
     the data, of torch or of this package's code; what is not this package's is never kept.
     """
     path = _path(point, dataset)
-    if path is None or not path.is_file():
+    found = None if path is None else files.read_tensors(path)
+    if found is None:
         return None
+    state, told = found
     vae, minimized = point.build(dataset.image_shape)
     if not _is_of_this_package(point, minimized):
         return None
     minimized.prepare(dataset.image_shape)
     pair = Pair(vae, minimized)
-    try:
-        with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            told = file.metadata() or {}
-    except (OSError, SafetensorError):
-        return None
-    if told.get("digest") != _digest(state):
-        return None
     pair.load_state_dict(state)
     pair.eval()
     return vae, minimized, pd.DataFrame(json.loads(told["history"]))
@@ -67,15 +57,10 @@ def keep(point: Point, dataset: Dataset, trained: Trained) -> None:
         return
     # Copies, since weights that a model uses twice share their memory, which a file cannot.
     state = {name: value.clone() for name, value in Pair(vae, minimized).state_dict().items()}
-    told = {"history": json.dumps(history.to_dict("list")), "digest": _digest(state)}
-    try:
-        with whole(path) as partial:
-            save_file(state, partial, metadata=told)
-        for older in path.parent.parent.glob(f"{_FOLDER}*"):
-            if older != path.parent and time.time() - older.stat().st_mtime > _DAY:
-                shutil.rmtree(older, ignore_errors=True)
-    except OSError:
-        pass  # no room or no permission: whoever asks next trains again
+    files.write_tensors(path, state, {"history": json.dumps(history.to_dict("list"))})
+    for older in path.parent.parent.glob(f"{_FOLDER}*"):
+        if older != path.parent and time.time() - older.stat().st_mtime > _DAY:
+            shutil.rmtree(older, ignore_errors=True)
 
 
 def _is_of_this_package(point: Point, minimized: object) -> bool:
@@ -84,10 +69,6 @@ def _is_of_this_package(point: Point, minimized: object) -> bool:
     if point.start is not None:
         kinds.append(type(objective(point.start.objective, **point.start.options)))
     return all(kind.__module__.startswith("envae.") for kind in kinds)
-
-
-def _digest(state: dict[str, torch.Tensor]) -> str:
-    return digest(*(state[name] for name in sorted(state)))
 
 
 def _path(point: Point, dataset: Dataset) -> Path | None:

@@ -17,7 +17,7 @@ from envae.objectives import Objective, objective
 from envae.training import fit
 from envae.vae import VAE
 
-# Networks so small that a step of one is overhead: see benchmarks/stacks.py.
+# Networks so small that a step of one is overhead: see benchmarks/budget.py.
 SMALL = ("mlp", "mlp64")
 LARGEST = 32  # models of a stack; the weights of more leave the processor's cache
 
@@ -124,9 +124,8 @@ def train_stack(
         lr=setting.lr,
         seeds=[point.seed for point in points],
     )
-    started = 0
+    started = setting.epochs - points[0].own_epochs
     if start is not None:
-        started = start.epochs
         starting = [objective(start.objective, **start.options) for _ in points]
         together(starting, images, epochs=started)
     histories = together(
@@ -146,9 +145,15 @@ def train_stack(
 def _images(points: Sequence[Point], dataset: Dataset) -> Callable[[int], Tensor]:
     """Training images of an epoch: `(N, C, H, W)` for all points, or `(M, N, C, H, W)`."""
 
-    def drawn(epoch: int) -> Tensor:
-        sets = [point.data(dataset, epoch).train for point in points]
-        return sets[0] if all(images is sets[0] for images in sets) else torch.stack(sets)
+    first = [point.data(dataset).train for point in points]
+    if all(images is first[0] for images in first):
+        return lambda epoch: first[0]
+    held = torch.stack(first)
+    anew = [index for index, point in enumerate(points) if point.redraws]
 
-    first, anew = drawn(0), any(point.redraws for point in points)
-    return lambda epoch: drawn(epoch) if anew and epoch else first
+    def of_epoch(epoch: int) -> Tensor:
+        for index in anew if epoch else []:
+            held[index] = points[index].data(dataset, epoch).train
+        return held
+
+    return of_epoch
