@@ -3,6 +3,7 @@
 import functools
 import math
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from envae import datasets
 from envae.evaluation import seeded
 from envae.experiments import fenvae, runs
 from envae.experiments.fenvae import Case
-from envae.experiments.runs import Setting
+from envae.experiments.runs import Setting, Start
 from envae.metrics import extractor
 
 
@@ -152,6 +153,30 @@ def test_a_followed_run_ends_as_a_run_in_one_piece(digits, features):
     assert frame["epoch"].tolist() == [1, 2]
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(pieces.state_dict()[name], value)
+
+
+def test_a_search_may_see_other_images_and_rows_may_start_warm():
+    rows = {"warm": ("fenvae", {}), "cold": ("fenvae", {})}
+    start = Start("l2", {"alpha": 0.03}, 2)
+    asked = {"tried": [], "reported": []}
+
+    def lookup(cases, kind):
+        asked[kind] += cases
+        return pd.DataFrame({"fd_generated": [case.options["alpha"] for case in cases]})
+
+    found, reported = fenvae.searched(
+        rows, [0.3, 0.1], [4, 5], epochs=3, starts={"warm": start},
+        lookup=functools.partial(lookup, kind="reported"),
+        tried=functools.partial(lookup, kind="tried"),
+    )  # fmt: skip
+    assert [case.seed for case in asked["tried"]] == [0] * 4
+    assert [case.seed for case in asked["reported"]] == [4, 5] * 2
+    for cases in asked.values():
+        half = len(cases) // 2
+        assert [case.start for case in cases] == [start] * half + [None] * half
+        assert [case.own_epochs for case in cases] == [1] * half + [3] * half
+    assert found.idxmin(axis=1).tolist() == [0.1, 0.1]
+    assert reported["fd_generated"].tolist() == [0.1] * 4
 
 
 def test_cases_are_run_once_and_found_again(digits, features, tmp_path, monkeypatch):

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from envae.experiments.fenvae._variants import VARIANTS, with_batch_norm
-from envae.experiments.runs import Point, Setting
+from envae.experiments.runs import Point, Setting, Start
 from envae.objectives import Objective, objective
 from envae.vae import VAE
 
 Unweighted = tuple[str, Mapping[str, Any]]  # an objective and its options, without the KL weight
 _BATCH_NORM = "+bn"
+Lookup = Callable[[list["Case"]], pd.DataFrame]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,18 +61,18 @@ def weighted(
     alpha: float,
     *,
     seed: int = 1,
+    start: Start | None = None,
     initial_variance: float = 1.0,
     **setting: Any,
 ) -> Case:
     """Case of a row at a KL weight, which is multiplied by beta, as the loss's slope is.
 
-    `setting`: fields of `runs.Setting`; 50 epochs by default.
+    `setting`: fields of `runs.Setting`; 50 epochs by default. A start takes some of them.
     """
     name, options = row
     options = {**options, "alpha": round(float(alpha) * options.get("beta", 1.0), 4)}
-    return Case(
-        name, options, seed, Setting(**{"epochs": 50} | setting), initial_variance=initial_variance
-    )
+    told = Setting(**{"epochs": 50} | setting)
+    return Case(name, options, seed, told, start, initial_variance=initial_variance)
 
 
 def searched(
@@ -79,7 +80,9 @@ def searched(
     alphas: Iterable[float],
     seeds: Iterable[int],
     *,
-    lookup: Callable[[list[Case]], pd.DataFrame],
+    lookup: Lookup,
+    tried: Lookup | None = None,
+    starts: Mapping[str, Start | None] | None = None,
     **settings: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Search every row's weight, then take the reported runs at the weight with the smallest FD.
@@ -96,6 +99,10 @@ def searched(
         Of the reported runs; not 0, which chose.
     lookup
         Gives the records of cases, such as `runs.recorded`.
+    tried
+        The same for the cases of the search, which may see other images; `lookup` by default.
+    starts
+        A warm start by label, for the rows that have one.
     settings
         What the cases share, as :func:`weighted` takes it.
 
@@ -104,14 +111,16 @@ def searched(
     tuple
         FD of samples by row and weight, and the records of the reported runs by `row` and `seed`.
     """
-    alphas, seeds = list(alphas), list(seeds)
-    cases = [weighted(row, alpha, seed=0, **settings) for row in rows.values() for alpha in alphas]
-    distances = lookup(cases)["fd_generated"].to_numpy().reshape(len(rows), len(alphas))
+    alphas, seeds, starts = list(alphas), list(seeds), starts or {}
+
+    def case(label: str, alpha: float, seed: int) -> Case:
+        return weighted(rows[label], alpha, seed=seed, start=starts.get(label), **settings)
+
+    trials = (tried or lookup)([case(label, alpha, 0) for label in rows for alpha in alphas])
+    distances = trials["fd_generated"].to_numpy().reshape(len(rows), len(alphas))
     found = pd.DataFrame(distances, index=list(rows), columns=alphas)
     chosen = found.idxmin(axis=1)
     points = [(label, seed) for label in rows for seed in seeds]
-    runs = lookup(
-        [weighted(rows[label], chosen[label], seed=seed, **settings) for label, seed in points]
-    )
+    runs = lookup([case(label, chosen[label], seed) for label, seed in points])
     runs.index = pd.MultiIndex.from_tuples(points, names=["row", "seed"])
     return found, runs

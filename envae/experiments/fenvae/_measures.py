@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,12 +27,16 @@ def measure(
     *,
     extractor: Extractor,
     samples: int | None = None,
+    **more: Any,
 ) -> Values:
     """Values with their units: those of `quality.measure`, and spreads, on the test split.
 
     `samples` as there: how many images are generated, and at most how many test images measured.
+    `more`: its other arguments.
     """
-    values = quality.measure(vae, minimized, dataset, seed, extractor=extractor, samples=samples)
+    values = quality.measure(
+        vae, minimized, dataset, seed, extractor=extractor, samples=samples, **more
+    )
     test = dataset.test[:samples]
     terms = spread_terms(vae, test, draws=10, seed=seed)
     with evaluating(vae), torch.no_grad():
