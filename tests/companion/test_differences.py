@@ -1,0 +1,46 @@
+"""Differences of rows over seeds, with intervals."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from envae.companion.differences import paired, unpaired
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="received 2 and 3"):
+        paired([1, 2], [1, 2, 3])
+    with pytest.raises(ValueError, match="finite"):
+        unpaired([1, np.nan], [1, 2])
+    with pytest.raises(ValueError, match="two or more"):
+        paired([1], [2])
+    with pytest.raises(ValueError, match="level"):
+        paired([1, 2], [2, 1], level=95)
+
+
+def test_paired_by_hand():
+    """Differences -1, -2, -3: mean -2, standard error 1 / sqrt(3)."""
+    found = paired([1, 2, 3], [2, 4, 6])
+    half = stats.t.ppf(0.975, 2) / np.sqrt(3)
+    assert (found.mean, found.low, found.high) == pytest.approx((-2, -2 - half, -2 + half))
+    assert found.apart == "not apart"
+    assert paired([1, 2, 3], [2, 4, 6], level=0.8).apart == "below"
+    assert paired([2, 4, 6], [1, 2, 3], level=0.8).apart == "above"
+
+
+def test_values_without_spread_have_an_interval_without_width():
+    found = paired([1, 2], [2, 3])
+    assert (found.mean, found.low, found.high) == (-1, -1, -1)
+
+
+@pytest.mark.parametrize("compare", [paired, unpaired])
+def test_an_interval_holds_the_truth_as_often_as_it_says(compare):
+    """Independent normal rows whose means are 1 apart; unlike spreads where they are not paired."""
+    rng = np.random.default_rng(0)
+    held = [
+        (lambda d: d.low <= -1 <= d.high)(
+            compare(rng.normal(0, 1, 5), rng.normal(1, 2, 5), level=0.8)
+        )
+        for _ in range(1000)
+    ]
+    assert np.mean(held) == pytest.approx(0.8, abs=0.04)
