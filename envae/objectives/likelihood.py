@@ -1,7 +1,8 @@
 """Objectives with a likelihood of fixed form: negative ELBOs, in nats per image.
 
 Each is E_q[-ln p(x|z)] + KL(q(z|x) || p(z)) with one draw of z, summed over pixels, all constants
-kept, so that the values of different likelihoods can be compared.
+kept, so that the values of different likelihoods can be compared. With an option `alpha` other than
+1 the KL term is weighted, and the loss is no bound.
 """
 
 import math
@@ -111,10 +112,17 @@ class Bernoulli(Likelihood):
     minimum is the entropy of the pixels, not zero. Outside [0, 1] it is not a number; on the CPU
     values outside are an error in every batch, on a GPU in the first one, since reading values
     makes a GPU wait.
+
+    Parameters
+    ----------
+    alpha
+        Weight of the KL term; neither paper has one here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
+        check_positive(alpha=alpha)
+        self.kl_weight = alpha
         self._looked = False
 
     def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
@@ -160,9 +168,19 @@ class StudentT(Likelihood):
     With a Gamma(a, b) prior on the precision of a pixel, p(x|z) is a Student-t distribution with
     location g(z), precision lambda = a / b and nu = 2 a degrees of freedom. Both are maps of the
     decoder's head, `2 C` of them, made positive by a softplus.
+
+    Parameters
+    ----------
+    alpha
+        Weight of the KL term; the paper has none here.
     """
 
     least = 1e-4  # keeps lambda and nu away from zero, where the density has no limit
+
+    def __init__(self, alpha: float = 1.0):
+        super().__init__()
+        check_positive(alpha=alpha)
+        self.kl_weight = alpha
 
     def head_maps(self, channels: int) -> int:
         return 2 * channels

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid, threshold
 
-from envae.objectives.base import check_count, register
+from envae.objectives.base import check_count, check_positive, register
 from envae.objectives.likelihood import Likelihood
 
 _FAR = 1e30  # endless, but zero when multiplied by zero
@@ -31,15 +31,18 @@ class MixtureOfLogistics(Likelihood):
         Number of logistics.
     levels
         Number of grey levels L of the data: 256 for 8-bit images, 17 for digits.
+    alpha
+        Weight of the KL term; the paper has none here.
     """
 
     least_log_scale = -7.0  # as PixelCNN++
 
-    def __init__(self, components: int = 10, levels: int = 256):
+    def __init__(self, components: int = 10, levels: int = 256, alpha: float = 1.0):
         super().__init__()
+        check_positive(alpha=alpha)
         check_count(components=components)
         check_count(2, levels=levels)
-        self.components, self.levels = components, levels
+        self.components, self.levels, self.kl_weight = components, levels, alpha
 
     def head_maps(self, channels: int) -> int:
         return self.components * (1 + 2 * channels + channels * (channels - 1) // 2)

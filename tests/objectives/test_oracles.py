@@ -117,6 +117,16 @@ def test_likelihoods_are_negative_elbos_of_their_distribution(name, options, den
     torch.testing.assert_close(loss.regularizer, model.kl)
 
 
+@pytest.mark.parametrize("name", ["bernoulli", "student_t", "mol"])
+def test_alpha_weights_the_kl_term_of_a_likelihood_and_nothing_else(name):
+    x = digits()
+    model = Model(x, head=objective(name).head_maps(1))
+    plain, weighted = loss_of(model, x, name), loss_of(model, x, name, alpha=0.03)
+    torch.testing.assert_close(weighted.reconstruction, plain.reconstruction)
+    torch.testing.assert_close(plain.regularizer, model.kl)
+    torch.testing.assert_close(weighted.regularizer, 0.03 * model.kl)
+
+
 def test_l2_with_alpha_is_sigma2_times_its_negative_elbo_without_the_constant():
     x = digits()
     model = Model(x)
