@@ -1,12 +1,15 @@
-"""How many images the likelihood of a model is measured on."""
+"""How many images the likelihood is measured on; what is measured beside the first extractor."""
 
 import functools
 
 import pytest
+import torch
 
 from envae import datasets, networks
 from envae.experiments.measures import quality
+from envae.metrics import extractor, frechet, two_sample
 from envae.metrics.likelihood import negative_log_likelihood
+from envae.metrics.random_convolutions import RandomConvolutions
 from envae.objectives import objective
 
 DIGITS = datasets.load("digits")
@@ -39,3 +42,39 @@ def test_all_images_are_measured_where_there_are_no_more(measure):
 def test_no_images_are_an_error(measure):
     with pytest.raises(ValueError, match="likelihood_images must be an integer from 1 up, receiv"):
         measure(likelihood_images=0)
+
+
+def test_other_spaces_have_columns_of_their_own_and_leave_the_first_as_they_are(measure):
+    measure = functools.partial(measure, extractor=extractor.load("digits-cnn")[0], samples=200)
+    wanted = {"priors": ["gmm10"], "likelihood_draws": 0}
+    alone = measure(**wanted)
+    other = RandomConvolutions(DIGITS.train)
+    both = measure(**wanted, others=[other], two_sample=True)
+    assert {name: both[name] for name in alone} == alone
+    distances = {name for name in alone if name.startswith("fd_")}
+    assert set(both) - set(alone) == {f"{name}_random_conv" for name in distances} | {
+        "energy_distance_generated", "precision", "recall"
+    }  # fmt: skip
+    assert both["fd_gmm10_random_conv"][1] == (
+        "FD (random-conv), 200 samples against the train split"
+    )
+    without = measure(**wanted, extractor=None, others=[other])
+    assert without["fd_generated_random_conv"] == both["fd_generated_random_conv"]
+
+
+def test_samples_are_compared_with_the_split_that_is_named(measure):
+    vae = measure.args[0]
+    network = extractor.load("digits-cnn")[0]
+    found = measure(
+        extractor=network, against="test", samples=300, likelihood_draws=0, two_sample=True
+    )
+    codes = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        images = vae.decode(codes)
+    value, unit = found["energy_distance_generated"]
+    assert value == pytest.approx(two_sample.energy_distance(images, DIGITS.test))
+    assert unit.endswith("root of a sum over pixels, 300 samples against the test split")
+    expected = two_sample.precision_recall(network.features(images), network.features(DIGITS.test))
+    assert (found["precision"][0], found["recall"][0]) == expected
+    assert expected[1] < 0.1  # an untrained decoder's images are all alike
+    assert found["fd_generated"][0] == pytest.approx(frechet.fd(network, images, DIGITS.test))

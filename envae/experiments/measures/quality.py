@@ -1,6 +1,7 @@
 """Quality of a trained model: its samples, reconstructions and interpolations, and its likelihood.
 
-One measure for the columns of xu2025's Table 1 and of Tables 4 to 7 of takida2022.
+One measure for the columns of xu2025's Table 1 and of Tables 4 to 7 of takida2022, and for what
+neither paper measures: samples in a second space of features, without one, and their diversity.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from envae.metrics import frechet
 from envae.metrics.frechet import HasFeatures
 from envae.metrics.interpolation import between_pairs
 from envae.metrics.likelihood import negative_log_likelihood
+from envae.metrics.two_sample import energy_distance, precision_recall
 from envae.objectives import Objective
 from envae.objectives.base import NoDensity, check_count
 from envae.priors import GaussianMixture, Prior, SecondStageVAE
@@ -46,6 +48,8 @@ def measure(
     interpolate: bool = False,
     likelihood_draws: int = 0,
     likelihood_images: int | None = None,
+    others: Sequence[frechet.HasFeatures] = (),
+    two_sample: bool = False,
 ) -> Values:
     """Values with their units, a `runs.Measure`.
 
@@ -76,11 +80,19 @@ def measure(
         At most so many of the test images, evenly spread, for the negative log-likelihood; all of
         them by default. Each draw of each image is decoded: the paper's 500 of MNIST's 10,000 are
         five million images, ten minutes of one core with a small convolutional network.
+    others
+        More spaces of features, such as `metrics.random_convolutions`, for every distance. Their
+        columns end in their names.
+    two_sample
+        Whether samples from the standard normal prior are compared by `metrics.two_sample` too.
 
     Returns
     -------
     dict
         `fd_generated`, `fd_<prior>`, `fd_midpoint`, `fd_random_ratio`: samples and interpolations.
+        `fd_generated_random_conv`, ...: the same in the other spaces.
+        `energy_distance_generated`: of the samples' pixels.
+        `precision`, `recall`: of the samples, in the extractor's space.
         `is_generated`: Inception Score of the samples, if the extractor is Inception.
         `fd_reconstructed`, `fd_reconstructed_draw`: test images, against themselves.
         `squared_error`, `squared_error_draw`: summed over pixels, mean over images.
@@ -109,8 +121,10 @@ def measure(
     test = dataset.test[: samples or len(dataset.test)]
     with evaluating(vae), torch.no_grad():
         new = {"generated": torch.randn(count, vae.latent_dim, generator=model.generator)}
-        values = _reconstructions(model, test, extractor)
-        if extractor is not None:
+        networks = {"": extractor} if extractor is not None else {}
+        networks |= {f"_{other.name.replace('-', '_')}": other for other in others}
+        values = _reconstructions(model, test, networks)
+        if networks:
             new |= _codes_of_priors(model, dataset.train, priors, seed, count)
             if interpolate:
                 means, _ = model.posterior(test)
@@ -118,18 +132,23 @@ def measure(
                     name: between_pairs(means, model.generator, pairs=count, ratio=ratio)
                     for name, ratio in RATIOS.items()
                 }
-            unit = f"{frechet.unit(extractor)}, {count} samples against the {against} split"
-            reference = frechet.reference(extractor, getattr(dataset, against))
+        real = getattr(dataset, against)
+        compared = f"{count} samples against the {against} split"
+        for ending, network in networks.items():
+            unit, reference = frechet.unit(network), frechet.reference(network, real)
             for name, codes in new.items():
-                found = frechet.moments(extractor, model.decode(codes))
-                values[f"fd_{name}"] = (frechet.distance(found, reference), unit)
-            if hasattr(extractor, "probabilities"):
-                # Its package is an extra of the book; who has the network has the package.
-                from envae.metrics.inception import inception_score
+                found = frechet.moments(network, model.decode(codes))
+                distance = frechet.distance(found, reference)
+                values[f"fd_{name}{ending}"] = (distance, f"{unit}, {compared}")
+        if two_sample:
+            values |= _two_sample(model, new["generated"], real, extractor, compared)
+        if extractor is not None and hasattr(extractor, "probabilities"):
+            # Its package is an extra of the book; who has the network has the package.
+            from envae.metrics.inception import inception_score
 
-                batches = model.decode(new["generated"])
-                seen = torch.cat([extractor.probabilities(batch) for batch in batches])
-                values["is_generated"] = (inception_score(seen)[0], f"IS by {extractor.name}")
+            batches = model.decode(new["generated"])
+            seen = torch.cat([extractor.probabilities(batch) for batch in batches])
+            values["is_generated"] = (inception_score(seen)[0], f"IS by {extractor.name}")
         if likelihood_draws:
             scored = _spread(test, likelihood_images or len(test))
             values |= _likelihood(model, objective, dataset.train, scored, likelihood_draws, seed)
@@ -158,7 +177,7 @@ class _Model:
         return means + stddevs * torch.randn(means.shape, generator=self.generator)
 
 
-def _reconstructions(model: _Model, test: Tensor, extractor: HasFeatures | None) -> Values:
+def _reconstructions(model: _Model, test: Tensor, networks: dict[str, HasFeatures]) -> Values:
     means, stddevs = model.posterior(test)
     values, codes = {}, {"means": means}
     if model.drawn:
@@ -172,11 +191,29 @@ def _reconstructions(model: _Model, test: Tensor, extractor: HasFeatures | None)
             squared_error(images, test),
             f"posterior {kind}; sum over pixels, mean over the test split",
         )
-        if extractor is not None:
-            values[f"fd_reconstructed{ending}"] = (
-                frechet.fd(extractor, images, test),
-                f"{frechet.unit(extractor)}, test split from posterior {kind} against itself",
+        for space, network in networks.items():
+            values[f"fd_reconstructed{ending}{space}"] = (
+                frechet.fd(network, images, test),
+                f"{frechet.unit(network)}, test split from posterior {kind} against itself",
             )
+    return values
+
+
+def _two_sample(
+    model: _Model, codes: Tensor, real: Tensor, extractor: HasFeatures | None, compared: str
+) -> Values:
+    """Samples against real images without a Gaussian in between."""
+    images = torch.cat(list(model.decode(codes)))
+    values = {
+        "energy_distance_generated": (
+            energy_distance(images, real),
+            f"energy distance, root of a sum over pixels, {compared}",
+        )
+    }
+    if extractor is not None:
+        found = precision_recall(extractor.features(images), extractor.features(real))
+        unit = f"share, 3 nearest neighbours in {extractor.name}, {compared}"
+        values |= {"precision": (found[0], unit), "recall": (found[1], unit)}
     return values
 
 

@@ -1,0 +1,89 @@
+"""Features that nothing was trained on."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d
+
+from envae import datasets
+from envae.metrics import frechet
+from envae.metrics.random_convolutions import FEATURES, RandomConvolutions
+
+DIGITS = datasets.load("digits")
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 14), (2, 64, 64)])
+def test_images_of_any_size_and_channels_have_standardized_features(shape):
+    images = torch.rand(50, *shape, generator=torch.Generator().manual_seed(0))
+    network = RandomConvolutions(images)
+    features = network.features(images)
+    assert features.shape == (50, FEATURES)
+    assert not features.requires_grad
+    torch.testing.assert_close(features.mean(0), torch.zeros(FEATURES), atol=1e-4, rtol=0)
+    torch.testing.assert_close(features.std(0), torch.ones(FEATURES), atol=1e-4, rtol=0)
+
+
+def test_features_are_those_of_the_layers_written_out():
+    network = RandomConvolutions(DIGITS.train)
+    weights = network.state_dict()
+    hidden = DIGITS.test
+    for layer in (0, 3, 6):
+        hidden = torch.nn.functional.conv2d(
+            hidden, weights[f"body.{layer}.weight"], weights[f"body.{layer}.bias"], padding=1
+        )
+        hidden = avg_pool2d(hidden.relu(), 2) if layer < 6 else hidden
+    expected = (hidden.flatten(1) - weights["mean"]) / weights["scale"]
+    torch.testing.assert_close(network.features(DIGITS.test), expected)
+
+
+def test_weights_are_the_same_in_every_process_and_others_with_another_seed():
+    code = (
+        "import torch; from envae import datasets;"
+        "from envae.metrics.random_convolutions import RandomConvolutions as R;"
+        "torch.manual_seed({seed}); d = datasets.load('digits');"
+        "print(R(d.train).features(d.test[:5]).double().sum().item())"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code.format(seed=seed)], capture_output=True, text=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2)
+    }  # fmt: skip
+    assert len(told) == 1
+    state = torch.random.get_rng_state()
+    zero, one = RandomConvolutions(DIGITS.train), RandomConvolutions(DIGITS.train, seed=1)
+    assert (zero.name, one.name) == ("random-conv", "random-conv-1")
+    assert not torch.allclose(zero.features(DIGITS.test), one.features(DIGITS.test))
+    assert frechet.unit(zero) == "FD (random-conv)"
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_distance_of_them_sees_noise_blur_and_a_missing_class():
+    network = RandomConvolutions(DIGITS.train)
+    images, labels = DIGITS.test, DIGITS.test_labels
+    floor = frechet.fd(network, images, DIGITS.train)
+    noise = 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    blurred = avg_pool2d(images, 3, 1, padding=1)
+    assert frechet.fd(network, (images + noise).clamp(0, 1), DIGITS.train) > 1.3 * floor
+    assert frechet.fd(network, blurred, DIGITS.train) > 5 * floor
+    assert frechet.fd(network, images[labels != 1], DIGITS.train) > 1.3 * floor
+
+
+def test_a_feature_that_no_image_moves_is_left_out():
+    network = RandomConvolutions(torch.zeros(10, 1, 8, 8))
+    assert (network.features(torch.rand(5, 1, 8, 8)) == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(50, 1, 7, 8), (1, 1, 8, 8), (50, 8, 8)])
+def test_images_that_are_too_small_or_too_few_are_errors(shape):
+    with pytest.raises(ValueError, match=r"2 or more images .* of at least 8 x 8 pixels, received"):
+        RandomConvolutions(torch.rand(shape))
+
+
+def test_other_channels_are_an_error():
+    network = RandomConvolutions(DIGITS.train)
+    with pytest.raises(ValueError, match=r"takes images \(N, 1, H, W\).*received \(4, 3, 8, 8\)"):
+        network.features(torch.rand(4, 3, 8, 8))
