@@ -177,6 +177,18 @@ def test_a_search_may_see_other_images_and_rows_may_start_warm():
         assert [case.own_epochs for case in cases] == [1] * half + [3] * half
     assert found.idxmin(axis=1).tolist() == [0.1, 0.1]
     assert reported["fd_generated"].tolist() == [0.1] * 4
+    assert reported.index.names == ["row", "seed"]
+
+
+def test_rows_of_a_search_may_be_pairs_of_a_row_and_a_start():
+    def lookup(cases):
+        return pd.DataFrame({"fd_generated": [case.options["alpha"] for case in cases]})
+
+    rows = {("FEnVAE", "warm"): ("fenvae", {}), ("FEnVAE", "cold"): ("fenvae", {})}
+    found, reported = fenvae.searched(rows, [0.3, 0.1], [4, 5], lookup=lookup)
+    assert found.loc[("FEnVAE", "cold")].tolist() == [0.3, 0.1]
+    assert reported.index.names == ["row", "start", "seed"]
+    assert reported.index.tolist() == [(*pair, seed) for pair in rows for seed in (4, 5)]
 
 
 def test_cases_are_run_once_and_found_again(digits, features, tmp_path, monkeypatch):

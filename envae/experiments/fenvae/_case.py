@@ -18,6 +18,7 @@ from envae.vae import VAE
 Unweighted = tuple[str, Mapping[str, Any]]  # an objective and its options, without the KL weight
 _BATCH_NORM = "+bn"
 Lookup = Callable[[list["Case"]], pd.DataFrame]
+Label = Any  # a row's name, or a pair of a row's name and a start's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +77,13 @@ def weighted(
 
 
 def searched(
-    rows: Mapping[str, Unweighted],
+    rows: Mapping[Label, Unweighted],
     alphas: Iterable[float],
     seeds: Iterable[int],
     *,
     lookup: Lookup,
     tried: Lookup | None = None,
-    starts: Mapping[str, Start | None] | None = None,
+    starts: Mapping[Label, Start | None] | None = None,
     **settings: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Search every row's weight, then take the reported runs at the weight with the smallest FD.
@@ -92,7 +93,7 @@ def searched(
     Parameters
     ----------
     rows
-        By label.
+        By label: a row's name, or a pair of a row's name and a start's.
     alphas
         Weights, as :func:`weighted` takes them.
     seeds
@@ -109,18 +110,27 @@ def searched(
     Returns
     -------
     tuple
-        FD of samples by row and weight, and the records of the reported runs by `row` and `seed`.
+        FD of samples by label and weight, and the records of the reported runs by label and
+        `seed`; the index has the levels `row` and, where labels are pairs, `start`.
     """
     alphas, seeds, starts = list(alphas), list(seeds), starts or {}
 
-    def case(label: str, alpha: float, seed: int) -> Case:
+    def case(label: Label, alpha: float, seed: int) -> Case:
         return weighted(rows[label], alpha, seed=seed, start=starts.get(label), **settings)
 
     trials = (tried or lookup)([case(label, alpha, 0) for label in rows for alpha in alphas])
     distances = trials["fd_generated"].to_numpy().reshape(len(rows), len(alphas))
-    found = pd.DataFrame(distances, index=list(rows), columns=alphas)
+    found = pd.DataFrame(distances, index=pd.Index(list(rows)), columns=alphas)
+    found.index.names = ["row", "start"][: found.index.nlevels]
     chosen = found.idxmin(axis=1)
     points = [(label, seed) for label in rows for seed in seeds]
     runs = lookup([case(label, chosen[label], seed) for label, seed in points])
-    runs.index = pd.MultiIndex.from_tuples(points, names=["row", "seed"])
+    runs.index = pd.MultiIndex.from_tuples(
+        [(*_names(label), seed) for label, seed in points], names=[*found.index.names, "seed"]
+    )
     return found, runs
+
+
+def _names(label: Label) -> tuple[str, ...]:
+    """Levels of an index of labels."""
+    return (label,) if isinstance(label, str) else label
