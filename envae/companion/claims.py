@@ -1,8 +1,14 @@
 """The ledger: every checkable claim of both papers, and the verdicts that notebooks compute.
 
-`data/claims.yaml` holds the claims and no verdict. A notebook settles the claims that are its own
-in a :class:`Ledger`, whose last cell shows the verdicts; they are stored in the notebook's output,
-and :func:`collect` reads them from there. So a verdict that no run computed cannot appear.
+A claim is of one of two kinds. A *statement* is true or not, wherever it is checked: theory, a
+formula, arithmetic on the papers' own tables, what a paper says of itself. A *measurement* is what
+the papers report of their training on their data: here it is tried at another scale, which stands
+beside its verdict, and whatever comes out refutes nobody.
+
+`data/claims.yaml` holds the claims and no verdict. A notebook settles the statements that are its
+own, and replicates the measurements, in a :class:`Ledger`, whose last cell shows the verdicts; they
+are stored in the notebook's output, and :func:`collect` reads them from there. So a verdict that no
+run computed cannot appear.
 """
 
 import json
@@ -15,21 +21,46 @@ import pandas as pd
 import yaml
 
 from envae import _checkout
+from envae._unknown import unknown
+from envae.companion.scale import Scale
+
+STATEMENT = "statement"
+MEASUREMENT = "measurement"
 
 HOLDS = "holds"
 CAVEAT = "holds with a caveat"
 FALSE = "does not hold as written"
+REPRODUCED = "reproduced here"
+IN_PART = "reproduced in part"
+NOT_REPRODUCED = "not reproduced here"
 NOT_RUN = "not run here"
 OPEN = "open"
-# A sign stands beside each verdict on a page: colour alone says nothing to many readers.
-SIGNS = {HOLDS: "✓", CAVEAT: "≈", FALSE: "✗", NOT_RUN: "–", OPEN: "○"}
+# A sign stands beside each verdict on a page: colour alone says nothing to many readers. Circles,
+# full to empty, are measurements: a cross says that something is wrong, and none of these does.
+SIGNS = {
+    HOLDS: "✓",
+    CAVEAT: "≈",
+    FALSE: "✗",
+    REPRODUCED: "●",
+    IN_PART: "◐",
+    NOT_REPRODUCED: "○",
+    NOT_RUN: "–",
+    OPEN: "?",
+}
 VERDICTS = tuple(SIGNS)
+# What each kind may come to, the best first.
+KINDS = {
+    STATEMENT: (HOLDS, CAVEAT, FALSE, NOT_RUN, OPEN),
+    MEASUREMENT: (REPRODUCED, IN_PART, NOT_REPRODUCED, NOT_RUN, OPEN),
+}
 
 PAPERS = {"xu2025": "EnVAE", "takida2022": "AR-ELBO", "both": "Both papers"}
 SCALES = ("closed form", "seconds", "minutes", "GPU")
 
 MIME = "application/vnd.envae.claims+json"
-_FIELDS = ("paper", "place", "statement", "scale", "notebook")
+_FIELDS = ("paper", "place", "statement", "scale", "notebook", "kind")
+_STORED = ("verdict", "evidence", "tried_on")  # of each claim, in a notebook's output
+_OPTIONAL = {"ours": False, "carries": False, "finding": ""}
 
 
 def load(path: Path | None = None) -> pd.DataFrame:
@@ -38,12 +69,15 @@ def load(path: Path | None = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `paper`, `place`, `statement`, `scale`, `notebook`, in the file's order.
+        In the file's order, columns `paper`, `place`, `statement`, `scale` (what checking takes),
+        `notebook`; `kind`, statement or measurement; `ours`, whether it is this book's own result
+        or reading and no sentence of the paper; `carries`, whether it carries its paper; `finding`,
+        what several claims share that report one finding, else the claim's own id.
 
     Raises
     ------
     ValueError
-        If a claim lacks a field or an id is given twice.
+        If a claim lacks a field, has a kind that is none, or an id is given twice.
     """
     path = path or _checkout.root() / "data" / "claims.yaml"
     claims = yaml.safe_load(path.read_text())
@@ -51,11 +85,19 @@ def load(path: Path | None = None) -> pd.DataFrame:
         missing = [field for field in ("id", *_FIELDS) if not claim.get(field)]
         if missing:
             raise ValueError(f"{path}: claim {claim.get('id', claim)} lacks {missing}")
+        if claim["kind"] not in KINDS:
+            raise ValueError(
+                f"{path}: claim {claim['id']}: {unknown('kind', claim['kind'], KINDS)}"
+            )
     frame = pd.DataFrame(claims).set_index("id")
     if not frame.index.is_unique:
         twice = sorted(frame.index[frame.index.duplicated()])
         raise ValueError(f"{path}: these ids are given twice: {twice}")
-    return frame[list(_FIELDS)]
+    for field, default in _OPTIONAL.items():
+        given = frame[field] if field in frame else pd.Series(index=frame.index, dtype=object)
+        frame[field] = [default if pd.isna(value) else value for value in given]
+    frame["finding"] = frame["finding"].where(frame["finding"] != "", frame.index.to_series())
+    return frame[[*_FIELDS, *_OPTIONAL]]
 
 
 class Ledger:
@@ -87,7 +129,7 @@ class Ledger:
         caveat: str | None = None,
         fails: str | None = None,
     ) -> str:
-        """Record the verdict on a claim from what was computed.
+        """Record the verdict on a statement from what was computed.
 
         The line of evidence cannot contradict the verdict: it is made of the values that decided
         (`evidence`, an f-string), or there is one for each verdict that the check could reach.
@@ -95,7 +137,7 @@ class Ledger:
         Parameters
         ----------
         claim
-            Id in the ledger.
+            Id in the ledger, of a statement.
         as_written
             Whether the check found the statement true as the paper writes it.
         corrected
@@ -111,64 +153,124 @@ class Ledger:
         Returns
         -------
         str
-            The verdict: one of the first three of `VERDICTS`.
+            The verdict: `HOLDS`, `CAVEAT` or `FALSE`.
 
         Raises
         ------
         ValueError
-            If the claim is not one of this notebook's, or was settled before; if a text is missing
-            for a verdict that could have been reached.
+            If the claim is not one of this notebook's, is a measurement, or was settled before; if
+            a text is missing for a verdict that could have been reached.
         """
-        for name, found in {"as_written": as_written, "corrected": corrected}.items():
-            if isinstance(found, str | float) or (found is None and name == "as_written"):
-                raise ValueError(f"{claim!r}: {name} must be true or false, received {found!r}")
-        verdict = HOLDS if as_written else CAVEAT if corrected else FALSE
-        texts = {HOLDS: holds, FALSE: fails} | ({} if corrected is None else {CAVEAT: caveat})
-        said = {reached: text for reached, text in texts.items() if text}
-        if not evidence:
-            missing = [reached for reached in texts if reached not in said]
-            if missing:
-                raise ValueError(
-                    f"{claim!r} needs evidence made of what was found, or a text for each verdict; "
-                    f"there is none for {missing}"
-                )
-            evidence = said[verdict]
-        elif any((holds, caveat, fails)) or not evidence.strip():
-            raise ValueError(f"{claim!r} takes evidence or a text for each verdict, not both")
-        if len(set(said.values())) < len(said) or (caveat and corrected is None):
-            raise ValueError(f"{claim!r} needs texts that differ, and caveat with corrected")
-        self._enter(claim, verdict, evidence)
+        self._must_be(claim, STATEMENT, "settle")
+        verdict, said = _reached(
+            claim,
+            {"as_written": as_written, "corrected": corrected},
+            {HOLDS: holds, CAVEAT: caveat, FALSE: fails},
+            evidence,
+        )
+        self._enter(claim, verdict, said)
+        return verdict
+
+    def replicate(
+        self,
+        claim: str,
+        *,
+        reproduced: bool,
+        in_part: bool | None = None,
+        tried_on: Scale | Sequence[Scale],
+        evidence: str | None = None,
+        whole: str | None = None,
+        part: str | None = None,
+        missed: str | None = None,
+    ) -> str:
+        """Record the verdict on a measurement from what was found at the scale that was tried.
+
+        Parameters
+        ----------
+        claim
+            Id in the ledger, of a measurement.
+        reproduced
+            Whether the runs show what the paper reports.
+        in_part
+            Whether they show a part of it: of several rows, data sets or directions, some. Only
+            looked at when `reproduced` is false; None where it has no parts.
+        tried_on
+            The scale of the runs: data, network, images seen, seeds; several where they differ.
+        evidence
+            One line made of what was found, as for :meth:`settle`; it need not repeat the scale.
+        whole, part, missed
+            Instead of `evidence`: what to say under each verdict. `part` goes with `in_part`.
+
+        Returns
+        -------
+        str
+            The verdict: `REPRODUCED`, `IN_PART` or `NOT_REPRODUCED`.
+
+        Raises
+        ------
+        ValueError
+            If the claim is not one of this notebook's, is a statement, or was settled before; if a
+            text is missing for a verdict that could have been reached, or a scale.
+        """
+        self._must_be(claim, MEASUREMENT, "replicate")
+        scales = [tried_on] if isinstance(tried_on, Scale) else list(tried_on or ())
+        if not scales or not all(isinstance(scale, Scale) for scale in scales):
+            raise ValueError(f"{claim!r} needs the scales that it was tried on: {tried_on!r}")
+        verdict, said = _reached(
+            claim,
+            {"reproduced": reproduced, "in_part": in_part},
+            {REPRODUCED: whole, IN_PART: part, NOT_REPRODUCED: missed},
+            evidence,
+        )
+        self._enter(claim, verdict, said, "; ".join(map(str, scales)))
         return verdict
 
     def announce(self, claim: str, **check: Any) -> None:
-        """:meth:`settle`, and print the verdict: where a cell settles several claims."""
-        print(f"{claim}: {self.settle(claim, **check)}")
+        """Settle or replicate, and print the verdict: where a cell settles several claims.
+
+        It replicates where `reproduced` is among the arguments.
+        """
+        take = self.replicate if "reproduced" in check else self.settle
+        print(f"{claim}: {take(claim, **check)}")
 
     def not_run(self, claim: str, needs: str) -> None:
         """Record that a claim could not be checked here, and what it needs."""
         self._enter(claim, NOT_RUN, needs)
 
-    def _enter(self, claim: str, verdict: str, evidence: str) -> None:
+    def _must_be(self, claim: str, kind: str, method: str) -> None:
+        self._must_know(claim)
+        found = self._claims.loc[claim, "kind"]
+        if found != kind:
+            other = "replicate" if method == "settle" else "settle"
+            raise ValueError(f"{claim!r} is a {found}: {other} takes it, {method} takes a {kind}")
+
+    def _must_know(self, claim: str) -> None:
         if claim not in self._claims.index:
             known = list(self._claims.index)
             raise ValueError(f"{claim!r} is no claim of {self.notebook}; its claims are {known}")
+
+    def _enter(self, claim: str, verdict: str, evidence: str, tried_on: str = "") -> None:
+        self._must_know(claim)
         if claim in self._settled:
             raise ValueError(f"{claim!r} is settled already: {self._settled[claim]}")
-        self._settled[claim] = {"verdict": verdict, "evidence": evidence}
+        self._settled[claim] = {"verdict": verdict, "evidence": evidence, "tried_on": tried_on}
 
     def table(self) -> pd.DataFrame:
-        """Verdict and evidence of the claims settled so far, in the order of their settling.
+        """Verdict, evidence and scale of the claims settled so far, in the order of their settling.
 
         The claims of this notebook that wait are rows of the whole ledger: :func:`table`.
         """
-        columns = ["verdict", "evidence"]
-        return pd.DataFrame.from_dict(self._settled, orient="index", columns=columns).join(
+        return pd.DataFrame.from_dict(self._settled, orient="index", columns=list(_STORED)).join(
             self._claims[["paper", "place", "statement"]]
         )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         table = self.table()
-        lines = [f"{claim}: {row.verdict} ({row.evidence})" for claim, row in table.iterrows()]
+        lines = [
+            f"{claim}: {row.verdict} ({row.evidence})"
+            + (f" [{row.tried_on}]" if row.tried_on else "")
+            for claim, row in table.iterrows()
+        ]
         return {
             "text/plain": "\n".join(lines),
             "text/html": _html(table),
@@ -184,7 +286,9 @@ def _html(table: pd.DataFrame) -> str:
         f'<tr><th scope="row">{claim}<br><small>{escape(row.paper)}, {escape(row.place)}</small>'
         f"</th><td>{escape(row.statement)}</td>"
         f"<td><strong>{SIGNS[row.verdict]} {row.verdict}</strong></td>"
-        f"<td>{escape(row.evidence)}</td></tr>"
+        f"<td>{escape(row.evidence)}"
+        + (f"<br><small>Tried on: {escape(row.tried_on)}</small>" if row.tried_on else "")
+        + "</td></tr>"
         for claim, row in table.iterrows()
     )
     # Themes leave a table of the class `dataframe` readable on a dark page.
@@ -194,26 +298,86 @@ def _html(table: pd.DataFrame) -> str:
     )
 
 
+def _reached(
+    claim: str,
+    findings: dict[str, bool | None],
+    texts: dict[str, str | None],
+    evidence: str | None,
+) -> tuple[str, str]:
+    """Verdict and its line of evidence, which cannot say another.
+
+    Parameters
+    ----------
+    findings
+        Whether all of it was found, and whether the lesser reading was; None where there is none.
+    texts
+        What to say under each verdict, the best first.
+    evidence
+        Instead of these: one line that says the values.
+    """
+    (first, all_of_it), (second, lesser) = findings.items()
+    for name, found in findings.items():
+        if isinstance(found, str | float) or (found is None and name == first):
+            raise ValueError(f"{claim!r}: {name} must be true or false, received {found!r}")
+    best, middle, worst = texts
+    verdict = best if all_of_it else middle if lesser else worst
+    possible = [reached for reached in texts if reached != middle or lesser is not None]
+    said = {reached: text for reached, text in texts.items() if text}
+    if not evidence:
+        missing = [reached for reached in possible if reached not in said]
+        if missing:
+            raise ValueError(
+                f"{claim!r} needs evidence made of what was found, or a text for each verdict; "
+                f"there is none for {missing}"
+            )
+        evidence = said[verdict]
+    elif said or not evidence.strip():
+        raise ValueError(f"{claim!r} takes evidence or a text for each verdict, not both")
+    if len(set(said.values())) < len(said) or not set(said) <= set(possible):
+        raise ValueError(f"{claim!r} needs texts that differ, and one for {middle!r} with {second}")
+    return verdict, evidence
+
+
 def collect(notebooks: Iterable[Path]) -> pd.DataFrame:
     """Verdicts stored in the outputs of executed notebooks, indexed by claim id.
 
     Raises
     ------
     ValueError
-        If two notebooks settle the same claim.
+        If two notebooks settle the same claim; if a stored verdict is none that its claim can have
+        (a notebook that was executed before the ledger changed): says which to execute again.
     """
+    claims = load()
     rows: dict[str, dict[str, str]] = {}
+    stale: dict[str, list[str]] = {}
     for path in map(Path, notebooks):
-        for cell in json.loads(path.read_text())["cells"]:
-            for output in cell.get("outputs", []):
-                stored = output.get("data", {}).get(MIME)
-                for claim, verdict in (stored or {"settled": {}})["settled"].items():
-                    if claim in rows:
-                        other = rows[claim]["settled_in"]
-                        raise ValueError(f"{claim} is settled in {path.stem} and in {other}")
-                    rows[claim] = verdict | {"settled_in": path.stem}
-    columns = ["verdict", "evidence", "settled_in"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+        for claim, stored in _stored(path).items():
+            if claim in rows:
+                other = rows[claim]["settled_in"]
+                raise ValueError(f"{claim} is settled in {path.stem} and in {other}")
+            kind = claims["kind"].get(claim, "claim that the ledger has not")
+            if stored["verdict"] not in KINDS.get(kind, ()):
+                told = f"{claim}, a {kind}: {stored['verdict']!r}"
+                stale.setdefault(path.stem, []).append(told)
+            rows[claim] = {"tried_on": ""} | stored | {"settled_in": path.stem}
+    if stale:
+        listed = "; ".join(f"{name} ({', '.join(told)})" for name, told in stale.items())
+        raise ValueError(f"verdicts that these claims cannot have, execute again: {listed}")
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[*_STORED, "settled_in"])
+
+
+def _stored(notebook: Path) -> dict[str, dict[str, str]]:
+    """What the ledgers in a notebook's outputs hold."""
+    found: dict[str, dict[str, str]] = {}
+    for cell in json.loads(notebook.read_text())["cells"]:
+        for output in cell.get("outputs", []):
+            found |= output.get("data", {}).get(MIME, {"settled": {}})["settled"]
+    return found
+
+
+def findings(ledger: pd.DataFrame) -> int:
+    """How many findings claims report: several that report one count once."""
+    return ledger["finding"].nunique()
 
 
 def table(notebooks: Sequence[Path] | None = None) -> pd.DataFrame:
@@ -230,4 +394,5 @@ def table(notebooks: Sequence[Path] | None = None) -> pd.DataFrame:
     unsettled = ledger["verdict"].isna()
     ledger.loc[unsettled, "verdict"] = OPEN
     ledger.loc[unsettled, "evidence"] = "waits for " + ledger.loc[unsettled, "notebook"]
+    ledger["tried_on"] = ledger["tried_on"].fillna("")
     return ledger.drop(columns="settled_in")
