@@ -62,7 +62,8 @@ class Scale:
     images
         Training images.
     epochs
-        Passes over them: the longest run's. None where nothing was trained, as for times of steps.
+        Passes over them: the longest run's. None where single steps were timed and nothing was
+        trained: images and seeds then say nothing.
     seeds
         Runs of each row.
     paper
@@ -110,13 +111,13 @@ class Scale:
 
     def __str__(self) -> str:
         parts = [f"{self.data} {self.pixels}", self.network]
-        if self.epochs is None:
-            parts.append("steps alone, no training")
-        else:
-            parts.append(f"{self.seen:,} images seen")
+        trained = self.epochs is not None
+        parts.append(f"{self.seen:,} images seen" if trained else "single steps, no training")
         if self.paper is not None:
             parts.append(self._beside(self.paper))
-        return ", ".join([*parts, f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"])
+        if trained:
+            parts.append(f"{self.seeds} seed{'s' if self.seeds > 1 else ''}")
+        return ", ".join(parts)
 
     def _beside(self, paper: Published) -> str:
         if self.epochs is None:

@@ -268,9 +268,9 @@ def test_a_kind_that_is_none_is_an_error(checkout):
             "digits 8 x 8, mlp, 20 images seen, 3 seeds",
         ),
         (
-            Scale("digits", "8 x 8", "mlp", 1297, None, 3, PUBLISHED["xu2025"]),
-            "digits 8 x 8, mlp, steps alone, no training, "
-            "the paper's data: CelebA, CIFAR-10 and LSUN Church, 3 seeds",
+            Scale("random images", "8 x 8", "mlp", 0, None, 0, PUBLISHED["xu2025"]),
+            "random images 8 x 8, mlp, single steps, no training, "
+            "the paper's data: CelebA, CIFAR-10 and LSUN Church",
         ),
     ],
 )
