@@ -1,12 +1,14 @@
 """The rows of the papers' tables as runs: Tables 1 and 5 of xu2025, Tables 4 to 7 of takida2022.
 
 Neither paper says how it chose what its objectives leave free, the weight of the KL term above
-all. Here every row has one free number, which is searched over as many values as any other row's,
-on a part of the training images that is held out.
+all. Here every row has one free number, which is searched by one rule for all rows, on a part of
+the training images that is held out; test images are only for the report.
 """
 
 import dataclasses
 import functools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,11 +20,19 @@ from envae.experiments.measures import quality
 from envae.experiments.runs import Point, Setting
 from envae.metrics import extractor
 from envae.metrics.frechet import HasFeatures, unit
+from envae.metrics.random_convolutions import RandomConvolutions
 from envae.vae import VAE
 
 SEARCH_SEED = 0  # of the runs that choose; those that are reported have others
+TRIED = 5  # values of each row
+MORE = 4  # values tried at most beyond these, while the best one is at an end
 _HELD_OUT = 5  # one training image in so many
-_LR = (1e-3, 3e-3, 1e-2)
+
+
+def ladder(middle: float, steps: int) -> float:
+    """The value so many steps up from one of ..., 0.01, 0.03, 0.1, 0.3, 1, 3, 10, ..."""
+    place = round(2 * math.log10(middle)) + steps
+    return float(f"{(1, 3)[place % 2]}e{place // 2}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,22 +45,36 @@ class Row:
         As `objective(name, **options)` takes them.
     free
         What is searched: an option of the objective, or `lr` where it leaves nothing free.
-    values
-        The values tried.
+    middle
+        Of the values tried first, on the steps of :func:`ladder`.
     xu2025, takida2022
         The row's name in that paper's tables; empty where it is not among them.
     judged_by
         Metric that the search minimizes on the held-out images: samples from the prior, or from a
         mixture where codes are not asked to follow the prior and the paper prints no such value.
+    one_less
+        Whether the option is one less the value tried, which is the KL weight.
     """
 
     objective: str
     options: dict[str, Any]
     free: str
-    values: tuple[float, ...]
+    middle: float
     xu2025: str = ""
     takida2022: str = ""
     judged_by: str = "fd_generated"
+    one_less: bool = False
+
+    @property
+    def values(self) -> list[float]:
+        """The values that every search begins with."""
+        return [ladder(self.middle, step) for step in range(-(TRIED // 2), TRIED // 2 + 1)]
+
+    def options_at(self, value: float) -> dict[str, Any]:
+        """Options of the objective where the free number has a value."""
+        if self.free == "lr":
+            return self.options
+        return self.options | {self.free: round(1 - value, 9) if self.one_less else value}
 
 
 def _variance(label: str, objective: str) -> dict[str, Row]:
@@ -64,40 +88,55 @@ def _variance(label: str, objective: str) -> dict[str, Row]:
     }
 
 
-_WEIGHTS = (0.01, 0.03, 0.1)  # of the KL term beside half a squared error, or an energy score
+_LR = 1e-3  # middle of the learning rates
+_WEIGHT = 0.03  # of the KL weights beside half a squared error
+_SCORED = 0.1  # beside an energy score
 
 ROWS: dict[str, Row] = {
-    "L2": Row("l2", {}, "alpha", _WEIGHTS, "L2"),
-    "L1": Row("l1", {}, "scale", (0.03, 0.1, 0.3), "L1"),
-    "CE": Row("bernoulli", {}, "lr", _LR, "CE", "VAE w/ Bernoulli"),
-    "SSIM": Row("ssim", {}, "alpha", (1e-3, 3e-3, 1e-2), "SSIM"),
-    # A KL weight of 0.03. With a scaling of 10 every share from 0.9 to 0.99 collapsed on digits.
-    "InfoVAE": Row("infovae", {"information": 0.97}, "scaling", (0.1, 1.0, 10.0), "InfoVAE"),
-    "FFL": Row("ffl", {}, "alpha", _WEIGHTS, "FFL"),
-    "Student-t": Row("student_t", {}, "lr", _LR, "Student-t"),
-    "DistVAE": Row("distvae", {}, "alpha", (0.05, 0.15, 0.5), "DistVAE"),
-    "EnVAE": Row("envae", {"samples": 10}, "alpha", _WEIGHTS, "EnVAE"),
-    "FEnVAE": Row("fenvae", {"draws": "single"}, "alpha", _WEIGHTS, "FEnVAE"),
-    "FEnVAE, double": Row("fenvae", {"draws": "double"}, "alpha", _WEIGHTS, "FEnVAE_double"),
+    "L2": Row("l2", {}, "alpha", _WEIGHT, "L2"),
+    "L1": Row("l1", {}, "scale", 0.1, "L1"),
+    "CE": Row("bernoulli", {}, "alpha", 0.3, "CE", "VAE w/ Bernoulli"),
+    "SSIM": Row("ssim", {}, "alpha", 0.01, "SSIM"),
+    # With a scaling of 10 every KL weight from 0.01 to 0.1 collapsed on digits.
+    "InfoVAE": Row("infovae", {"scaling": 1.0}, "information", _WEIGHT, "InfoVAE", one_less=True),
+    "FFL": Row("ffl", {}, "alpha", 0.1, "FFL"),
+    "Student-t": Row("student_t", {}, "alpha", 1.0, "Student-t"),
+    "DistVAE": Row("distvae", {}, "alpha", 0.1, "DistVAE"),
+    "EnVAE": Row("envae", {"samples": 10}, "alpha", _SCORED, "EnVAE"),
+    "EnVAE, M = 2": Row("envae", {"samples": 2}, "alpha", _SCORED),
+    "EnVAE, M = 4, mirrored": Row("envae", {"samples": 4, "pairs": "mirrored"}, "alpha", _SCORED),
+    "FEnVAE": Row("fenvae", {"draws": "single"}, "alpha", 0.01, "FEnVAE"),
+    "FEnVAE, double": Row("fenvae", {"draws": "double"}, "alpha", 0.01, "FEnVAE_double"),
     "VAE, variance 1": Row(
         "l2", {"sigma2": 1.0}, "lr", _LR, takida2022="VAE w/ Gaussian (sigma_x^2=1.0)"
     ),
-    "MoL": Row("mol", {}, "lr", _LR, takida2022="VAE w/ MoL"),
+    "MoL": Row("mol", {}, "alpha", 1.0, takida2022="VAE w/ MoL"),
     "AE": Row("ae", {}, "lr", _LR, takida2022="AE", judged_by="fd_gmm10"),
-    "WAE-MMD": Row("wae_mmd", {}, "mmd_weight", (25.0, 80.0, 250.0), takida2022="WAE-MMD"),
-    "RAE": Row(
-        "rae", {}, "code_weight", (0.005, 0.02, 0.05), takida2022="RAE", judged_by="fd_gmm10"
-    ),
-    "RAE-GP": Row(
-        "rae_gp", {}, "gradient_weight", _WEIGHTS, takida2022="RAE-GP", judged_by="fd_gmm10"
-    ),
+    "WAE-MMD": Row("wae_mmd", {}, "mmd_weight", 30.0, takida2022="WAE-MMD"),
+    "RAE": Row("rae", {}, "code_weight", 0.03, takida2022="RAE", judged_by="fd_gmm10"),
+    "RAE-GP": Row("rae_gp", {}, "gradient_weight", 0.03, takida2022="RAE-GP", judged_by="fd_gmm10"),
     **_variance("Iso-I", "iso_i"),
     **_variance("Diag-I", "diag_i"),
     **_variance("Iso-D", "iso_d"),
     **_variance("Diag-D", "diag_d"),
 }
 
-SEEDS = (1, 2, 3)
+# Compared under every prior.
+UNDER_EVERY_PRIOR = (
+    "EnVAE",
+    "EnVAE, M = 2",
+    "EnVAE, M = 4, mirrored",
+    "L2",
+    "AE",
+    "RAE",
+    "RAE-GP",
+    "WAE-MMD",
+    "Iso-I, mle",
+    "Iso-D, mle",
+    "Diag-I, mle",
+)
+
+SEEDS = (1, 2, 3, 4, 5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +153,8 @@ class Experiment:
         Of the runs that are reported.
     priors
         Fitted after training, names in `quality.PRIORS`.
+    second_stage
+        Rows for which a second stage is trained too.
     likelihood_draws, likelihood_images
         As `quality.measure` takes them.
     """
@@ -124,6 +165,7 @@ class Experiment:
     samples: int | None = None
     seeds: tuple[int, ...] = SEEDS
     priors: tuple[str, ...] = ("gmm10",)
+    second_stage: tuple[str, ...] = UNDER_EVERY_PRIOR
     likelihood_draws: int = 500
     likelihood_images: int | None = None
 
@@ -133,7 +175,11 @@ class Experiment:
         return f"fid_tables_{self.dataset.name}"
 
     def search(self, label: str, *, train: bool) -> pd.DataFrame:
-        """Runs that choose a row's free number: one per value, on most of the training images.
+        """Runs that choose a row's free number, on most of the training images.
+
+        One rule for every row: `TRIED` values a factor of about 3 apart; while the best of them is
+        the first or the last one tried, one more beyond it, at most `MORE` of them. A run that
+        fails counts as tried.
 
         Parameters
         ----------
@@ -145,7 +191,7 @@ class Experiment:
         Returns
         -------
         DataFrame
-            As `runs.progress` gives it, a row per value, in the column `tried`.
+            As `runs.progress` gives it, a row per value, ascending, in the column `tried`.
 
         Raises
         ------
@@ -155,18 +201,29 @@ class Experiment:
         row = _row(label)
         if self.extractor is None:
             raise ValueError("a search needs an extractor: it is judged by a Fréchet distance")
-        measure = functools.partial(
+        judge = functools.partial(
             quality.measure,
             extractor=self.extractor,
-            against="test",
+            against="test",  # of `held_out`: training images
             samples=self.samples,
             priors=("gmm10",) if row.judged_by == "fd_gmm10" else (),
         )
-        points = [self._point(row, value, SEARCH_SEED) for value in row.values]
-        found = _table(
-            points, held_out(self.dataset), f"{self.name}_search", measure if train else None
-        )
-        return found.assign(tried=row.values)
+        new = tried = row.values
+        while True:
+            if train:
+                self._searched(row, new, judge)
+            found = self._searched(row, tried).assign(tried=tried)
+            end = _end(found, row.judged_by)
+            if not end or len(tried) == TRIED + MORE:
+                return found
+            new = [ladder(tried[0 if end < 0 else -1], end)]
+            tried = sorted(tried + new)
+
+    def _searched(
+        self, row: Row, values: Sequence[float], measure: runs.Measure | None = None
+    ) -> pd.DataFrame:
+        points = [self._point(row, value, SEARCH_SEED) for value in values]
+        return _table(points, held_out(self.dataset), f"{self.name}_search", measure)
 
     def chosen(self, label: str) -> float | None:
         """The value whose samples came closest to the held-out images; None before the search."""
@@ -175,26 +232,65 @@ class Experiment:
             return None
         return found.loc[found[_row(label).judged_by].idxmin(), "tried"]
 
+    def inside(self, label: str) -> bool:
+        """Whether values were tried on both sides of the chosen one; False before the search."""
+        found, value = self.search(label, train=False), self.chosen(label)
+        return value is not None and found["tried"].min() < value < found["tried"].max()
+
     def runs(self, label: str, *, train: bool) -> pd.DataFrame:
         """The reported runs of a row, at the value that the search chose; a row per seed.
 
         All missing before the search is done, all failed if every run of the search failed.
         Parameters and errors as in :meth:`search`.
         """
-        value = self.chosen(label)
-        if value is None:
-            return self._none_chosen(label)
-        measure = functools.partial(
-            quality.measure,
-            extractor=self.extractor,
-            samples=self.samples,
-            priors=self.priors,
+        more = ("second_stage",) if label in self.second_stage else ()
+        return self._at_chosen(
+            label,
+            self.setting.epochs,
+            self.name,
+            train=train,
+            priors=tuple(dict.fromkeys(self.priors + more)),
             interpolate=True,
             likelihood_draws=self.likelihood_draws,
             likelihood_images=self.likelihood_images,
+            others=(RandomConvolutions(self.dataset.train),),
+            two_sample=True,
         )
-        points = [self._point(_row(label), value, seed) for seed in self.seeds]
-        return _table(points, self.dataset, self.name, measure if train else None)
+
+    def lengths(self, label: str, epochs: Sequence[int], *, train: bool) -> pd.DataFrame:
+        """The reported runs of a row again, each from the start in so many epochs.
+
+        At the value that the search chose for the setting's own number of epochs, whose runs are
+        not repeated. Parameters and errors as in :meth:`search`; a row per seed and number, which
+        is in the column `epochs`.
+        """
+        parts = [
+            self.runs(label, train=train)
+            if count == self.setting.epochs
+            else self._at_chosen(
+                label, count, f"{self.name}_epochs", train=train, priors=self.priors
+            )
+            for count in epochs
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    def _at_chosen(
+        self, label: str, epochs: int, experiment: str, *, train: bool, **measured: Any
+    ) -> pd.DataFrame:
+        """Runs from the seeds at the chosen value, measured on the test images."""
+        value = self.chosen(label)
+        if value is None:
+            return self._none_chosen(label).assign(epochs=epochs)
+        measure = functools.partial(
+            quality.measure,
+            extractor=self.extractor,
+            against="test",
+            samples=self.samples,
+            **measured,
+        )
+        setting = dataclasses.replace(self.setting, epochs=epochs)
+        points = [self._point(_row(label), value, seed, setting) for seed in self.seeds]
+        return _table(points, self.dataset, experiment, measure if train else None)
 
     def complete(self, label: str) -> pd.DataFrame:
         """Search, then the reported runs; whatever is recorded already is not run again."""
@@ -232,12 +328,20 @@ class Experiment:
             }
         )
 
-    def _point(self, row: Row, value: float, seed: int) -> Point:
+    def _point(self, row: Row, value: float, seed: int, setting: Setting | None = None) -> Point:
         """The row with its free number at a value, from a seed."""
+        setting = setting or self.setting
         if row.free == "lr":
-            setting = dataclasses.replace(self.setting, lr=value)
-            return Point(row.objective, row.options, seed, setting)
-        return Point(row.objective, row.options | {row.free: value}, seed, self.setting)
+            setting = dataclasses.replace(setting, lr=value)
+        return Point(row.objective, row.options_at(value), seed, setting)
+
+
+def _end(found: pd.DataFrame, metric: str) -> int:
+    """-1 or 1 where the best of the values tried is the first or the last; 0 inside or unknown."""
+    if (found["state"] == "missing").any() or not found["done"].any():
+        return 0
+    best = found[metric].idxmin()
+    return {0: -1, len(found) - 1: 1}.get(best, 0)
 
 
 def _table(
@@ -316,8 +420,8 @@ def _with_labels(points: pd.DataFrame) -> pd.DataFrame:
 def _label(objective: str, options: dict[str, Any]) -> str:
     """The row that a recorded objective and its options belong to."""
     for label, row in ROWS.items():
-        fixed = row.options.items() <= options.items()
-        if row.objective == objective and fixed and (row.free == "lr" or row.free in options):
+        fixed = {name: value for name, value in options.items() if name != row.free}
+        if row.objective == objective and fixed == row.options:
             return label
     raise ValueError(f"no row of the tables is {objective} with {options}")
 

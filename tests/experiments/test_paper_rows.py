@@ -2,10 +2,11 @@
 
 import dataclasses
 
+import pandas as pd
 import pytest
 import torch
 
-from envae import datasets
+from envae import datasets, priors
 from envae.experiments import paper_rows, published
 from envae.experiments.runs import Setting
 from envae.metrics import extractor
@@ -21,8 +22,8 @@ def experiment(tmp_path, monkeypatch):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     return paper_rows.Experiment(
-        DIGITS.subset(400), Setting(epochs=1), NETWORK, samples=50, seeds=(1,),
-        likelihood_draws=2,
+        DIGITS.subset(400), Setting(epochs=1), NETWORK, samples=100, seeds=(1,),
+        second_stage=(), likelihood_draws=2,
     )  # fmt: skip
 
 
@@ -46,10 +47,11 @@ def test_every_row_of_takida2022s_tables_4_to_6_is_run():
 @pytest.mark.parametrize("label", paper_rows.ROWS)
 def test_every_row_is_an_objective_with_as_many_trials_as_any_other(label):
     row = paper_rows.ROWS[label]
-    assert len(set(row.values)) == 3
+    assert len(set(row.values)) == paper_rows.TRIED
     for value in row.values:
-        free = {} if row.free == "lr" else {row.free: value}
-        objective(row.objective, **row.options, **free)
+        loss = objective(row.objective, **row.options_at(value))
+        if row.free == "information":  # whose KL weight is what is searched
+            assert loss.kl_weight == pytest.approx(value)
 
 
 def test_the_held_out_part_is_of_the_training_images_and_not_trained_on():
@@ -61,6 +63,47 @@ def test_the_held_out_part_is_of_the_training_images_and_not_trained_on():
     )
     distances = torch.cdist(part.train.flatten(1), part.test.flatten(1))
     assert (distances.min(0).values > 0).all()
+
+
+def test_values_are_a_factor_of_about_three_apart():
+    assert [paper_rows.ladder(0.1, step) for step in range(-2, 3)] == [0.01, 0.03, 0.1, 0.3, 1]
+    assert [paper_rows.ladder(30, step) for step in (-1, 0, 1)] == [10, 30, 100]
+
+
+@pytest.mark.parametrize(
+    ("best", "tried", "inside"),
+    [
+        (0.03, [0.003, 0.01, 0.03, 0.1, 0.3], True),
+        (0.3, [0.003, 0.01, 0.03, 0.1, 0.3, 1], True),
+        (0.001, [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3], True),
+        (0, [0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3], False),
+        (30, [0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30], False),
+    ],
+)
+def test_a_search_goes_on_beyond_an_end_that_is_best(experiment, monkeypatch, best, tried, inside):
+    """A row whose distance is smallest at one value, with runs that cost nothing."""
+    done = {}
+
+    def table(points, dataset, name, measure):
+        values = [point.options["alpha"] for point in points]
+        if measure is not None:
+            assert not done.keys() & set(values), "a value is run twice"
+            done.update({value: abs(value - best) for value in values})
+        states = ["done" if value in done else "missing" for value in values]
+        return pd.DataFrame(
+            {
+                "state": states,
+                "done": [state == "done" for state in states],
+                "fd_generated": [done.get(value) for value in values],
+            }
+        )
+
+    monkeypatch.setattr(paper_rows, "_table", table)
+    assert (experiment.chosen("L2"), experiment.inside("L2")) == (None, False)
+    assert experiment.search("L2", train=True)["tried"].tolist() == tried
+    assert experiment.search("L2", train=False)["tried"].tolist() == tried
+    nearest = min(tried, key=lambda value: abs(value - best))
+    assert (experiment.chosen("L2"), experiment.inside("L2")) == (nearest, inside)
 
 
 def test_a_row_is_searched_then_run_and_nothing_is_run_twice(experiment, tmp_path):
@@ -76,7 +119,7 @@ def test_a_row_is_searched_then_run_and_nothing_is_run_twice(experiment, tmp_pat
     measured = ["fd_generated", "fd_gmm10", "fd_midpoint", "fd_reconstructed"]
     assert done[measured].notna().all(axis=None)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.json")}
-    assert len(written) == 4
+    assert len(written) == len(search) + 1
     experiment.complete("L2")
     assert written == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.json")}
 
@@ -129,9 +172,35 @@ def test_a_model_can_be_trained_again_without_a_record(experiment, tmp_path):
         experiment.model("L2", 1)
     done = experiment.complete("L2")
     vae = experiment.model("L2", 1)
-    error = (vae.decode(vae.encode(DIGITS.test[:50]).mean) - DIGITS.test[:50]).square()
+    test = DIGITS.test[:100]
+    error = (vae.decode(vae.encode(test).mean) - test).square()
     assert error.flatten(1).sum(1).mean().item() == pytest.approx(done["squared_error"][0])
-    assert len(list(tmp_path.glob("*/*.json"))) == 4
+    assert len(list(tmp_path.glob(f"{experiment.name}/*.json"))) == 1
+
+
+def test_rows_are_trained_in_other_numbers_of_epochs_at_the_chosen_value(experiment, tmp_path):
+    found = experiment.lengths("L2", [1, 2], train=False)
+    assert found[["epochs", "state"]].values.tolist() == [[1, "missing"], [2, "missing"]]
+    experiment.complete("L2")
+    done = experiment.lengths("L2", [1, 2], train=True)
+    assert done["epochs"].tolist() == [1, 2]
+    assert done["options"].tolist() == 2 * [{"alpha": experiment.chosen("L2")}]
+    assert done["fd_generated"].notna().all()
+    assert len(list(tmp_path.glob(f"{experiment.name}_epochs/*.json"))) == 1
+    assert len(list(tmp_path.glob(f"{experiment.name}/*.json"))) == 1
+
+
+def test_a_second_stage_is_trained_for_the_rows_that_are_named(experiment, monkeypatch):
+    fitted = []
+    monkeypatch.setitem(
+        paper_rows.quality.PRIORS,
+        "second_stage",
+        lambda codes, seed: fitted.append(seed) or priors.GaussianMixture.fit(codes, components=2),
+    )
+    both = dataclasses.replace(experiment, second_stage=("L2",))
+    assert both.complete("L2")["fd_second_stage"].notna().all()
+    assert "fd_second_stage" not in both.complete("L1")
+    assert fitted == [1]
 
 
 def test_networks_of_features_have_names(monkeypatch, tmp_path):
