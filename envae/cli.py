@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
     claims = commands.add_parser("claims", help="print the ledger of claims and verdicts")
     claims.add_argument("--paper", help="only the claims of this paper: xu2025, takida2022, both")
+    claims.add_argument("--kind", help="only the claims of this kind: statement, measurement")
     claims.add_argument("--verdict", help="only the claims with this verdict")
     claims.set_defaults(command=_claims)
 
@@ -88,9 +89,13 @@ def _claims(options: argparse.Namespace) -> None:
     from envae.companion import claims
 
     table = claims.table()
-    for column in ("paper", "verdict"):
+    choices = {
+        "paper": list(claims.PAPERS),
+        "kind": list(claims.KINDS),
+        "verdict": list(claims.VERDICTS),
+    }
+    for column, known in choices.items():
         wanted = getattr(options, column)
-        known = list(claims.VERDICTS) if column == "verdict" else sorted(set(table["paper"]))
         if wanted and wanted not in known:
             raise ValueError(unknown(column, wanted, known))
         if wanted:
@@ -99,11 +104,15 @@ def _claims(options: argparse.Namespace) -> None:
         print(f"{claim}  [{row.verdict}]  {row.paper}, {row.place}")
         print(f"    {row.statement}")
         print(f"    {row.evidence} ({row.notebook})")
-    print(
-        ", ".join(
-            f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items()
-        )
-    )
+        if row.tried_on:
+            print(f"    tried on {row.tried_on}")
+    for ours, said in ((False, "of the papers"), (True, "of this book's own")):
+        for kind, of_kind in table[table["ours"] == ours].groupby("kind", sort=False):
+            counts = of_kind["verdict"].value_counts().items()
+            print(
+                f"{len(of_kind)} {kind}s {said}, {claims.findings(of_kind)} findings: "
+                + ", ".join(f"{count} {verdict}" for verdict, count in counts)
+            )
 
 
 def _data(options: argparse.Namespace) -> None:

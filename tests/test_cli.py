@@ -276,6 +276,17 @@ def test_claims_can_be_chosen_by_paper_and_verdict(capsys):
     assert "does not hold as written" in capsys.readouterr().err
 
 
+def test_measurements_are_printed_with_their_scale(capsys):
+    assert cli.main(["claims", "--kind", "measurement"]) == 0
+    printed = capsys.readouterr().out
+    assert "E-Eq1-strict" not in printed
+    assert "T-T3-emp  [" in printed
+    assert "    tried on digits 8 x 8, mlp64, " in printed
+    assert "measurements of the papers, " in printed
+    assert cli.main(["claims", "--kind", "guess"]) == 2
+    assert "statement, measurement" in capsys.readouterr().err
+
+
 def test_data_says_what_a_data_set_is(capsys):
     assert cli.main(["data", "digits"]) == 0
     assert "1297" in capsys.readouterr().out

@@ -25,12 +25,15 @@ logger = logging.getLogger(__name__)
 
 MATHJAX = "mathjax/tex-svg-full.js"  # one file: fonts and every TeX extension are inside
 
-# What the ledger's table can be filtered by: column of the ledger, label, and choices.
+# What the ledger's tables can be filtered by: column of the ledger, label, and choices.
 FILTERS = {
     "paper": ("Paper", claims.PAPERS),
     "verdict": ("Verdict", {verdict: verdict for verdict in claims.VERDICTS}),
-    "scale": ("Scale", {scale: scale for scale in claims.SCALES}),
+    "scale": ("Check", {scale: scale for scale in claims.SCALES}),
+    "ours": ("Said by", {"False": "the papers", "True": "this book"}),
 }
+KIND_NAMES = {claims.STATEMENT: "Statements", claims.MEASUREMENT: "Measurements"}
+OURS = "This book's own"
 
 
 def use_installed_mathjax(app: Sphinx) -> None:
@@ -98,20 +101,30 @@ def drop_deprecated_roles(app, page, template, context, doctree) -> None:
         context["body"] = context.get("body", "").replace(f' role="{role}"', "")
 
 
+class LedgerFilters(SphinxDirective):
+    """`{ledger-filters}`: a form by which `ledger.js` chooses among the rows of the ledger."""
+
+    def run(self) -> list[nodes.Node]:
+        return [nodes.raw("", _filter_form(), format="html")]
+
+
 class LedgerTable(SphinxDirective):
-    """`{ledger-table}`: every claim with its verdict, linked to the page that settles it.
+    """`{ledger-table} KIND`: every claim of a kind with its verdict, linked to what settles it.
 
     Rows carry their paper, verdict and scale as classes, by which `ledger.js` filters them.
     """
 
+    required_arguments = 1
+
     def run(self) -> list[nodes.Node]:
+        kind = self.arguments[0]
+        if kind not in claims.KINDS:
+            raise self.error(unknown("kind", kind, claims.KINDS))
         ledger = _ledger(self)
+        ledger = ledger[ledger["kind"] == kind]
         rows = [
             [
-                [
-                    nodes.literal(text=claim),
-                    nodes.Text(f" {claims.PAPERS[row.paper]}, {row.place} ({row.scale})"),
-                ],
+                [*_name(claim, row), nodes.Text(f" ({row.scale}{', ours' if row.ours else ''})")],
                 [nodes.Text(row.statement)],
                 [_verdict(row)],
                 _evidence(self, row),
@@ -121,44 +134,106 @@ class LedgerTable(SphinxDirective):
         heads = ["Claim", "Statement", "Verdict", "Evidence"]
         table = _table(heads, rows, [23, 35, 16, 26], classes=["ledger"])
         for line, (_, row) in zip(table.findall(_is_body_row), ledger.iterrows(), strict=True):
-            line["classes"] += [_filter_class(column, row[column]) for column in FILTERS]
-        return [nodes.raw("", _filter_form(), format="html"), table]
+            line["classes"] += [_filter_class(column, str(row[column])) for column in FILTERS]
+        return [table]
 
 
-class LedgerCounts(SphinxDirective):
-    """`{ledger-counts}`: how many claims of each paper have which verdict, as bars and a table."""
+class LedgerCarrying(SphinxDirective):
+    """`{ledger-carrying}`: the claims that carry the papers, with their verdicts."""
 
     def run(self) -> list[nodes.Node]:
         ledger = _ledger(self)
-        present = [paper for paper in claims.PAPERS if (ledger["paper"] == paper).any()]
-        counts = {
-            verdict: [
-                int(((ledger["verdict"] == verdict) & (ledger["paper"] == paper)).sum())
-                for paper in present
-            ]
-            for verdict in claims.VERDICTS
-        }
+        rows = [
+            [_name(claim, row), [nodes.Text(row.statement)], [_verdict(row), *_scale(row)]]
+            for claim, row in ledger[ledger["carries"]].iterrows()
+        ]
+        return [_table(["Claim", "Statement", "Verdict"], rows, [20, 46, 34], ["ledger-carrying"])]
+
+
+class Replications(SphinxDirective):
+    """`{replications} VERDICT`: the measurements with a verdict, a line for each with its scale."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        verdict = self.arguments[0]
+        possible = claims.KINDS[claims.MEASUREMENT]
+        if verdict not in possible:
+            raise self.error(unknown("verdict of a measurement", verdict, possible))
+        ledger = _ledger(self)
+        chosen = ledger[(ledger["kind"] == claims.MEASUREMENT) & (ledger["verdict"] == verdict)]
+        if chosen.empty:
+            return [nodes.paragraph(text=f"None is {verdict}.")]
+        listed = nodes.bullet_list(classes=["verdicts"])
+        for claim, row in chosen.iterrows():
+            said = [*_name(claim, row), nodes.Text(f": {row.statement} ")]
+            line = nodes.paragraph("", "", *said, _verdict(row), nodes.Text(": "))
+            line += _evidence(self, row)
+            listed += nodes.list_item("", line)
+        return [listed]
+
+
+class LedgerCounts(SphinxDirective):
+    """`{ledger-counts}`: how many claims have which verdict, as bars and a table for each kind.
+
+    What the papers say and what is this book's own stand apart; several claims that report one
+    finding are counted once in the bars, and the table says where it is so.
+    """
+
+    def run(self) -> list[nodes.Node]:
+        ledger = _ledger(self)
+        own = ledger["ours"]
+        counted = [_claims_and_findings(ledger[~own]), _claims_and_findings(ledger[own])]
+        told = f"Of the papers: {counted[0]}. Of this book's own: {counted[1]}."
+        shown: list[nodes.Node] = [nodes.paragraph(text=told)]
+        for kind, name in KIND_NAMES.items():
+            shown += self._of_kind(name, ledger[ledger["kind"] == kind], claims.KINDS[kind])
+        return shown
+
+    def _of_kind(self, name: str, ledger, possible: Sequence[str]) -> list[nodes.Node]:
+        """Bars and table of the claims of one kind, with a column for whoever says them."""
+        groups = {
+            label: ledger[~ledger["ours"] & (ledger["paper"] == paper)]
+            for paper, label in claims.PAPERS.items()
+        } | {OURS: ledger[ledger["ours"]]}
+        groups = {label: group for label, group in groups.items() if not group.empty}
+        verdicts = [v for v in possible if v != claims.OPEN or (ledger["verdict"] == v).any()]
         rows = [
             [
                 [nodes.Text(f"{claims.SIGNS[verdict]} {verdict}")],
-                *[[nodes.Text(str(n))] for n in numbers],
+                *[[nodes.Text(_count(group, verdict))] for group in groups.values()],
             ]
-            for verdict, numbers in counts.items()
+            for verdict in verdicts
         ]
-        heads = ["Verdict", *[claims.PAPERS[paper] for paper in present]]
         bars = "".join(
-            _bar(claims.PAPERS[paper], {verdict: counts[verdict][i] for verdict in counts})
-            for i, paper in enumerate(present)
+            _bar(label, {v: claims.findings(group[group["verdict"] == v]) for v in verdicts})
+            for label, group in groups.items()
         )
-        shown = f'<div class="ledger-bars" aria-hidden="true">{bars}</div>'
         return [
-            nodes.raw("", shown, format="html"),
-            _table(heads, rows, [40, *[20] * len(present)]),
+            nodes.paragraph("", "", nodes.strong(text=name)),
+            nodes.raw(
+                "", f'<div class="ledger-bars" aria-hidden="true">{bars}</div>', format="html"
+            ),
+            _table([name, *groups], rows, [34, *[22] * len(groups)]),
         ]
+
+
+def _claims_and_findings(ledger) -> str:
+    """12 claims, 9 findings."""
+    return f"{len(ledger)} claims, {claims.findings(ledger)} findings"
+
+
+def _count(ledger, verdict: str) -> str:
+    """How many claims have a verdict, and how many findings where that is fewer."""
+    chosen = ledger[ledger["verdict"] == verdict]
+    found = claims.findings(chosen)
+    fewer = f" ({found} finding{'s' if found > 1 else ''})" if found < len(chosen) else ""
+    return f"{len(chosen)}{fewer}"
 
 
 def _bar(name: str, counts: dict[str, int]) -> str:
-    """A bar of as many parts as there are verdicts; what it shows is in the table below it."""
+    """A bar of as many parts as there are verdicts, by findings; the table below it has more."""
     parts = "".join(
         f'<span class="{_filter_class("verdict", verdict)}" style="flex-grow: {count}">'
         f"{claims.SIGNS[verdict]} {count}</span>"
@@ -195,6 +270,16 @@ def _verdict(row) -> nodes.Node:
     return nodes.strong(text=f"{claims.SIGNS[row.verdict]} {row.verdict}")
 
 
+def _name(claim: str, row) -> list[nodes.Node]:
+    """Id of a claim, its paper, and the place in it."""
+    return [nodes.literal(text=claim), nodes.Text(f" {claims.PAPERS[row.paper]}, {row.place}")]
+
+
+def _scale(row) -> list[nodes.Node]:
+    """On what a measurement was tried; nothing for a statement."""
+    return [nodes.inline(text=f" on {row.tried_on}", classes=["tried-on"])] if row.tried_on else []
+
+
 class FigureIndex(SphinxDirective):
     """`{figure-index} PAPER`: where the book has each figure and table of a paper."""
 
@@ -210,17 +295,17 @@ class FigureIndex(SphinxDirective):
             links = _joined(_link_to_place(self, place) for place in row.places)
             stop = [nodes.Text(". ")] if links and row.limits else []
             about = figure_index.claims_about(ledger, paper, row.name)
-            verdicts = _joined(
-                nodes.inline(
-                    "", "", nodes.literal(text=claim.Index), nodes.Text(" "), _verdict(claim)
-                )
-                for claim in about.itertuples()
-            )
+            by_kind = [about[about["kind"] == kind] for kind in KIND_NAMES]
+            verdicts = [_joined(map(_id_and_verdict, of_kind.itertuples())) for of_kind in by_kind]
             what = [nodes.strong(text=row.name), nodes.Text(f" {row.shows}")]
-            rows.append([what, links + stop + _with_literals(row.limits), verdicts])
+            rows.append([what, links + stop + _with_literals(row.limits), *verdicts])
         self.env.note_dependency(str(Path(self.env.srcdir) / "data" / "figures.yaml"))
-        heads = ["Figure or table", "In this book", "Claims"]
-        return [_table(heads, rows, [25, 33, 42], classes=["figure-index"])]
+        heads = ["Figure or table", "In this book", *KIND_NAMES.values()]
+        return [_table(heads, rows, [22, 28, 25, 25], classes=["figure-index"])]
+
+
+def _id_and_verdict(claim) -> nodes.Node:
+    return nodes.inline("", "", nodes.literal(text=claim.Index), nodes.Text(" "), _verdict(claim))
 
 
 class Ratios(SphinxDirective):
@@ -311,7 +396,7 @@ def _evidence(directive: SphinxDirective, row) -> list[nodes.Node]:
     link = _link_to_place(directive, f"notebooks/{row.notebook}")
     if row.verdict == claims.OPEN:
         return [nodes.Text("waits for "), link]
-    return [nodes.Text(row.evidence), nodes.Text(" "), link]
+    return [nodes.Text(row.evidence), *_scale(row), nodes.Text(" "), link]
 
 
 def _filter_class(column: str, value: str) -> str:
@@ -368,8 +453,11 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", drop_deprecated_roles)
     app.add_directive("chapter-times", ChapterTimes)
     app.add_directive("figure-index", FigureIndex)
+    app.add_directive("ledger-carrying", LedgerCarrying)
     app.add_directive("ledger-counts", LedgerCounts)
+    app.add_directive("ledger-filters", LedgerFilters)
     app.add_directive("ledger-table", LedgerTable)
     app.add_directive("ratios", Ratios)
+    app.add_directive("replications", Replications)
     app.add_directive("verdicts", Verdicts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -362,7 +362,10 @@ def collect(notebooks: Iterable[Path]) -> pd.DataFrame:
             rows[claim] = {"tried_on": ""} | stored | {"settled_in": path.stem}
     if stale:
         listed = "; ".join(f"{name} ({', '.join(told)})" for name, told in stale.items())
-        raise ValueError(f"verdicts that these claims cannot have, execute again: {listed}")
+        raise ValueError(
+            f"verdicts that these claims cannot have, from before the ledger changed; "
+            f"execute again (make refresh): {listed}"
+        )
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*_STORED, "settled_in"])
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 PUBLISHED = re.findall(r"file: (notebooks/\S+)", (ROOT / "_toc.yml").read_text())
 PROFILES = sorted((ROOT / "notebooks" / "params").glob("*.yaml"))
 FORBIDDEN = ("warnings.filterwarnings", "sys.path", "chdir")
+SETTLING = {"settle", "replicate", "announce", "announce_if_recorded"}  # calls with evidence
 # A cell is read in one look; what is longer has a name, a docstring and a place in the package.
 LONGEST_CELL = 25  # lines that are neither empty nor imports
 LONGEST_FUNCTION = 10  # a formula of a paper, beside the text that explains it
@@ -79,10 +80,11 @@ def _faults_of_cell(source: str, number: int) -> list[str]:
         elif node.end_lineno - node.lineno >= LONGEST_FUNCTION:
             found.append(f"cell {number}: {node.name} is longer than {LONGEST_FUNCTION} lines")
     for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
             continue
+        called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
         evidence = [key.value for key in node.keywords if key.arg == "evidence"]
-        if node.func.attr in ("settle", "announce") and evidence and _written_in_advance(*evidence):
+        if called in SETTLING and evidence and _written_in_advance(*evidence):
             found.append(f"cell {number}: evidence of {ast.unparse(node.args[0])} is not computed")
     return found
 
@@ -187,6 +189,10 @@ BROKEN = {
     "evidence in advance": (
         add_cell('ledger.settle("E-Eq1", as_written=x, evidence="it is so")'),
         "evidence of 'E-Eq1' is not computed",
+    ),
+    "evidence of a replication in advance": (
+        add_cell('announce_if_recorded("E-F1", rows, reproduced=x, evidence="it is so")'),
+        "evidence of 'E-F1' is not computed",
     ),
 }
 
