@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from envae.companion.plots import label_ticks
 
@@ -184,28 +183,6 @@ def number_of_draws(
     theirs.set(xlabel="draws $M$", ylabel="FID / FID of the VAE")
     for axis in (ours, theirs):
         axis.legend(fontsize="small")
-    figure.tight_layout()
-    return figure
-
-
-def correlation(
-    one_network: Mapping[str, tuple[Tensor, Tensor]],
-    own_network: Mapping[str, tuple[Tensor, Tensor]],
-) -> Figure:
-    """Second terms of the loss against that of many draws, image by image: `fig-correlation`.
-
-    Parameters
-    ----------
-    one_network, own_network
-        For each row the term of many draws and the row's own, `(B,)` each: on the network that
-        was trained with ten draws, and on the one that was trained with the row.
-    """
-    figure, axes = plt.subplots(1, len(own_network), figsize=(9.5, 3.2), sharex=True)
-    for axis, (row, pair) in zip(axes, own_network.items(), strict=True):
-        axis.plot(*one_network[row], ".", markersize=3, color="C2", alpha=0.6)
-        axis.plot(*pair, ".", markersize=3, color="C0")
-        axis.set(title=row, xlabel="spread of 100 draws")
-    axes[0].set(ylabel="second term")
     figure.tight_layout()
     return figure
 
