@@ -70,30 +70,6 @@ def line_r2(x: ArrayLike, y: ArrayLike) -> float:
     return float(stats.linregress(x, y).rvalue ** 2)
 
 
-def power(x: ArrayLike, y: ArrayLike) -> float:
-    """Exponent p of the least-squares fit of `y` by `c x^p` on logarithmic scales."""
-    return float(stats.linregress(np.log(x), np.log(y)).slope)
-
-
-def is_square_of_hundredths(text: str) -> bool:
-    """Whether a number printed with four decimals is the square of one with two: 0.3025 = 0.55²."""
-    scaled = round(float(text) * 10_000)
-    return math.isqrt(scaled) ** 2 == scaled
-
-
-def squares_by_chance(texts: Sequence[str]) -> float:
-    """How many of the numbers would be such squares if their last digits were arbitrary.
-
-    Around `n` ten-thousandths, squares lie `2 sqrt(n)` apart.
-    """
-    return sum(1 / (2 * math.sqrt(float(text) * 10_000)) for text in texts)
-
-
-def at_least(count: int, expected: float) -> float:
-    """Probability of at least `count` events where `expected` are, by Poisson's law."""
-    return float(stats.poisson.sf(count - 1, expected))
-
-
 def kl_of_variance(variance: ArrayLike, latent_dim: int) -> np.ndarray:
     """KL divergence of N(0, s I) from N(0, I) in nats: `latent_dim / 2 (s - ln s - 1)`.
 
@@ -162,14 +138,14 @@ def fenvae_gaps(number: int) -> pd.DataFrame:
     DataFrame
         Indexed by `(dataset, row)`: the table's metrics; `published`, its improvement in percent as
         printed; `computed`, that of the printed FIDs; `agrees`, whether the one rounds to the
-        other; `var_text`, the variance as printed.
+        other.
     """
     table = printed(f"xu2025_table{number}").set_index(["dataset", "row", "metric"])
     order = table.index.droplevel("metric").unique()
     value, text = (table[kind].unstack().loc[order] for kind in ("value", "text"))
     found = relative_improvement(value["F_FID_gen"], value["E_FID_gen"])
     same = [agrees(t, v) for t, v in zip(text["Impr"], found, strict=True)]
-    return value.assign(published=text["Impr"], computed=found, agrees=same, var_text=text["Var"])
+    return value.assign(published=text["Impr"], computed=found, agrees=same)
 
 
 def smoothness_criteria(name: str, latent_dim: int) -> pd.DataFrame:

@@ -70,17 +70,9 @@ def test_rank_correlation():
     assert audit.concordant_pairs([1, 2, 3, 4], [1, 2, 9, 0], ["a", "a", "b", "b"]) == (1, 2)
 
 
-def test_fits():
+def test_fit_of_a_line():
     x = np.array([1.0, 2.0, 4.0])
     assert audit.line_r2(x, 3 + 2 * x) == pytest.approx(1)
-    assert audit.power(x, 5 * x**1.5) == pytest.approx(1.5)
-
-
-def test_squares_of_hundredths():
-    assert audit.is_square_of_hundredths("0.3025")  # 0.55²
-    assert not audit.is_square_of_hundredths("0.3024")
-    assert audit.squares_by_chance(["0.0100", "0.0025"]) == pytest.approx(1 / 20 + 1 / 10)
-    assert audit.at_least(1, 0.5) == pytest.approx(1 - math.exp(-0.5))
 
 
 def test_kl_of_variance():
