@@ -396,7 +396,8 @@ def _evidence(directive: SphinxDirective, row) -> list[nodes.Node]:
     link = _link_to_place(directive, f"notebooks/{row.notebook}")
     if row.verdict == claims.OPEN:
         return [nodes.Text("waits for "), link]
-    return [nodes.Text(row.evidence), *_scale(row), nodes.Text(" "), link]
+    tried = "; tried" if row.tried_on else ""
+    return [nodes.Text(row.evidence + tried), *_scale(row), nodes.Text(" "), link]
 
 
 def _filter_class(column: str, value: str) -> str:
