@@ -1,4 +1,4 @@
-"""A published table beside our runs, and whether both put the rows in the same order."""
+"""Published tables beside our runs, agreement of their orders, and differences of our rows."""
 
 import dataclasses
 
@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
+from envae.companion.differences import Difference, paired, unpaired
 from envae.experiments import published
 from envae.experiments.paper_rows import ROWS
+from envae.objectives import objective
 
 # Metric of a published table: the one that `quality.measure` gives for it.
 COLUMNS = {
@@ -137,6 +139,39 @@ def beside(paper: str, number: int, dataset: str, ours: dict[str, pd.DataFrame])
         columns = {name: spread(runs, COLUMNS[name]).reindex(theirs.index) for name in theirs}
         parts[heading] = pd.DataFrame(columns).fillna("not run")
     return pd.concat(parts, axis=1).rename(columns=NAMES).rename_axis(columns=[None, None])
+
+
+def difference(runs: pd.DataFrame, first: str, second: str, metric: str) -> Difference | None:
+    """A row less another over the seeds, with its 95 % interval; None without two runs of each.
+
+    Paired by the seed where that is one start: the same network, so the same weights, order and
+    draws of codes. A row whose decoder has a head starts elsewhere; with it, Welch's interval.
+
+    Parameters
+    ----------
+    runs
+        As `paper_rows.Experiment.all_runs` gives them.
+    first, second
+        Labels of the rows.
+    metric
+        Column of `runs`.
+    """
+    values = runs.reindex(columns=["label", "seed", metric]).dropna()
+    by_seed = [
+        values[values["label"] == label].set_index("seed")[metric].sort_index()
+        for label in (first, second)
+    ]
+    if min(map(len, by_seed)) < 2:
+        return None
+    one_start = not any(_has_head(label) for label in (first, second))
+    if one_start and by_seed[0].index.equals(by_seed[1].index):
+        return paired(*by_seed)
+    return unpaired(*by_seed)
+
+
+def _has_head(label: str) -> bool:
+    row = ROWS[label]
+    return objective(row.objective, **row.options).head_maps(1) > 0
 
 
 @dataclasses.dataclass(frozen=True)

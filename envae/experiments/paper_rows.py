@@ -148,6 +148,8 @@ class Experiment:
         As `quality.measure` takes them.
     seeds
         Of the runs that are reported.
+    prefix
+        Of the name that the runs are recorded under.
     priors
         Fitted after training, names in `quality.PRIORS`.
     second_stage
@@ -161,6 +163,7 @@ class Experiment:
     extractor: HasFeatures | None
     samples: int | None = None
     seeds: tuple[int, ...] = SEEDS
+    prefix: str = "fid_tables"
     priors: tuple[str, ...] = ("gmm10",)
     second_stage: tuple[str, ...] = UNDER_EVERY_PRIOR
     likelihood_draws: int = 500
@@ -169,7 +172,7 @@ class Experiment:
     @property
     def name(self) -> str:
         """Name that the reported runs are recorded under; the search adds `_search`."""
-        return f"fid_tables_{self.dataset.name}"
+        return f"{self.prefix}_{self.dataset.name}"
 
     def search(self, label: str, *, train: bool) -> pd.DataFrame:
         """Runs that choose a row's free number, on most of the training images.

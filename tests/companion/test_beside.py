@@ -55,6 +55,25 @@ def test_mean_and_spread_over_seeds():
     assert by_row.loc["L2"].to_dict() == {"x": "2.00 ± 1.41", "y": "2.00 ± 0.00"}
 
 
+def test_rows_are_paired_by_seed_where_they_start_alike():
+    shared = [1.0, 5.0, 9.0]
+    runs = runs_of(
+        {
+            "L2": [value + 1 for value in shared],
+            "EnVAE": [value + 0.1 * seed for seed, value in enumerate(shared)],
+            "MoL": [value + 0.1 * seed for seed, value in enumerate(shared)],
+            "L1": [1.0],
+        }
+    )
+    runs = runs.sample(frac=1, random_state=0)  # in whatever order records are read
+    assert beside.difference(runs, "EnVAE", "L2", "fd_generated").apart == "below"
+    assert beside.difference(runs, "MoL", "L2", "fd_generated").apart == "not apart"
+    assert beside.difference(runs, "EnVAE", "L1", "fd_generated") is None
+    assert beside.difference(runs, "EnVAE", "L2", "fd_gmm10") is None
+    unequal = runs[(runs["label"] != "L2") | (runs["seed"] != 0)]
+    assert beside.difference(unequal, "EnVAE", "L2", "fd_generated").apart == "not apart"
+
+
 def test_values_stand_beside_the_published_ones_or_the_reason_why_not():
     runs = pd.concat(
         [
