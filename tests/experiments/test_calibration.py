@@ -54,6 +54,14 @@ def test_forecasts_of_the_true_model_spread_as_they_should(exact, name):
             )
 
 
+def test_balance_of_the_true_model(exact):
+    vae, images = exact
+    found = {name: value for name, (value, _) in calibration.balance(vae, images, seed=0).items()}
+    assert found["spread"] == pytest.approx(64 * SPREAD, rel=0.02)
+    assert found["error"] == pytest.approx(64 * MISS, rel=0.02)
+    assert found["dimensions_in_use"] == pytest.approx(64 * (1 - SIGMA2 / TOTAL), rel=1e-4)
+
+
 def test_noise_of_each_image_is_the_images_own():
     digits = datasets.load("digits").subset(100)
     vae = networks.build("mlp", (1, 8, 8), 4, seed=0)

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from envae.datasets import Dataset
-from envae.evaluation import decoded_draws, evaluating, seeded
+from envae.evaluation import decoded_draws, encode, evaluating, seeded
 from envae.experiments.measures import quality
 from envae.experiments.records import Values
 from envae.metrics import calibration
@@ -129,7 +129,7 @@ def measure(
         Those of `quality.measure`, with `two_sample`. For each of :func:`forecasts` and each split:
         `<forecast>_coverage_50_<split>`, ..., `<forecast>_spread_skill_<split>`; on the test split
         the histograms `<forecast>_rank_0`, ... of the pixels' ranks and
-        `<forecast>_distance_rank_0`, ... of the images'.
+        `<forecast>_distance_rank_0`, ... of the images'. And :func:`balance`, on the training split.
     """
     values = quality.measure(
         vae, objective, dataset, seed, extractor=extractor, others=others, against="test",
@@ -156,4 +156,28 @@ def measure(
                         f"{name}_{label}_{index}": (value, f"frequency over uniform, {over}")
                         for index, value in enumerate(of_bins.tolist())
                     }
-    return values
+    return values | balance(vae, dataset.train[:images], seed=seed)
+
+
+def balance(vae: VAE, images: Tensor, *, seed: int, draws: int = DRAWS) -> Values:
+    """What `theory.spread_balance` relates, on images that the model was trained on.
+
+    Returns
+    -------
+    dict
+        `spread`, `error`: variance of decoded draws, and squared error of their mean (of infinitely
+        many: what the noise of `draws` adds is subtracted). `dimensions_in_use`: sum over latent
+        dimensions of 1 - s^2, with the posterior's variance s^2.
+    """
+    generator = Generator().manual_seed(seed)
+    with evaluating(vae), torch.no_grad():
+        decoded = decoded_draws(vae, images, generator, draws=draws).cpu().flatten(2)
+        in_use = 1 - encode(vae, images).stddev.square().cpu()
+    spread = decoded.var(0).sum(1).mean().item()
+    missed = (decoded.mean(0) - images.flatten(1)).square().sum(1).mean().item()
+    over = f"sum over pixels, mean over {len(images)} training images"
+    return {
+        "spread": (spread, f"variance of {draws} draws, {over}"),
+        "error": (missed - spread / draws, f"squared error of the mean of draws, {over}"),
+        "dimensions_in_use": (in_use.sum(1).mean().item(), "sum of 1 - s^2 over dimensions"),
+    }
