@@ -22,15 +22,16 @@ _STEP = 0.25  # of the quadrature below, in ln t; the integrand is analytic in a
 _TAIL = 34.0  # e^-34 is below the rounding error of a double
 
 
-def mean_norm_power(variances: Tensor, beta: float) -> Tensor:
-    """E||N(0, diag(variances))||^beta, to about ten digits.
+def mean_norm_power(variances: Tensor, beta: float, *, mean: Tensor | None = None) -> Tensor:
+    """E||N(mean, diag(variances))||^beta, to about ten digits.
 
     .. math:: \\mathbb E\\,Q^p = \\frac{p}{\\Gamma(1-p)} \\int_0^\\infty
               \\bigl(1 - \\mathbb E e^{-tQ}\\bigr)\\, t^{-p-1} dt,
               \\qquad \\mathbb E e^{-tQ} = \\prod_i (1 + 2 t d_i)^{-1/2}
+              \\exp\\Bigl(-\\frac{t m_i^2}{1 + 2 t d_i}\\Bigr)
 
     for the squared norm Q, with p = beta / 2 < 1, by the trapezoidal rule in ln t. At beta = 2 it
-    is the sum of the variances.
+    is the sum of the variances and of the squared means.
 
     Parameters
     ----------
@@ -38,6 +39,8 @@ def mean_norm_power(variances: Tensor, beta: float) -> Tensor:
         The d_i, from 0 up and not all 0, `(..., n)`, float64.
     beta
         Exponent in (0, 2].
+    mean
+        The m_i, `(..., n)`; 0 by default.
 
     Returns
     -------
@@ -46,12 +49,19 @@ def mean_norm_power(variances: Tensor, beta: float) -> Tensor:
     """
     check_beta(beta)
     total = variances.sum(-1)
+    if mean is not None:
+        total = total + mean.square().sum(-1)
     if beta == 2:
         return total
     p = beta / 2
     nodes = torch.arange(-_TAIL, _TAIL / p, _STEP, dtype=variances.dtype)  # of ln t
     shares = variances / total.unsqueeze(-1)  # (..., n): the range above is for a sum of 1
-    decay = 0.5 * torch.log1p(2 * nodes.exp().unsqueeze(-1) * shares.unsqueeze(-2)).sum(-1)
+    times = nodes.exp().unsqueeze(-1)  # (nodes, 1)
+    stretched = 2 * times * shares.unsqueeze(-2)  # (..., nodes, n)
+    decay = 0.5 * torch.log1p(stretched).sum(-1)
+    if mean is not None:
+        squares = (mean.square() / total.unsqueeze(-1)).unsqueeze(-2)
+        decay = decay + (times * squares / (1 + stretched)).sum(-1)
     integrand = -torch.expm1(-decay) * torch.exp(-p * nodes)  # (..., nodes)
     # Below the nodes the integrand is t^(1-p): what the rule adds up there is a geometric series.
     below = math.exp(-(1 - p) * _TAIL) / math.expm1((1 - p) * _STEP)

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import scipy.stats
 import torch
 
 from envae import energy_score
@@ -27,6 +28,19 @@ def test_moment_of_unequal_variances_against_monte_carlo():
     values = draws.norm(dim=1)
     error = values.std().item() / math.sqrt(len(values))
     assert abs(linear_energy.mean_norm_power(SPECTRUM, 1.0) - values.mean()) < 4 * error
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 1.7, 2.0])
+def test_moment_about_another_point_is_that_of_a_noncentral_chi_distribution(beta):
+    """Equal variances s: scipy's noncentral chi-squared, by numeric integration."""
+    variances = torch.full((6,), 0.3, dtype=torch.float64)
+    mean = torch.tensor([0.5, -1.0, 0.0, 2.0, 0.1, 0.0], dtype=torch.float64)
+    chi2 = scipy.stats.ncx2(6, mean.square().sum().item() / 0.3)
+    expected = chi2.expect(lambda q: (0.3 * q) ** (beta / 2))
+    got = linear_energy.mean_norm_power(variances, beta, mean=mean).item()
+    assert got == pytest.approx(expected, rel=1e-7)
+    zero = linear_energy.mean_norm_power(variances, beta, mean=0 * mean)
+    torch.testing.assert_close(zero, linear_energy.mean_norm_power(variances, beta))
 
 
 def test_moment_without_variance_in_some_directions_has_a_finite_gradient():

@@ -129,7 +129,7 @@ def measure(
         Those of `quality.measure`, with `two_sample`. For each of :func:`forecasts` and each split:
         `<forecast>_coverage_50_<split>`, ..., `<forecast>_spread_skill_<split>`; on the test split
         the histograms `<forecast>_rank_0`, ... of the pixels' ranks and
-        `<forecast>_distance_rank_0`, ... of the images'. And :func:`balance`, on the training split.
+        `<forecast>_distance_rank_0`, ... of the images'. And :func:`balance`.
     """
     values = quality.measure(
         vae, objective, dataset, seed, extractor=extractor, others=others, against="test",

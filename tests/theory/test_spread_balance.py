@@ -1,0 +1,61 @@
+"""Spread at a KL weight, against the exact optimum of the linear EnVAE and by differences."""
+
+import math
+
+import pytest
+import torch
+
+from envae.theory import linear_energy, spread_balance
+
+# As images have them: a few large eigenvalues and many small ones.
+SPECTRUM = 1 / torch.arange(1, 201, dtype=torch.float64) ** 1.2
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.02, 1.0), (0.1, 1.0), (0.02, 0.5), (0.05, 1.5)])
+def test_the_linear_envae_spreads_as_far(alpha, beta):
+    best = linear_energy.optimum(SPECTRUM, 8, alpha=alpha, beta=beta)
+    code = (1 - best.posterior_variance).sqrt()
+    missed = (SPECTRUM[:8].sqrt() - best.weight * code).square().sum() + SPECTRUM[8:].sum()
+    spread = (best.weight.square() * best.posterior_variance).sum()
+    told = {"error": missed.item(), "dimensions": code.square().sum().item(), "beta": beta}
+    exact = math.sqrt(spread / missed)
+    assert exact > 1.05
+    assert spread_balance.ratio(alpha, **told) == pytest.approx(exact, rel=0.05)
+    assert spread_balance.weight(exact, **told) == pytest.approx(alpha, rel=0.35)
+
+
+@pytest.mark.parametrize("beta", [0.3, 1.0, 1.7])
+def test_a_stretch_of_the_posterior_changes_nothing_to_first_order(beta):
+    error, spread = 3.0, 4.0
+    variances = torch.tensor([0.1, 0.3, 0.2, 0.5, 0.9], dtype=torch.float64)
+    dimensions = (1 - variances).sum().item()
+    alpha = spread_balance.weight(
+        math.sqrt(spread / error), error=error, dimensions=dimensions, beta=beta
+    )
+    log_stretch = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    squared = (2 * log_stretch).exp()
+    score = (error + squared * spread) ** (beta / 2) - 0.5 * (2 * squared * spread) ** (beta / 2)
+    kl = 0.5 * (squared * variances - (squared * variances).log()).sum()
+    (score + alpha * kl).backward()
+    assert log_stretch.grad.item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 1.5])
+def test_weight_and_ratio_are_inverse_and_scale_with_the_error(beta):
+    told = {"error": 2.0, "dimensions": 6.0, "beta": beta}
+    alpha = spread_balance.weight(1.6, **told)
+    assert spread_balance.ratio(alpha, **told) == pytest.approx(1.6)
+    larger = spread_balance.weight(1.6, error=2.0 * 49, dimensions=6.0, beta=beta)
+    assert larger == pytest.approx(alpha * 7**beta)
+    assert spread_balance.ratio(1e-9, **told) == pytest.approx(1, abs=1e-6)
+
+
+def test_out_of_range_is_an_error():
+    told = {"error": 2.0, "dimensions": 6.0}
+    with pytest.raises(ValueError, match="ratio must be above 1"):
+        spread_balance.weight(1.0, **told)
+    with pytest.raises(ValueError, match="does not depend on the spread"):
+        spread_balance.ratio(0.1, **told, beta=2.0)
+    with pytest.raises(ValueError, match="error must be a positive number"):
+        spread_balance.ratio(0.1, error=0.0, dimensions=6.0)
+    assert spread_balance.weight(1.5, **told, beta=2.0) == 0
