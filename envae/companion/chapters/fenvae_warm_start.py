@@ -10,7 +10,8 @@ from torch import Tensor
 from envae.companion.plots import label_ticks
 
 COLORS = {"L2": "0.4", "EnVAE, M = 2": "C0", "FEnVAE": "C3", "FEnVAE, ramp": "C1"}
-_DISTANCES: list[float] = [1, 2, 3, 5, 10, 20, 40]  # ticks
+_DISTANCES: list[float] = [1, 2, 3, 5, 10, 20, 40, 100]  # ticks
+_OF_PIXELS: list[float] = [0.003, 0.01, 0.03, 0.1, 0.3, 1]
 
 
 def by_start(runs: pd.DataFrame, columns: dict[str, str]) -> Figure:
@@ -34,7 +35,7 @@ def by_start(runs: pd.DataFrame, columns: dict[str, str]) -> Figure:
             ]
             axis.plot(values, heights, "o", markersize=4, color=color, label=row)
         axis.set(xscale="log", xlabel=label)
-        label_ticks(axis.xaxis, _DISTANCES)
+        label_ticks(axis.xaxis, _OF_PIXELS if column.startswith("energy") else _DISTANCES)
     axes[0].set_yticks([-i for i in range(len(starts))], starts)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="upper center", ncols=4)
     figure.tight_layout(rect=(0, 0, 1, 0.92))
@@ -112,9 +113,9 @@ def draws_and_means(values: pd.DataFrame, rows: Sequence[str], *, mean_image: fl
     axis.axhline(mean_image, color="0.4", linestyle=":", label="mean training image")
     axis.set(xscale="log", yscale="log", xlabel="squared error, decoded draws",
         ylabel="squared error, decoded means")  # fmt: skip
-    for one in (axis.xaxis, axis.yaxis):
-        label_ticks(one, [0.5, 1, 2, 5, 10, 20, 40])
-    axis.legend(fontsize="small")
+    label_ticks(axis.xaxis, [1, 2, 5, 10])
+    label_ticks(axis.yaxis, [1, 2, 5, 10, 20, 40])
+    axis.legend(fontsize="small", loc="center right", bbox_to_anchor=(1, 0.32))
     return figure
 
 
