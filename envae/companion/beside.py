@@ -171,7 +171,7 @@ def difference(runs: pd.DataFrame, first: str, second: str, metric: str) -> Diff
 
 def _has_head(label: str) -> bool:
     row = ROWS[label]
-    return objective(row.objective, **row.options).head_maps(1) > 0
+    return objective(row.objective, **row.options_at(row.middle)).head_maps(1) > 0
 
 
 @dataclasses.dataclass(frozen=True)

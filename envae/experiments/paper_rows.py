@@ -253,7 +253,7 @@ class Experiment:
             interpolate=True,
             likelihood_draws=self.likelihood_draws,
             likelihood_images=self.likelihood_images,
-            others=(RandomConvolutions(self.dataset.train),),
+            others=(RandomConvolutions(self.dataset.train),) if train else (),
             two_sample=True,
         )
 

@@ -63,12 +63,14 @@ def test_rows_are_paired_by_seed_where_they_start_alike():
             "EnVAE": [value + 0.1 * seed for seed, value in enumerate(shared)],
             "MoL": [value + 0.1 * seed for seed, value in enumerate(shared)],
             "L1": [1.0],
+            "InfoVAE": shared,
         }
     )
     runs = runs.sample(frac=1, random_state=0)  # in whatever order records are read
     assert beside.difference(runs, "EnVAE", "L2", "fd_generated").apart == "below"
     assert beside.difference(runs, "MoL", "L2", "fd_generated").apart == "not apart"
     assert beside.difference(runs, "EnVAE", "L1", "fd_generated") is None
+    assert beside.difference(runs, "InfoVAE", "EnVAE", "fd_generated").apart == "not apart"
     assert beside.difference(runs, "EnVAE", "L2", "fd_gmm10") is None
     unequal = runs[(runs["label"] != "L2") | (runs["seed"] != 0)]
     assert beside.difference(unequal, "EnVAE", "L2", "fd_generated").apart == "not apart"
