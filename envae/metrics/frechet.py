@@ -149,3 +149,37 @@ def frechet_distance(features: Tensor, other: Tensor) -> float:
 def fd(extractor: HasFeatures, images: Tensor, against: Tensor) -> float:
     """Fréchet distance of images from a data set's, both `(N, C, H, W)` in [0, 1]."""
     return distance(moments(extractor, images.split(1000)), reference(extractor, against))
+
+
+def floor(
+    extractor: HasFeatures, images: Tensor, count: int, *, draws: int = 50, seed: int = 0
+) -> float:
+    """What a perfect sampler has: mean distance of so many draws of images from the images.
+
+    The moments of finitely many draws are not those that they estimate, and the distance adds the
+    squares of these errors up: for F features about F (F + 5) / (4 count), were they normal and
+    uncorrelated. Draws are with replacement, since a sampler too may give an image twice.
+
+    Parameters
+    ----------
+    extractor
+        Gives the features.
+    images
+        The data set that samples are compared with, `(N, C, H, W)` in [0, 1].
+    count
+        Samples that are compared with it.
+    draws
+        How often so many are drawn.
+    seed
+        Of the draws.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`distance`.
+    """
+    features = torch.cat([extractor.features(batch).cpu() for batch in images.split(1000)])
+    reference = _moments([features])
+    generator = torch.Generator().manual_seed(seed)
+    picked = (torch.randint(len(images), (count,), generator=generator) for _ in range(draws))
+    return sum(distance(_moments([features[these]]), reference) for these in picked) / draws

@@ -52,6 +52,29 @@ def test_bad_features_are_errors(features, message):
         frechet.frechet_distance(features, torch.rand(50, 6))
 
 
+class _Pixels:
+    """Pixels as they are, for features."""
+
+    name = "pixels"
+
+    def features(self, images):
+        return images.flatten(1)
+
+    def state_dict(self):
+        return {}
+
+
+def test_floor_is_what_finitely_many_draws_cost():
+    """Of n normal draws in F dimensions: F / n for the mean, F (F + 1) / 4n for the covariance."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(20_000, 1, 2, 2, generator=generator)
+    for count in (200, 800):
+        expected = 4 * (4 + 5) / (4 * count)
+        assert frechet.floor(_Pixels(), images, count) == pytest.approx(expected, rel=0.15)
+    with pytest.raises(ValueError, match="more than 4 images in each set, received 3"):
+        frechet.floor(_Pixels(), images, 3)
+
+
 def test_stored_extractor_is_as_good_as_its_manifest_says():
     digits = datasets.load("digits")
     network, manifest = extractor.load("digits-cnn")
