@@ -180,7 +180,7 @@ def test_a_search_may_see_other_images_and_rows_may_start_warm():
     assert reported.index.names == ["row", "seed"]
 
 
-def test_rows_of_a_search_may_be_pairs_of_a_row_and_a_start():
+def test_labels_of_a_search_may_be_pairs_and_numbers():
     def lookup(cases):
         return pd.DataFrame({"fd_generated": [case.options["alpha"] for case in cases]})
 
@@ -189,6 +189,9 @@ def test_rows_of_a_search_may_be_pairs_of_a_row_and_a_start():
     assert found.loc[("FEnVAE", "cold")].tolist() == [0.3, 0.1]
     assert reported.index.names == ["row", "start", "seed"]
     assert reported.index.tolist() == [(*pair, seed) for pair in rows for seed in (4, 5)]
+    by_beta = {0.5: ("fenvae", {"beta": 0.5}), 2.0: ("fenvae", {"beta": 2.0})}
+    _, reported = fenvae.searched(by_beta, [0.1], [4], lookup=lookup)
+    assert reported.index.tolist() == [(0.5, 4), (2.0, 4)]
 
 
 def test_cases_are_run_once_and_found_again(digits, features, tmp_path, monkeypatch):

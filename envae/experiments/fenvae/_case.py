@@ -18,7 +18,7 @@ from envae.vae import VAE
 Unweighted = tuple[str, Mapping[str, Any]]  # an objective and its options, without the KL weight
 _BATCH_NORM = "+bn"
 Lookup = Callable[[list["Case"]], pd.DataFrame]
-Label = Any  # a row's name, or a pair of a row's name and a start's
+Label = Any  # of a row: its name or number, or a pair of them where a start has one too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,4 +133,4 @@ def searched(
 
 def _names(label: Label) -> tuple[str, ...]:
     """Levels of an index of labels."""
-    return (label,) if isinstance(label, str) else label
+    return label if isinstance(label, tuple) else (label,)
