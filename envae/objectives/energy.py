@@ -91,8 +91,9 @@ class FEnVAE(Objective):
 
     The score's argument does not bound it below (see `scores.fenvae_surrogate`), and training makes
     use of that: a mean decodes to no reconstruction, so decode draws. Train some epochs with
-    another loss first; from scratch draws and samples suffer too (chapter 15). The three codes are
-    decoded in one call, so that batch normalization, where a decoder has it, treats them alike.
+    another loss first, or several times as long: at first draws and samples suffer too (chapter
+    15). The three codes are decoded in one call, so that batch normalization, where a decoder has
+    it, treats them alike.
 
     Parameters
     ----------
