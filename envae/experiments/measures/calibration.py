@@ -87,12 +87,13 @@ def of_forecast(
 ) -> dict[str, Tensor]:
     """Ranks of images among a forecast's draws: `pixels`, `(N, varying pixels)`, `images`, `(N,)`.
 
-    Images and draws are rounded to the grey levels of the files first.
+    For the pixels' ranks, images and draws are rounded to the grey levels of the files, and noise
+    beyond black and white is cut. Distances are between images as the model has them.
     """
     generator, kept = Generator().manual_seed(seed), varying(train)
-    draws, images = (calibration.as_stored(values, steps) for values in (draws, images))
+    stored, seen = (calibration.as_stored(values, steps) for values in (draws, images))
     return {
-        "pixels": calibration.ranks(draws[..., kept], images[:, kept], generator),
+        "pixels": calibration.ranks(stored[..., kept], seen[:, kept], generator),
         "images": calibration.distance_ranks(draws, images, generator),
     }
 
