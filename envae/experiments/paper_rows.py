@@ -230,7 +230,7 @@ class Experiment:
         found = self.search(label, train=False)
         if (found["state"] == "missing").any() or not found["done"].any():
             return None
-        return found.loc[found[_row(label).judged_by].idxmin(), "tried"]
+        return float(found.loc[found[_row(label).judged_by].idxmin(), "tried"])
 
     def inside(self, label: str) -> bool:
         """Whether values were tried on both sides of the chosen one; False before the search."""
