@@ -58,7 +58,7 @@ def test_balance_of_the_true_model(exact):
     vae, images = exact
     found = {name: value for name, (value, _) in calibration.balance(vae, images, seed=0).items()}
     assert found["spread"] == pytest.approx(64 * SPREAD, rel=0.02)
-    assert found["error"] == pytest.approx(64 * MISS, rel=0.02)
+    assert found["missed"] == pytest.approx(64 * MISS, rel=0.02)
     assert found["dimensions_in_use"] == pytest.approx(64 * (1 - SIGMA2 / TOTAL), rel=1e-4)
 
 

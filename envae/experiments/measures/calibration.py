@@ -166,8 +166,8 @@ def balance(vae: VAE, images: Tensor, *, seed: int, draws: int = DRAWS) -> Value
     Returns
     -------
     dict
-        `spread`, `error`: variance of decoded draws, and squared error of their mean (of infinitely
-        many: what the noise of `draws` adds is subtracted). `dimensions_in_use`: sum over latent
+        `spread`, `missed`: variance of decoded draws, and squared error of the mean of infinitely
+        many (what the noise of `draws` adds is subtracted). `dimensions_in_use`: sum over latent
         dimensions of 1 - s^2, with the posterior's variance s^2.
     """
     generator = Generator().manual_seed(seed)
@@ -179,6 +179,6 @@ def balance(vae: VAE, images: Tensor, *, seed: int, draws: int = DRAWS) -> Value
     over = f"sum over pixels, mean over {len(images)} training images"
     return {
         "spread": (spread, f"variance of {draws} draws, {over}"),
-        "error": (missed - spread / draws, f"squared error of the mean of draws, {over}"),
+        "missed": (missed - spread / draws, f"squared error of the mean of draws, {over}"),
         "dimensions_in_use": (in_use.sum(1).mean().item(), "sum of 1 - s^2 over dimensions"),
     }

@@ -1,0 +1,189 @@
+"""Chapters 13 and 14: calibration of draws, and what the KL weight does to it."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from envae.companion.plots import label_ticks
+
+_SET = ["data", "beta"]
+_MARKERS = "osD^vPX*<>"
+_RATIOS = [0.3, 0.5, 0.7, 1, 1.5, 2, 3]  # ticks
+
+
+def rank_histograms(of_forecasts: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Histograms of ranks, a column for each forecast: `fig-rank-histograms`.
+
+    Parameters
+    ----------
+    of_forecasts
+        For each forecast and each kind of rank the frequencies over those of uniform ranks,
+        `(seeds, bins)`; the same kinds for all.
+    """
+    kinds = list(next(iter(of_forecasts.values())))
+    figure, axes = plt.subplots(
+        len(kinds), len(of_forecasts), figsize=(10, 1.7 * len(kinds) + 0.5),
+        sharex=True, sharey="row", layout="constrained", squeeze=False,
+    )  # fmt: skip
+    for column, (name, of_kinds) in zip(axes.T, of_forecasts.items(), strict=True):
+        for axis, kind in zip(column, kinds, strict=True):
+            seeds = of_kinds[kind]
+            edges = np.linspace(0, 1, seeds.shape[1] + 1)
+            axis.stairs(seeds.mean(0), edges, fill=True, color="C0", alpha=0.5)
+            for one in seeds:
+                axis.stairs(one, edges, color="C0", linewidth=0.6)
+            axis.axhline(1, color="black", linewidth=1, linestyle=":")
+            axis.set_xticks([0, 1])
+        column[0].set_title(name, fontsize="small")
+        column[-1].set_xlabel("rank / K", fontsize="small")
+    for axis, kind in zip(axes[:, 0], kinds, strict=True):
+        axis.set_ylabel(kind)
+    return figure
+
+
+def coverage(of_forecasts: Mapping[str, Mapping[float, Sequence[float]]]) -> Figure:
+    """Coverage of central intervals against the nominal one, a line a forecast: `fig-coverage`.
+
+    Parameters
+    ----------
+    of_forecasts
+        For each forecast and nominal level the coverage of each seed.
+    """
+    figure, axis = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
+    for number, (name, of_levels) in enumerate(of_forecasts.items()):
+        means = [np.mean(values) for values in of_levels.values()]
+        axis.plot(list(of_levels), means, marker=_MARKERS[number], markersize=5, label=name)
+    levels = list(next(iter(of_forecasts.values())))
+    axis.plot(levels, levels, color="black", linewidth=1, linestyle=":", label="calibrated")
+    axis.set(xlabel="nominal coverage", ylabel="images' pixels inside", xticks=levels)
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
+    return figure
+
+
+def by_weight(
+    runs: Mapping[str, pd.DataFrame], predicted: Mapping[str, pd.Series], distance: str
+) -> Figure:
+    """Spread over error, and quality of samples, against the KL weight: `fig-spread-by-weight`.
+
+    Parameters
+    ----------
+    runs
+        For each row `ratio` and `distance`, indexed by `alpha` and `seed`.
+    predicted
+        For each row the ratio by `theory.spread_balance`, indexed by `alpha`.
+    distance
+        What the distance is.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    for number, (row, of_row) in enumerate(runs.items()):
+        color = f"C{number}"
+        for axis, column in zip(axes, ("ratio", "distance"), strict=True):
+            values = of_row[column].unstack("seed")
+            axis.plot(values.mean(axis=1), color=color, label=row, linewidth=1.5)
+            axis.plot(values, "o", color=color, markersize=3)
+        if row in predicted:
+            axes[0].plot(predicted[row], ":", color=color, label=f"{row}: predicted")
+    axes[0].axhline(1, color="black", linewidth=1)
+    axes[0].set(ylabel="spread of draws / error of their mean", yscale="log")
+    label_ticks(axes[0].yaxis, _RATIOS)
+    axes[1].set(ylabel=distance, yscale="log")
+    for axis in axes:
+        axis.set(xscale="log", xlabel=r"KL weight $\alpha$")
+    axes[0].legend(fontsize="small")
+    return figure
+
+
+def predicted_ratios(runs: pd.DataFrame) -> Figure:
+    """Spread over error of each run against the prediction: `fig-predicted-spread`.
+
+    Parameters
+    ----------
+    runs
+        `ratio` and `predicted`, indexed by `data`, `beta`, `alpha` and `seed`.
+    """
+    figure, axis = plt.subplots(figsize=(6.2, 4), layout="constrained")
+    for number, (label, of_set) in enumerate(_sets(runs).items()):
+        marker, color = _MARKERS[number], f"C{number}"
+        axis.plot(of_set["predicted"], of_set["ratio"], marker, color=color, label=label)
+    low, high = runs[["ratio", "predicted"]].min().min(), runs[["ratio", "predicted"]].max().max()
+    axis.plot([low, high], [low, high], color="black", linewidth=1, linestyle=":")
+    axis.set(xscale="log", yscale="log", xlabel="predicted", ylabel="spread / error")
+    for ticks in (axis.xaxis, axis.yaxis):
+        label_ticks(ticks, [tick for tick in _RATIOS if low <= tick <= high])
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
+    return figure
+
+
+def quality_by_weight(runs: pd.DataFrame, judge: str, label: str) -> Figure:
+    """Quality of samples against three measures of the KL weight: `fig-quality-by-weight`.
+
+    Parameters
+    ----------
+    runs
+        `relative_weight`, `ratio` and the judge, indexed by `data`, `beta`, `alpha` and `seed`.
+    judge
+        Column of a distance of the samples; each data set and exponent has its own unit: its
+        smallest mean over seeds.
+    label
+        What the judge is called.
+    """
+    means = runs.groupby(level=["data", "beta", "alpha"], sort=False).mean(numeric_only=True)
+    panels = {
+        None: r"KL weight $\alpha$",
+        "relative_weight": r"$\alpha d / (\beta e^\beta)$",
+        "ratio": "spread / error",
+    }
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), sharey=True, layout="constrained")
+    for number, (name, of_set) in enumerate(_sets(means).items()):
+        height = of_set[judge] / of_set[judge].min()
+        for axis, column in zip(axes, panels, strict=True):
+            place = of_set[column] if column else of_set.index.get_level_values("alpha")
+            axis.plot(place, height, f"{_MARKERS[number]}-", markersize=4, label=name)
+            axis.set(xscale="log", xlabel=panels[column], yscale="log")
+    label_ticks(axes[2].xaxis, _RATIOS)
+    label_ticks(axes[0].yaxis, [1, 1.5, 2, 3, 5, 10])
+    axes[0].set_ylabel(label)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small"
+    )
+    return figure
+
+
+def _sets(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows of each data set and exponent, under its label."""
+    names = runs.index.droplevel([name for name in runs.index.names if name not in _SET])
+    return {
+        rf"{data}, $\beta$ = {beta:g}": runs.xs((data, beta), level=_SET)
+        for data, beta in names.unique().tolist()
+    }
+
+
+def power(rows: pd.DataFrame) -> Figure:
+    """Change of the score, and images needed, by dimension and error: `fig-power`.
+
+    Parameters
+    ----------
+    rows
+        Columns `change`, `images` and `likelihood`, indexed by `field`, `error` and `pixels`.
+    """
+    fields = rows.index.unique("field")
+    figure, axes = plt.subplots(
+        2, len(fields), figsize=(9, 6), sharex=True, sharey="row", layout="constrained"
+    )
+    for column, field in zip(axes.T, fields, strict=True):
+        for number, error in enumerate(rows.index.unique("error")):
+            of_error = rows.loc[field, error]
+            style = {"color": f"C{number}", "marker": "o", "markersize": 4}
+            column[0].plot(100 * of_error["change"], label=error, **style)
+            column[1].plot(of_error["images"], label=error, **style)
+            column[1].plot(of_error["likelihood"], linestyle=":", **style)
+        column[0].set(xscale="log", yscale="log", title=field)
+        column[1].set(yscale="log", xlabel="pixels times channels")
+        label_ticks(column[1].xaxis, rows.index.unique("pixels"))
+    axes[0, 0].set_ylabel("score rises by (%)")
+    axes[1, 0].set_ylabel("images needed to see it")
+    axes[0, 1].legend(fontsize="small")
+    return figure

@@ -1,0 +1,114 @@
+"""Sweeps over EnVAE's KL weight: how far draws spread, and where samples are best."""
+
+import functools
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from envae import datasets
+from envae.experiments.measures import calibration
+from envae.experiments.runs import Point, Setting, complete, recorded
+from envae.metrics import extractor
+from envae.metrics.random_convolutions import RandomConvolutions
+from envae.theory import spread_balance
+
+OPTIONS = {"samples": 4, "pairs": "mirrored"}
+_STEPS = {"digits": 16}  # grey levels but one; 8 bits elsewhere
+# Judges of samples, all against the test split.
+JUDGES = {
+    "fd_generated_random_conv": "FD (random-conv)",
+    "energy_distance_generated": "energy distance",
+}
+
+
+def points(
+    setting: Setting, weights: Iterable[float], betas: Iterable[float], seeds: Sequence[int]
+) -> list[Point]:
+    """EnVAE with four mirrored draws at every weight, exponent and seed."""
+    return [
+        Point("envae", OPTIONS | {"alpha": alpha} | ({} if beta == 1 else {"beta": beta}), seed,
+              setting)
+        for beta in betas for alpha in weights for seed in seeds
+    ]  # fmt: skip
+
+
+def record(dataset: str, train_size: int | None, wanted: list[Point]) -> None:
+    """Run the points that have no record yet.
+
+    Parameters
+    ----------
+    dataset, train_size
+        As `datasets.load` takes them.
+    wanted
+        Points, as :func:`points` makes them.
+    """
+    data = datasets.load(dataset, train_size=train_size)
+    try:
+        network = extractor.load(f"{dataset}-cnn")[0]
+    except FileNotFoundError:  # a space that nothing was trained on is left
+        network = None
+    measure = functools.partial(
+        calibration.measure,
+        extractor=network,
+        others=(RandomConvolutions(data.train),),
+        steps=_STEPS.get(dataset, 255),
+    )
+    complete(wanted, dataset=data, experiment=f"calibration_{data.name}", measure=measure)
+
+
+def table(name: str, wanted: list[Point]) -> pd.DataFrame:
+    """Recorded runs on a data set, with what `theory.spread_balance` says of them.
+
+    Parameters
+    ----------
+    name
+        Of the data set, as records have it: `mnist-5000`.
+    wanted
+        Points, as :func:`points` makes them.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by `data`, `beta`, `alpha` and `seed`; the recorded metrics, and `ratio`, the root
+        of `spread` over `missed`; `predicted`, the same by `spread_balance.ratio`;
+        `relative_weight`, alpha d / (beta e^beta).
+    """
+    found = recorded(wanted, dataset=name, experiment=f"calibration_{name}")
+    found = found.assign(data=name, beta=[point.options.get("beta", 1.0) for point in wanted])
+    size = found["missed"].pow(found["beta"] / 2) * found["beta"]
+    found["relative_weight"] = found["alpha"] * found["dimensions_in_use"] / size
+    found["ratio"] = (found["spread"] / found["missed"]).pow(0.5)
+    told = found[["alpha", "missed", "dimensions_in_use", "beta"]].to_numpy(float)
+    found["predicted"] = [
+        spread_balance.ratio(alpha, error=missed, dimensions=dimensions, beta=beta)
+        for alpha, missed, dimensions, beta in told
+    ]
+    return found.set_index(["data", "beta", "alpha", "seed"])
+
+
+def best(runs: pd.DataFrame, judge: str) -> pd.DataFrame:
+    """The weight at which samples are best, for each data set and exponent.
+
+    Parameters
+    ----------
+    runs
+        Of several data sets, as :func:`table` gives them.
+    judge
+        Column that is smallest there, on average over seeds.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by `data` and `beta`: `alpha`, `at_end` (whether it is an end of the weights tried),
+        and `relative_weight`, `ratio`, `missed`, `dimensions_in_use` there.
+    """
+    columns = ["relative_weight", "ratio", "missed", "dimensions_in_use", judge]
+    means = runs.groupby(level=["data", "beta", "alpha"], sort=False)[columns].mean()
+    rows = {}
+    for (data, beta), of_set in means.groupby(level=["data", "beta"], sort=False):
+        tried = of_set.index.get_level_values("alpha")
+        alpha = tried[of_set[judge].argmin()]
+        there = of_set.xs(alpha, level="alpha").iloc[0].drop(judge)
+        ends = alpha in (tried.min(), tried.max())
+        rows[data, beta] = {"alpha": alpha, "at_end": ends} | there.to_dict()
+    return pd.DataFrame(rows).T.rename_axis(["data", "beta"])

@@ -1,0 +1,48 @@
+"""Tables of a sweep, made of records that were written by hand."""
+
+import pandas as pd
+import pytest
+
+from envae.experiments import records, weight_sweeps
+from envae.experiments.runs import Setting
+from envae.theory import spread_balance
+
+SETTING = Setting(epochs=7)
+POINTS = weight_sweeps.points(SETTING, [0.1, 1.0, 10.0], [1.0, 0.5], [1, 2])
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """Error 4, three dimensions, twice the predicted spread; samples best at a weight of 1."""
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    for point in POINTS:
+        alpha, beta = point.options["alpha"], point.options.get("beta", 1.0)
+        told = spread_balance.ratio(alpha, error=4.0, dimensions=3.0, beta=beta)
+        metrics = {
+            "missed": 4.0, "dimensions_in_use": 3.0, "spread": 16 * told**2,
+            "fd": abs(alpha - 1) + point.seed,
+        }  # fmt: skip
+        records.save("calibration_toy", point.parameters("toy"), metrics)
+    return weight_sweeps.table("toy", POINTS)
+
+
+def test_a_table_has_every_run_and_its_prediction(runs):
+    assert len(runs) == 12
+    assert runs["ratio"].to_numpy() == pytest.approx(2 * runs["predicted"].to_numpy())
+    row = runs.loc[("toy", 0.5, 10.0, 2)]
+    assert row["relative_weight"] == pytest.approx(10 * 3 / (0.5 * 4**0.25))
+
+
+def test_best_weight_is_that_of_the_best_samples(runs):
+    found = weight_sweeps.best(runs, "fd")
+    assert found["alpha"].tolist() == [1.0, 1.0]
+    assert not found["at_end"].any()
+    assert found.loc[("toy", 1.0), "relative_weight"] == pytest.approx(3 / 2)
+    inner = runs[runs.index.get_level_values("alpha") >= 1]
+    assert weight_sweeps.best(inner, "fd")["at_end"].all()
+
+
+def test_exponent_one_is_left_to_the_objective():
+    assert "beta" not in POINTS[0].options
+    assert POINTS[-1].options["beta"] == 0.5
+    assert pd.Series([point.seed for point in POINTS]).value_counts().tolist() == [6, 6]
