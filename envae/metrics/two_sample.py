@@ -57,7 +57,9 @@ def precision_recall(
     Precision is the share of the generated that lie within the real set's manifold, recall the
     share of the real within the generated's. A set's manifold is the union of balls around its
     members, each as wide as the distance to its `neighbours`-th nearest other member. Both depend
-    on how many there are; the authors take as many of either.
+    on how many there are; the authors take as many of either. Where the network behind the features
+    was trained on one of the sets, its images lie closer together than new ones do, and a perfect
+    sampler has far less than its share.
 
     Parameters
     ----------
@@ -76,6 +78,34 @@ def precision_recall(
     ValueError
         If the shapes do not fit, or a set does not have more members than `neighbours`.
     """
+    _check_features(generated, real, neighbours)
+    return _covered(generated, real, neighbours), _covered(real, generated, neighbours)
+
+
+def reached(generated: Tensor, real: Tensor, *, neighbours: int = 5) -> float:
+    """Share of the real that have a generated one nearby: the coverage of Naeem et al. (2020).
+
+    Nearby is no further than the `neighbours`-th nearest other real one. Unlike recall it does not
+    grow with samples that lie far from everything, around which recall draws large balls.
+
+    Parameters
+    ----------
+    generated, real
+        Features `(N, F)` and `(N', F)`.
+    neighbours
+        k of the authors, who take 5.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`precision_recall`.
+    """
+    _check_features(generated, real, neighbours)
+    nearest = torch.cat([part.min(1).values for part in _distances(real, generated)])
+    return (nearest <= _radii(real, neighbours)).double().mean().item()
+
+
+def _check_features(generated: Tensor, real: Tensor, neighbours: int) -> None:
     check_count(neighbours=neighbours)
     fits = generated.ndim == real.ndim == 2 and generated.shape[1] == real.shape[1]
     if not fits or min(len(generated), len(real)) <= neighbours:
@@ -83,7 +113,6 @@ def precision_recall(
             f"needs features (N, F) and (N', F) of more than {neighbours} members, received shapes "
             f"{tuple(generated.shape)} and {tuple(real.shape)}"
         )
-    return _covered(generated, real, neighbours), _covered(real, generated, neighbours)
 
 
 def _distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
@@ -102,11 +131,14 @@ def _mean_within(x: Tensor) -> Tensor:
     return torch.as_tensor(total / (len(x) * (len(x) - 1)))
 
 
+def _radii(x: Tensor, neighbours: int) -> Tensor:
+    """Distance of each row of x from its k-th nearest other row, `(N,)`."""
+    # The nearest row is the row itself.
+    return torch.cat([part.kthvalue(neighbours + 1).values for part in _distances(x, x)])
+
+
 def _covered(points: Tensor, manifold: Tensor, neighbours: int) -> float:
     """Share of the points that lie in a ball around a member of the manifold."""
-    # Its nearest member is a member itself.
-    radii = torch.cat(
-        [part.kthvalue(neighbours + 1).values for part in _distances(manifold, manifold)]
-    )
+    radii = _radii(manifold, neighbours)
     inside = [(part <= radii).any(1) for part in _distances(points, manifold)]
     return torch.cat(inside).double().mean().item()

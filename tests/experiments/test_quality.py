@@ -53,7 +53,8 @@ def test_other_spaces_have_columns_of_their_own_and_leave_the_first_as_they_are(
     assert {name: both[name] for name in alone} == alone
     distances = {name for name in alone if name.startswith("fd_")}
     assert set(both) - set(alone) == {f"{name}_random_conv" for name in distances} | {
-        "energy_distance_generated", "precision", "recall"
+        "energy_distance_generated",
+        *[f"{n}{end}" for n in ("precision", "recall", "reached") for end in ("", "_random_conv")],
     }  # fmt: skip
     assert both["fd_gmm10_random_conv"][1] == (
         "FD (random-conv), 200 samples against the train split"
@@ -77,4 +78,6 @@ def test_samples_are_compared_with_the_split_that_is_named(measure):
     expected = two_sample.precision_recall(network.features(images), network.features(DIGITS.test))
     assert (found["precision"][0], found["recall"][0]) == expected
     assert expected[1] < 0.1  # an untrained decoder's images are all alike
+    assert found["reached"][0] < 0.1
+    assert found["reached"][1].startswith("share, 5 nearest neighbours in digits-cnn, 300 samples")
     assert found["fd_generated"][0] == pytest.approx(frechet.fd(network, images, DIGITS.test))

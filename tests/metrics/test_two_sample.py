@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 
 from envae.metrics import two_sample
-from envae.metrics.two_sample import energy_distance, precision_recall
+from envae.metrics.two_sample import energy_distance, precision_recall, reached
 
 # ruff: noqa: I001
 import envae._torchvision  # noqa: F401  before torch_fidelity, which imports torchvision
@@ -85,6 +85,20 @@ def test_precision_and_recall_of_a_hand_made_case():
     assert precision_recall(real, real) == (1, 1)
 
 
+@pytest.mark.usefixtures("batches")
+def test_real_images_are_reached_from_nearby_alone():
+    """As above; a sample far away reaches nothing, however large recall's ball around it is."""
+    real = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
+    generated = torch.tensor([[0.5], [0.6], [50.0]])
+    assert reached(generated, real, neighbours=1) == pytest.approx(2 / 4)
+    assert precision_recall(generated, real, neighbours=1)[1] == pytest.approx(3 / 4)
+    assert reached(real, real, neighbours=1) == 1
+    assert reached(real + 0.9, real, neighbours=1) == 1
+    assert reached(real - 1.1, real, neighbours=1) == pytest.approx(2 / 4)
+    spread = normal(300, 4)
+    assert reached(spread, normal(300, 4, seed=1)) > 0.9 > 0.2 > reached(9 + spread, spread)
+
+
 def test_bad_sets_are_errors():
     with pytest.raises(ValueError, match=r"at least 2 members, received shapes \(1, 4\)"):
         energy_distance(torch.rand(1, 4), torch.rand(5, 4))
@@ -92,5 +106,7 @@ def test_bad_sets_are_errors():
         energy_distance(torch.rand(5, 3), torch.rand(5, 4))
     with pytest.raises(ValueError, match="of more than 3 members"):
         precision_recall(torch.rand(3, 4), torch.rand(5, 4))
+    with pytest.raises(ValueError, match="of more than 5 members"):
+        reached(torch.rand(9, 4), torch.rand(5, 4))
     with pytest.raises(ValueError, match="neighbours must be an integer from 1 up, received 0"):
         precision_recall(torch.rand(5, 4), torch.rand(5, 4), neighbours=0)

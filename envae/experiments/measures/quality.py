@@ -19,7 +19,7 @@ from envae.metrics import frechet
 from envae.metrics.frechet import HasFeatures
 from envae.metrics.interpolation import between_pairs
 from envae.metrics.likelihood import negative_log_likelihood
-from envae.metrics.two_sample import energy_distance, precision_recall
+from envae.metrics.two_sample import energy_distance, precision_recall, reached
 from envae.objectives import Objective
 from envae.objectives.base import NoDensity, check_count
 from envae.priors import GaussianMixture, Prior, SecondStageVAE
@@ -92,7 +92,8 @@ def measure(
         `fd_generated`, `fd_<prior>`, `fd_midpoint`, `fd_random_ratio`: samples and interpolations.
         `fd_generated_random_conv`, ...: the same in the other spaces.
         `energy_distance_generated`: of the samples' pixels.
-        `precision`, `recall`: of the samples, in the extractor's space.
+        `precision`, `recall`, `reached`: of the samples, in the extractor's space, and in the other
+        spaces under names that end as above.
         `is_generated`: Inception Score of the samples, if the extractor is Inception.
         `fd_reconstructed`, `fd_reconstructed_draw`: test images, against themselves.
         `squared_error`, `squared_error_draw`: summed over pixels, mean over images.
@@ -141,7 +142,7 @@ def measure(
                 distance = frechet.distance(found, reference)
                 values[f"fd_{name}{ending}"] = (distance, f"{unit}, {compared}")
         if two_sample:
-            values |= _two_sample(model, new["generated"], real, extractor, compared)
+            values |= _two_sample(model, new["generated"], real, networks, compared)
         if extractor is not None and hasattr(extractor, "probabilities"):
             # Its package is an extra of the book; who has the network has the package.
             from envae.metrics.inception import inception_score
@@ -200,7 +201,7 @@ def _reconstructions(model: _Model, test: Tensor, networks: dict[str, HasFeature
 
 
 def _two_sample(
-    model: _Model, codes: Tensor, real: Tensor, extractor: HasFeatures | None, compared: str
+    model: _Model, codes: Tensor, real: Tensor, networks: dict[str, HasFeatures], compared: str
 ) -> Values:
     """Samples against real images without a Gaussian in between."""
     images = torch.cat(list(model.decode(codes)))
@@ -210,10 +211,16 @@ def _two_sample(
             f"energy distance, root of a sum over pixels, {compared}",
         )
     }
-    if extractor is not None:
-        found = precision_recall(extractor.features(images), extractor.features(real))
-        unit = f"share, 3 nearest neighbours in {extractor.name}, {compared}"
-        values |= {"precision": (found[0], unit), "recall": (found[1], unit)}
+    for space, network in networks.items():
+        features = network.features(images), network.features(real)
+        precision, recall = precision_recall(*features)
+        for name, neighbours, share in (
+            ("precision", 3, precision),
+            ("recall", 3, recall),
+            ("reached", 5, reached(*features)),
+        ):
+            unit = f"share, {neighbours} nearest neighbours in {network.name}, {compared}"
+            values[f"{name}{space}"] = (share, unit)
     return values
 
 
