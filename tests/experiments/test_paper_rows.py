@@ -18,7 +18,9 @@ NETWORK, _ = extractor.load("digits-cnn")
 
 @pytest.fixture
 def experiment(tmp_path, monkeypatch):
-    """Runs of one epoch, recorded in a folder of the test's own, in this process."""
+    """Runs of one epoch, three in a search, recorded in a folder of the test's own, in process."""
+    monkeypatch.setattr(paper_rows, "TRIED", 3)
+    monkeypatch.setattr(paper_rows, "MORE", 0)
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     return paper_rows.Experiment(
@@ -82,6 +84,8 @@ def test_values_are_a_factor_of_about_three_apart():
 )
 def test_a_search_goes_on_beyond_an_end_that_is_best(experiment, monkeypatch, best, tried, inside):
     """A row whose distance is smallest at one value, with runs that cost nothing."""
+    monkeypatch.setattr(paper_rows, "TRIED", 5)
+    monkeypatch.setattr(paper_rows, "MORE", 4)
     done = {}
 
     def table(points, dataset, name, measure):
