@@ -28,7 +28,8 @@ def test_committed_records_are_found_under_the_points_that_wrote_them(path):
     told = json.loads(path.read_text())["parameters"]
     fields = {field.name for field in dataclasses.fields(Setting)}
     setting = Setting(**{name: told[name] for name in fields & set(told)})
-    point = Point(told["objective"], told["options"], told["seed"], setting)
+    start = Start(**told["start"]) if "start" in told else None
+    point = Point(told["objective"], told["options"], told["seed"], setting, start)
     assert point.parameters("digits") == told
     assert records.key("fid_digits", told) == path.stem
 
