@@ -1,6 +1,6 @@
 """Chapters 13 and 14: calibration of draws, and what the KL weight does to it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,6 +12,7 @@ from envae.companion.plots import label_ticks
 _SET = ["data", "beta"]
 _MARKERS = "osD^vPX*<>"
 _RATIOS = [0.3, 0.5, 0.7, 1, 1.5, 2, 3]  # ticks
+_DISTANCES = [1, 1.5, 2, 3, 5, 7, 10, 15, 20]
 
 
 def rank_histograms(of_forecasts: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
@@ -44,18 +45,17 @@ def rank_histograms(of_forecasts: Mapping[str, Mapping[str, np.ndarray]]) -> Fig
     return figure
 
 
-def coverage(of_forecasts: Mapping[str, Mapping[float, Sequence[float]]]) -> Figure:
+def coverage(of_forecasts: Mapping[str, pd.DataFrame]) -> Figure:
     """Coverage of central intervals against the nominal one, a line a forecast: `fig-coverage`.
 
     Parameters
     ----------
     of_forecasts
-        For each forecast and nominal level the coverage of each seed.
+        For each forecast the coverage of each seed, a column for each nominal level.
     """
     figure, axis = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
     for number, (name, of_levels) in enumerate(of_forecasts.items()):
-        means = [np.mean(values) for values in of_levels.values()]
-        axis.plot(list(of_levels), means, marker=_MARKERS[number], markersize=5, label=name)
+        axis.plot(of_levels.mean(), marker=_MARKERS[number], markersize=5, label=name)
     levels = list(next(iter(of_forecasts.values())))
     axis.plot(levels, levels, color="black", linewidth=1, linestyle=":", label="calibrated")
     axis.set(xlabel="nominal coverage", ylabel="images' pixels inside", xticks=levels)
@@ -87,9 +87,10 @@ def by_weight(
         if row in predicted:
             axes[0].plot(predicted[row], ":", color=color, label=f"{row}: predicted")
     axes[0].axhline(1, color="black", linewidth=1)
-    axes[0].set(ylabel="spread of draws / error of their mean", yscale="log")
+    axes[0].set(ylabel="spread / error, test images", yscale="log")
     label_ticks(axes[0].yaxis, _RATIOS)
     axes[1].set(ylabel=distance, yscale="log")
+    label_ticks(axes[1].yaxis, _DISTANCES)
     for axis in axes:
         axis.set(xscale="log", xlabel=r"KL weight $\alpha$")
     axes[0].legend(fontsize="small")
@@ -144,7 +145,7 @@ def quality_by_weight(runs: pd.DataFrame, judge: str, label: str) -> Figure:
             axis.plot(place, height, f"{_MARKERS[number]}-", markersize=4, label=name)
             axis.set(xscale="log", xlabel=panels[column], yscale="log")
     label_ticks(axes[2].xaxis, _RATIOS)
-    label_ticks(axes[0].yaxis, [1, 1.5, 2, 3, 5, 10])
+    label_ticks(axes[0].yaxis, _DISTANCES)
     axes[0].set_ylabel(label)
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small"
