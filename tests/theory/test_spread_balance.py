@@ -50,7 +50,50 @@ def test_weight_and_ratio_are_inverse_and_scale_with_the_error(beta):
     assert spread_balance.ratio(1e-9, **told) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize(("alpha", "beta"), [(0.02, 1.0), (0.1, 1.0), (0.05, 1.5)])
+def test_linear_optimum_is_that_of_the_exact_model(alpha, beta):
+    best = linear_energy.optimum(SPECTRUM, 8, alpha=alpha, beta=beta)
+    exact = (1 - best.posterior_variance).sum().item()
+    code = (1 - best.posterior_variance).sqrt()
+    missed = (SPECTRUM[:8].sqrt() - best.weight * code).square().sum() + SPECTRUM[8:].sum()
+    spread = (best.weight.square() * best.posterior_variance).sum()
+    dimensions, ratio = spread_balance.linear_optimum(SPECTRUM, 8, alpha=alpha, beta=beta)
+    assert dimensions == pytest.approx(exact, rel=0.1)
+    assert ratio == pytest.approx((spread / missed).sqrt().item(), rel=0.05)
+
+
+def test_linear_optimum_is_balanced():
+    """The error follows from the two numbers that it gives, and is that of some linear model."""
+    dimensions, ratio = spread_balance.linear_optimum(SPECTRUM, 8, alpha=0.1)
+    unit = spread_balance.weight(ratio, error=1.0, dimensions=dimensions)
+    error = (0.1 / unit) ** 2
+    assert SPECTRUM[8:].sum() < error < SPECTRUM.sum()
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0])
+@pytest.mark.parametrize("shape", [(400, 1, 6, 6), (50, 3, 8, 8)])
+def test_suggested_weight_uses_the_share_and_scales_as_the_score_does(shape, beta):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(shape, generator=generator).cumsum(2).cumsum(3)
+    alpha = spread_balance.suggested_weight(images, 6, beta=beta)
+    x = images.flatten(1).double()
+    eigenvalues = torch.linalg.eigvalsh(torch.cov(x.T)).flip(0).clamp_min(0)
+    dimensions, _ = spread_balance.linear_optimum(eigenvalues, 6, alpha=alpha, beta=beta)
+    assert dimensions == pytest.approx(2, rel=0.01)
+    larger = spread_balance.suggested_weight(5 * images, 6, beta=beta)
+    assert larger == pytest.approx(alpha * 5**beta, rel=0.01)
+    smaller = spread_balance.suggested_weight(images, 6, beta=beta, share=0.5)
+    assert smaller < alpha
+
+
 def test_out_of_range_is_an_error():
+    images = torch.randn(50, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"use 0\.999 of 6 latent dimensions: at most"):
+        spread_balance.suggested_weight(images, 6, share=0.999)
+    with pytest.raises(ValueError, match=r"share must be in \(0, 1\)"):
+        spread_balance.suggested_weight(torch.rand(5, 1, 4, 4), 2, share=1.0)
+    with pytest.raises(ValueError, match="has no optimum"):
+        spread_balance.linear_optimum(SPECTRUM, 8, alpha=0.1, beta=2.0)
     told = {"error": 2.0, "dimensions": 6.0}
     with pytest.raises(ValueError, match="ratio must be above 1"):
         spread_balance.weight(1.0, **told)
