@@ -2,16 +2,19 @@
 
 import functools
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 
 from envae import datasets
+from envae.experiments import records
 from envae.experiments.measures import calibration
 from envae.experiments.runs import Point, Setting, complete, recorded
 from envae.metrics import extractor
 from envae.metrics.random_convolutions import RandomConvolutions
 from envae.theory import spread_balance
 
+SUGGESTED = "suggested_weight"  # experiment of the weights that principal components suggest
 OPTIONS = {"samples": 4, "pairs": "mirrored"}
 _STEPS = {"digits": 16}  # grey levels but one; 8 bits elsewhere
 # Judges of samples, all against the test split.
@@ -33,7 +36,7 @@ def points(
 
 
 def record(dataset: str, train_size: int | None, wanted: list[Point]) -> None:
-    """Run the points that have no record yet.
+    """Run the points that have no record yet, and record what weights the images suggest.
 
     Parameters
     ----------
@@ -54,6 +57,18 @@ def record(dataset: str, train_size: int | None, wanted: list[Point]) -> None:
         steps=_STEPS.get(dataset, 255),
     )
     complete(wanted, dataset=data, experiment=f"calibration_{data.name}", measure=measure)
+    for told in _suggestions(data.name, wanted):
+        alpha = spread_balance.suggested_weight(data.train, told["latent_dim"], beta=told["beta"])
+        values = {"suggested": (alpha, "KL weight, data units ** beta")}
+        records.save_values(SUGGESTED, told, values, data_checksum=data.checksum)
+
+
+def _suggestions(name: str, wanted: Iterable[Point]) -> list[dict[str, Any]]:
+    """Parameters under which the suggestions for some points are recorded, each once."""
+    betas = dict.fromkeys(
+        (point.setting.latent_dim, point.options.get("beta", 1.0)) for point in wanted
+    )
+    return [{"dataset": name, "latent_dim": d, "beta": beta} for d, beta in betas]
 
 
 def table(name: str, wanted: list[Point]) -> pd.DataFrame:
@@ -71,7 +86,8 @@ def table(name: str, wanted: list[Point]) -> pd.DataFrame:
     DataFrame
         Indexed by `data`, `beta`, `alpha` and `seed`; the recorded metrics, and `ratio`, the root
         of `spread` over `missed`; `predicted`, the same by `spread_balance.ratio`;
-        `relative_weight`, alpha d / (beta e^beta).
+        `relative_weight`, alpha d / (beta e^beta); `suggested`, the weight by
+        `spread_balance.suggested_weight`, as it was recorded.
     """
     found = recorded(wanted, dataset=name, experiment=f"calibration_{name}")
     found = found.assign(data=name, beta=[point.options.get("beta", 1.0) for point in wanted])
@@ -83,6 +99,8 @@ def table(name: str, wanted: list[Point]) -> pd.DataFrame:
         spread_balance.ratio(alpha, error=missed, dimensions=dimensions, beta=beta)
         for alpha, missed, dimensions, beta in told
     ]
+    suggested = records.load(SUGGESTED, _suggestions(name, wanted)).set_index("beta")["suggested"]
+    found["suggested"] = found["beta"].map(suggested)
     return found.set_index(["data", "beta", "alpha", "seed"])
 
 
@@ -100,9 +118,9 @@ def best(runs: pd.DataFrame, judge: str) -> pd.DataFrame:
     -------
     DataFrame
         Indexed by `data` and `beta`: `alpha`, `at_end` (whether it is an end of the weights tried),
-        and `relative_weight`, `ratio`, `missed`, `dimensions_in_use` there.
+        and `suggested`, `relative_weight`, `ratio`, `missed`, `dimensions_in_use` there.
     """
-    columns = ["relative_weight", "ratio", "missed", "dimensions_in_use", judge]
+    columns = ["suggested", "relative_weight", "ratio", "missed", "dimensions_in_use", judge]
     means = runs.groupby(level=["data", "beta", "alpha"], sort=False)[columns].mean()
     rows = {}
     for (data, beta), of_set in means.groupby(level=["data", "beta"], sort=False):

@@ -1,8 +1,11 @@
 """Tables of a sweep, made of records that were written by hand."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 
+from envae import datasets
 from envae.experiments import records, weight_sweeps
 from envae.experiments.runs import Setting
 from envae.theory import spread_balance
@@ -23,6 +26,9 @@ def runs(tmp_path, monkeypatch):
             "fd": abs(alpha - 1) + point.seed,
         }  # fmt: skip
         records.save("calibration_toy", point.parameters("toy"), metrics)
+    for beta in (1.0, 0.5):
+        told = {"dataset": "toy", "latent_dim": SETTING.latent_dim, "beta": beta}
+        records.save(weight_sweeps.SUGGESTED, told, {"suggested": 2 * beta})
     return weight_sweeps.table("toy", POINTS)
 
 
@@ -31,6 +37,8 @@ def test_a_table_has_every_run_and_its_prediction(runs):
     assert runs["ratio"].to_numpy() == pytest.approx(2 * runs["predicted"].to_numpy())
     row = runs.loc[("toy", 0.5, 10.0, 2)]
     assert row["relative_weight"] == pytest.approx(10 * 3 / (0.5 * 4**0.25))
+    assert row["suggested"] == 1.0
+    assert runs.xs(1.0, level="beta")["suggested"].unique().tolist() == [2.0]
 
 
 def test_best_weight_is_that_of_the_best_samples(runs):
@@ -46,3 +54,17 @@ def test_exponent_one_is_left_to_the_objective():
     assert "beta" not in POINTS[0].options
     assert POINTS[-1].options["beta"] == 0.5
     assert pd.Series([point.seed for point in POINTS]).value_counts().tolist() == [6, 6]
+
+
+def test_what_has_no_record_is_run_and_suggestions_are_recorded(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # in this process, which has this folder
+    digits = datasets.load("digits")
+    small = dataclasses.replace(digits, train=digits.train[:300], test=digits.test[:200])
+    monkeypatch.setattr(datasets, "load", lambda name, train_size: small)
+    wanted = weight_sweeps.points(Setting(epochs=20, latent_dim=4), [0.1], [1.0], [1])
+    weight_sweeps.record("digits", None, wanted)
+    row = weight_sweeps.table("digits", wanted).iloc[0]
+    expected = spread_balance.suggested_weight(small.train, 4)
+    assert row["suggested"] == pytest.approx(expected)
+    assert {"missed", "fd_generated", *weight_sweeps.JUDGES} <= set(row.index)
