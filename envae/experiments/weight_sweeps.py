@@ -4,6 +4,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from envae import datasets
@@ -104,8 +105,8 @@ def table(name: str, wanted: list[Point]) -> pd.DataFrame:
     return found.set_index(["data", "beta", "alpha", "seed"])
 
 
-def best(runs: pd.DataFrame, judge: str) -> pd.DataFrame:
-    """The weight at which samples are best, for each data set and exponent.
+def beside_best(runs: pd.DataFrame, judge: str) -> pd.DataFrame:
+    """The suggested weight beside the one at which samples are best.
 
     Parameters
     ----------
@@ -117,16 +118,29 @@ def best(runs: pd.DataFrame, judge: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed by `data` and `beta`: `alpha`, `at_end` (whether it is an end of the weights tried),
-        and `suggested`, `relative_weight`, `ratio`, `missed`, `dimensions_in_use` there.
+        Indexed by `data` and `beta`: `suggested`; `best`, of the weights tried, and `at_end`,
+        whether it is the first or last of them; at the suggested weight, by interpolation over the
+        logarithm of alpha, `cost`, the judge over its smallest mean, and `share` of the latent
+        dimensions in use.
     """
-    columns = ["suggested", "relative_weight", "ratio", "missed", "dimensions_in_use", judge]
-    means = runs.groupby(level=["data", "beta", "alpha"], sort=False)[columns].mean()
-    rows = {}
-    for (data, beta), of_set in means.groupby(level=["data", "beta"], sort=False):
-        tried = of_set.index.get_level_values("alpha")
-        alpha = tried[of_set[judge].argmin()]
-        there = of_set.xs(alpha, level="alpha").iloc[0].drop(judge)
-        ends = alpha in (tried.min(), tried.max())
-        rows[data, beta] = {"alpha": alpha, "at_end": ends} | there.to_dict()
+    of_sets = runs.groupby(level=["data", "beta"], sort=False)
+    rows = {which: _beside_best(of_set, judge) for which, of_set in of_sets}
     return pd.DataFrame(rows).T.rename_axis(["data", "beta"])
+
+
+def _beside_best(of_set: pd.DataFrame, judge: str) -> pd.Series:
+    columns = [judge, "suggested", "dimensions_in_use", "latent_dim"]
+    means = of_set.groupby(level="alpha")[columns].mean().sort_index()
+    suggested, best = means["suggested"].iloc[0], means[judge].idxmin()
+    at = np.log(suggested), np.log(means.index.to_numpy(float))
+    log_judge = np.log(means[judge])
+    share = means["dimensions_in_use"] / means["latent_dim"]
+    return pd.Series(
+        {
+            "suggested": suggested,
+            "best": best,
+            "at_end": best in (means.index[0], means.index[-1]),
+            "cost": np.exp(np.interp(*at, log_judge) - log_judge.min()),
+            "share": np.interp(*at, share),
+        }
+    )

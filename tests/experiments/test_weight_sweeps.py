@@ -41,13 +41,16 @@ def test_a_table_has_every_run_and_its_prediction(runs):
     assert runs.xs(1.0, level="beta")["suggested"].unique().tolist() == [2.0]
 
 
-def test_best_weight_is_that_of_the_best_samples(runs):
-    found = weight_sweeps.best(runs, "fd")
-    assert found["alpha"].tolist() == [1.0, 1.0]
+def test_the_suggested_weight_stands_beside_the_best(runs):
+    found = weight_sweeps.beside_best(runs, "fd")
+    assert found["best"].tolist() == [1.0, 1.0]
     assert not found["at_end"].any()
-    assert found.loc[("toy", 1.0), "relative_weight"] == pytest.approx(3 / 2)
+    assert found["suggested"].tolist() == [2.0, 1.0]
+    # Means over seeds are 1.5 at a weight of 1 and 10.5 at 10; log 2 lies 0.301 of the way.
+    assert found["cost"].tolist() == pytest.approx([7**0.30103, 1])
+    assert found["share"].tolist() == pytest.approx([3 / 16, 3 / 16])
     inner = runs[runs.index.get_level_values("alpha") >= 1]
-    assert weight_sweeps.best(inner, "fd")["at_end"].all()
+    assert weight_sweeps.beside_best(inner, "fd")["at_end"].all()
 
 
 def test_exponent_one_is_left_to_the_objective():

@@ -119,12 +119,13 @@ def predicted_ratios(runs: pd.DataFrame) -> Figure:
 
 
 def quality_by_weight(runs: pd.DataFrame, judge: str, label: str) -> Figure:
-    """Quality of samples against three measures of the KL weight: `fig-quality-by-weight`.
+    """Quality of samples by KL weight, as it is and in other units: `fig-quality-by-weight`.
 
     Parameters
     ----------
     runs
-        `relative_weight`, `ratio` and the judge, indexed by `data`, `beta`, `alpha` and `seed`.
+        `suggested`, `dimensions_in_use`, `latent_dim` and the judge, indexed by `data`, `beta`,
+        `alpha` and `seed`.
     judge
         Column of a distance of the samples; each data set and exponent has its own unit: its
         smallest mean over seeds.
@@ -132,19 +133,16 @@ def quality_by_weight(runs: pd.DataFrame, judge: str, label: str) -> Figure:
         What the judge is called.
     """
     means = runs.groupby(level=["data", "beta", "alpha"], sort=False).mean(numeric_only=True)
-    panels = {
-        None: r"KL weight $\alpha$",
-        "relative_weight": r"$\alpha d / (\beta e^\beta)$",
-        "ratio": "spread / error",
-    }
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), sharey=True, layout="constrained")
     for number, (name, of_set) in enumerate(_sets(means).items()):
+        alpha = of_set.index.get_level_values("alpha").to_numpy()
+        share = of_set["dimensions_in_use"] / of_set["latent_dim"]
         height = of_set[judge] / of_set[judge].min()
-        for axis, column in zip(axes, panels, strict=True):
-            place = of_set[column] if column else of_set.index.get_level_values("alpha")
+        for axis, place in zip(axes, (alpha, alpha / of_set["suggested"], share), strict=True):
             axis.plot(place, height, f"{_MARKERS[number]}-", markersize=4, label=name)
-            axis.set(xscale="log", xlabel=panels[column], yscale="log")
-    label_ticks(axes[2].xaxis, _RATIOS)
+    names = (r"KL weight $\alpha$", r"$\alpha$ / suggested", "share of dimensions in use")
+    for axis, axis_name in zip(axes, names, strict=True):
+        axis.set(xlabel=axis_name, xscale="linear" if axis is axes[2] else "log", yscale="log")
     label_ticks(axes[0].yaxis, _DISTANCES)
     axes[0].set_ylabel(label)
     figure.legend(
