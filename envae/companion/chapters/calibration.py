@@ -143,8 +143,9 @@ def quality_by_weight(runs: pd.DataFrame, judge: str, label: str) -> Figure:
     names = (r"KL weight $\alpha$", r"$\alpha$ / suggested", "share of dimensions in use")
     for axis, axis_name in zip(axes, names, strict=True):
         axis.set(xlabel=axis_name, xscale="linear" if axis is axes[2] else "log", yscale="log")
-    label_ticks(axes[0].yaxis, _DISTANCES)
-    axes[0].set_ylabel(label)
+    largest = (means[judge] / means.groupby(level=_SET)[judge].transform("min")).max()
+    label_ticks(axes[0].yaxis, [tick for tick in _DISTANCES if tick <= largest])
+    axes[0].set_ylabel(f"{label}, smallest = 1")
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small"
     )
@@ -174,7 +175,7 @@ def power(rows: pd.DataFrame) -> Figure:
     )
     for column, field in zip(axes.T, fields, strict=True):
         for number, error in enumerate(rows.index.unique("error")):
-            of_error = rows.loc[field, error]
+            of_error = rows.loc[field].loc[error]
             style = {"color": f"C{number}", "marker": "o", "markersize": 4}
             column[0].plot(100 * of_error["change"], label=error, **style)
             column[1].plot(of_error["images"], label=error, **style)
