@@ -172,3 +172,27 @@ def approximate_change(forecast: Forecast, field: Field) -> float:
     """
     correlation = (1 - forecast.kept) ** 2 / 8 * (1 / dimensions_of(field) - 1 / field.pixels)
     return forecast.shift**2 / 2 + (forecast.spread - 1) ** 2 / 4 + correlation
+
+
+def compare(forecast: Forecast, field: Field, *, draws: int, images: int) -> dict[str, float]:
+    """All of these numbers for a wrong forecast.
+
+    Parameters
+    ----------
+    forecast, field, draws, images
+        As :func:`images_needed` takes them.
+
+    Returns
+    -------
+    dict
+        `change`, by :func:`relative_change`; `approximate`, by :func:`approximate_change`;
+        `images` and `likelihood`, images needed by the energy and the logarithmic score;
+        `dimensions`, by :func:`dimensions_of`.
+    """
+    return {
+        "change": relative_change(forecast, field),
+        "approximate": approximate_change(forecast, field),
+        "images": images_needed(forecast, field, draws=draws, images=images),
+        "likelihood": images_needed_by_likelihood(forecast, field),
+        "dimensions": dimensions_of(field),
+    }

@@ -101,3 +101,14 @@ def test_approximation_of_small_errors_in_many_dimensions(kind, field):
 def test_independent_pixels_are_as_many_dimensions():
     assert discrimination.dimensions_of(Field(8, length=1e-3)) == pytest.approx(64)
     assert discrimination.dimensions_of(Field(8, length=1e6)) == pytest.approx(1, abs=1e-3)
+
+
+def test_compare_tells_all_of_it():
+    told = discrimination.compare(WRONG["spread"], SMALL, draws=3, images=40)
+    assert told == {
+        "change": discrimination.relative_change(WRONG["spread"], SMALL),
+        "approximate": discrimination.approximate_change(WRONG["spread"], SMALL),
+        "images": discrimination.images_needed(WRONG["spread"], SMALL, draws=3, images=40),
+        "likelihood": discrimination.images_needed_by_likelihood(WRONG["spread"], SMALL),
+        "dimensions": discrimination.dimensions_of(SMALL),
+    }
