@@ -23,15 +23,18 @@ from the data's principal components, which is enough to choose a weight by befo
 trained: :func:`suggested_weight`.
 """
 
+import dataclasses
 import math
+from collections.abc import Callable
 
+import numpy as np
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
-from envae.objectives.base import check_positive
+from envae.objectives.base import check_count, check_positive
 from envae.scores import check_beta
 from envae.theory.linear import check_spectrum
-from envae.theory.minimize import minimize
 
 SHARE = 1 / 3  # of the latent dimensions in use, where samples are best; see chapter 14 of the book
 _IMAGES = 2000  # that principal components are taken of
@@ -96,13 +99,31 @@ def _balance(q: float, beta: float) -> float:
     return q * ((1 + q) ** power - (2 * q) ** power)
 
 
+@dataclasses.dataclass(frozen=True)
+class LinearOptimum:
+    """The best linear EnVAE of many pixels.
+
+    Attributes
+    ----------
+    alpha
+        Its KL weight.
+    dimensions
+        d, latent dimensions in use.
+    ratio
+        Spread of the draws over the error of their mean.
+    """
+
+    alpha: float
+    dimensions: float
+    ratio: float
+
+
 def linear_optimum(
     eigenvalues: Tensor, latent_dim: int, *, alpha: float, beta: float = 1.0
-) -> tuple[float, float]:
-    """Dimensions in use, and spread over error, of the best linear EnVAE of many pixels.
+) -> LinearOptimum:
+    """Optimum of a linear EnVAE, with the root of the mean square in the place of the mean norm.
 
-    As `linear_energy.optimum`, but with the root of the mean square in the place of the mean norm,
-    so that the number of pixels costs nothing.
+    As `linear_energy.optimum`, but in closed form up to two numbers, whatever the number of pixels.
 
     Parameters
     ----------
@@ -118,27 +139,14 @@ def linear_optimum(
     ValueError
         If an argument is out of range.
     """
-    eigenvalues = check_spectrum(eigenvalues, latent_dim).double()
     check_positive(alpha=alpha)
-    check_beta(beta)
-    if beta == 2:
-        raise ValueError("at beta = 2 the linear EnVAE has no optimum")
-    scale, discarded = eigenvalues[:latent_dim].sqrt(), eigenvalues[latent_dim:].sum()
-
-    def parts(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Squared error, spread and posterior variances of weights and log odds."""
-        weight, code, variance = raw[0] * scale, torch.sigmoid(raw[1]), torch.sigmoid(-raw[1])
-        missed = (scale - weight * code.sqrt()).square().sum() + discarded
-        return missed, (weight.square() * variance).sum(), variance
-
-    def loss(raw: Tensor) -> Tensor:
-        missed, spread, variance = parts(raw)
-        score = (missed + spread) ** (beta / 2) - 0.5 * (2 * spread) ** (beta / 2)
-        return score - 0.5 * alpha * variance.log().sum()
-
-    start = torch.tensor([[1.0], [0.0]], dtype=torch.float64).expand(2, latent_dim)
-    missed, spread, variance = parts(minimize(loss, start))
-    return (1 - variance).sum().item(), (spread / missed).sqrt().item()
+    found = _weighed(eigenvalues, latent_dim, beta)
+    smallest, largest = found(_LOWEST).alpha, found(_HIGHEST).alpha
+    if not smallest < alpha < largest:
+        raise ValueError(
+            f"alpha must lie between {smallest:.1g} and {largest:.1g} here, received {alpha}"
+        )
+    return _where(found, lambda optimum: optimum.alpha > alpha)
 
 
 def suggested_weight(
@@ -154,7 +162,8 @@ def suggested_weight(
     Parameters
     ----------
     images
-        Training images, `(N, C, H, W)`; the first 2,000 are looked at.
+        Training images, `(N, C, H, W)`, scaled as the model sees them; the first 2,000 are looked
+        at.
     latent_dim
         d_z of the model, at most the number of pixels and below that of images.
     beta
@@ -170,26 +179,92 @@ def suggested_weight(
     """
     if not 0 < share < 1:
         raise ValueError(f"share must be in (0, 1), received {share}")
-    eigenvalues = _spectrum(images[:_IMAGES].flatten(1).double())
-    unit = eigenvalues.sum().item() ** (beta / 2)
-    low, high = math.log(1e-5 * unit), math.log(10 * unit)
-
-    def in_use(log_alpha: float) -> float:
-        return linear_optimum(eigenvalues, latent_dim, alpha=math.exp(log_alpha), beta=beta)[0]
-
-    if in_use(low) < share * latent_dim:
+    check_count(latent_dim=latent_dim)
+    found = _weighed(_spectrum(images, latent_dim), latent_dim, beta)
+    most = found(_LOWEST).dimensions
+    if most < share * latent_dim:
         raise ValueError(
             f"no weight makes a linear model of these images use {share:g} of {latent_dim} latent "
-            f"dimensions: at most {in_use(low):.1f} of them"
+            f"dimensions: at most {most:.1f} of them"
         )
-    for _ in range(14):  # to 0.1 %
+    return _where(found, lambda optimum: optimum.dimensions < share * latent_dim).alpha
+
+
+_LOWEST, _HIGHEST = -30.0, 10.0  # natural logarithm of kappa below, over the largest eigenvalue
+
+
+def _weighed(eigenvalues: Tensor, latent_dim: int, beta: float) -> Callable[[float], LinearOptimum]:
+    """The optimum as a function of the logarithm of a multiplier that grows with alpha.
+
+    Let R and S be squared error and spread, a and b the score's derivatives by them, t = b / a and
+    kappa = alpha / (2 a). The score's part that belongs to a dimension of eigenvalue lambda, with
+    decoder weight w and posterior variance v, is then that of (sqrt(lambda) - w sqrt(1 - v))^2 +
+    t w^2 v - kappa ln v. The best w leaves lambda t v / (1 - (1 - t) v) - kappa ln v, whose
+    stationary point solves a quadratic equation. t follows from R and S: one number to search.
+    """
+    check_beta(beta)
+    if beta == 2:
+        raise ValueError("at beta = 2 the linear EnVAE has no optimum")
+    values = check_spectrum(eigenvalues, latent_dim).double().numpy()
+    kept, discarded, largest = values[:latent_dim], values[latent_dim:].sum(), values[0]
+    power = beta / 2 - 1
+
+    def parts(t: float, kappa: float) -> tuple[float, float, float]:
+        """R, S, and the dimensions in use."""
+        pull = kept * t
+        root = np.sqrt(pull * (pull + 4 * kappa * (1 - t)))
+        below = pull + root + 2 * kappa * (1 - t)
+        used = kept > kappa * t
+        v = np.where(used, 2 * kappa / below, 1.0)
+        code = np.where(used, (pull + root - 2 * kappa * t) / below, 0.0)  # 1 - v
+        over = code + t * v
+        missed = kept * (t * v / over) ** 2
+        return missed.sum() + discarded, (kept * code * v / over**2).sum(), code.sum()
+
+    def off(log_t: float, kappa: float) -> float:
+        missed, spread, _ = parts(math.exp(log_t), kappa)
+        if spread == 0:
+            return 1.0
+        return math.expm1(log_t) + (2 * spread / (missed + spread)) ** power
+
+    def found(log_multiplier: float) -> LinearOptimum:
+        kappa = largest * math.exp(log_multiplier)
+        t = math.exp(brentq(off, -abs(log_multiplier) - 20, -1e-12, args=(kappa,)))
+        missed, spread, dimensions = parts(t, kappa)
+        alpha = float(kappa * beta * (missed + spread) ** power)
+        return LinearOptimum(alpha, float(dimensions), math.sqrt(spread / missed))
+
+    return found
+
+
+def _where(
+    found: Callable[[float], LinearOptimum], beyond: Callable[[LinearOptimum], bool]
+) -> LinearOptimum:
+    """The optimum from which on something is true, which is so of large weights."""
+    low, high = _LOWEST, _HIGHEST
+    for _ in range(45):
         middle = (low + high) / 2
-        low, high = (middle, high) if in_use(middle) > share * latent_dim else (low, middle)
-    return math.exp((low + high) / 2)
+        low, high = (low, middle) if beyond(found(middle)) else (middle, high)
+    return found(low)
 
 
-def _spectrum(x: Tensor) -> Tensor:
-    """Eigenvalues of the covariance of rows `(N, D)`, largest first; the smaller of N and D."""
+def _spectrum(images: Tensor, latent_dim: int) -> Tensor:
+    """Eigenvalues of the covariance of some images, largest first; the smaller of N and n.
+
+    Raises
+    ------
+    ValueError
+        If they are no batch of images, not finite, fewer than the model needs, or all the same.
+    """
+    shape = tuple(images.shape)
+    if images.ndim != 4 or not images.is_floating_point() or len(images) <= latent_dim:
+        raise ValueError(
+            f"needs more than latent_dim = {latent_dim} images (N, C, H, W) of floats, received "
+            f"{images.dtype} {shape}"
+        )
+    x = images[:_IMAGES].flatten(1).double()
     centered = x - x.mean(0)
     smaller = centered.T @ centered if x.shape[1] <= len(x) else centered @ centered.T
+    if not 0 < smaller.trace() < float("inf"):
+        raise ValueError("the images are all the same, or not finite")
     return torch.linalg.eigvalsh(smaller).flip(0).clamp_min(0) / (len(x) - 1)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from envae.theory import linear_energy, spread_balance
+from envae.theory.minimize import minimize
 
 # As images have them: a few large eigenvalues and many small ones.
 SPECTRUM = 1 / torch.arange(1, 201, dtype=torch.float64) ** 1.2
@@ -57,15 +58,40 @@ def test_linear_optimum_is_that_of_the_exact_model(alpha, beta):
     code = (1 - best.posterior_variance).sqrt()
     missed = (SPECTRUM[:8].sqrt() - best.weight * code).square().sum() + SPECTRUM[8:].sum()
     spread = (best.weight.square() * best.posterior_variance).sum()
-    dimensions, ratio = spread_balance.linear_optimum(SPECTRUM, 8, alpha=alpha, beta=beta)
-    assert dimensions == pytest.approx(exact, rel=0.1)
-    assert ratio == pytest.approx((spread / missed).sqrt().item(), rel=0.05)
+    found = spread_balance.linear_optimum(SPECTRUM, 8, alpha=alpha, beta=beta)
+    assert found.alpha == pytest.approx(alpha)
+    assert found.dimensions == pytest.approx(exact, rel=0.1)
+    assert found.ratio == pytest.approx((spread / missed).sqrt().item(), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "latent_dim"), [(0.1, 1.0, 8), (3e-4, 0.5, 3), (2.0, 1.5, 6), (30.0, 1.0, 8)]
+)
+def test_linear_optimum_is_that_of_a_minimizer(alpha, beta, latent_dim):
+    """The loss of many pixels written out, and minimized by general means from its start."""
+    scale, discarded = SPECTRUM[:latent_dim].sqrt(), SPECTRUM[latent_dim:].sum()
+
+    def parts(raw):
+        weight, code, variance = raw[0] * scale, torch.sigmoid(raw[1]), torch.sigmoid(-raw[1])
+        missed = (scale - weight * code.sqrt()).square().sum() + discarded
+        return missed, (weight.square() * variance).sum(), variance
+
+    def loss(raw):
+        missed, spread, variance = parts(raw)
+        score = (missed + spread) ** (beta / 2) - 0.5 * (2 * spread) ** (beta / 2)
+        return score - 0.5 * alpha * variance.log().sum()
+
+    start = torch.tensor([[1.0], [0.0]], dtype=torch.float64).expand(2, latent_dim)
+    missed, spread, variance = parts(minimize(loss, start))
+    found = spread_balance.linear_optimum(SPECTRUM, latent_dim, alpha=alpha, beta=beta)
+    assert found.dimensions == pytest.approx((1 - variance).sum().item(), rel=2e-3, abs=1e-3)
+    assert found.ratio == pytest.approx((spread / missed).sqrt().item(), rel=2e-3)
 
 
 def test_linear_optimum_is_balanced():
     """The error follows from the two numbers that it gives, and is that of some linear model."""
-    dimensions, ratio = spread_balance.linear_optimum(SPECTRUM, 8, alpha=0.1)
-    unit = spread_balance.weight(ratio, error=1.0, dimensions=dimensions)
+    found = spread_balance.linear_optimum(SPECTRUM, 8, alpha=0.1)
+    unit = spread_balance.weight(found.ratio, error=1.0, dimensions=found.dimensions)
     error = (0.1 / unit) ** 2
     assert SPECTRUM[8:].sum() < error < SPECTRUM.sum()
 
@@ -77,8 +103,8 @@ def test_suggested_weight_uses_the_share_and_scales_as_the_score_does(shape, bet
     alpha = spread_balance.suggested_weight(images, 6, beta=beta)
     x = images.flatten(1).double()
     eigenvalues = torch.linalg.eigvalsh(torch.cov(x.T)).flip(0).clamp_min(0)
-    dimensions, _ = spread_balance.linear_optimum(eigenvalues, 6, alpha=alpha, beta=beta)
-    assert dimensions == pytest.approx(2, rel=0.01)
+    found = spread_balance.linear_optimum(eigenvalues, 6, alpha=alpha, beta=beta)
+    assert found.dimensions == pytest.approx(2, rel=0.01)
     larger = spread_balance.suggested_weight(5 * images, 6, beta=beta)
     assert larger == pytest.approx(alpha * 5**beta, rel=0.01)
 
@@ -91,6 +117,16 @@ def test_out_of_range_is_an_error():
         spread_balance.suggested_weight(torch.rand(5, 1, 4, 4), 2, share=1.0)
     with pytest.raises(ValueError, match="has no optimum"):
         spread_balance.linear_optimum(SPECTRUM, 8, alpha=0.1, beta=2.0)
+    for wrong in (torch.ones(9, 1, 4, 4), torch.full((9, 1, 4, 4), torch.nan)):
+        with pytest.raises(ValueError, match="all the same, or not finite"):
+            spread_balance.suggested_weight(wrong, 2)
+    for wrong in (images[:6], images.flatten(1), (255 * images).byte()):
+        with pytest.raises(ValueError, match="more than latent_dim = 6 images"):
+            spread_balance.suggested_weight(wrong, 6)
+    with pytest.raises(ValueError, match="latent_dim must be an integer"):
+        spread_balance.suggested_weight(images, 1.5)
+    with pytest.raises(ValueError, match="alpha must lie between"):
+        spread_balance.linear_optimum(SPECTRUM, 8, alpha=1e60)
     told = {"error": 2.0, "dimensions": 6.0}
     with pytest.raises(ValueError, match="ratio must be above 1"):
         spread_balance.weight(1.0, **told)
