@@ -259,8 +259,8 @@ def fenvae_surrogate(
               - \\tfrac12 \\|g(\\mu + \\sqrt2\\,(z - \\mu)) - g(\\mu)\\|^\\beta
 
     Its expectation is the energy score if the decoder g is affine. For a curved decoder it is not,
-    and it has no lower bound: the second term grows with g at two codes that the first never
-    visits.
+    and nothing but the range of the decoder's output bounds it below: the second term grows with g
+    at two codes that the first never visits.
 
     Parameters
     ----------

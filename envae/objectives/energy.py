@@ -89,11 +89,11 @@ class FEnVAE(Objective):
               - \\tfrac12 \\|g(\\mu + \\sqrt2 (z - \\mu)) - g(\\mu)\\|^\\beta
               + \\alpha\\, KL(q(z|x) \\| p(z))
 
-    The score's argument does not bound it below (see `scores.fenvae_surrogate`), and training makes
-    use of that: a mean decodes to no reconstruction, so decode draws. Train some epochs with
-    another loss first, or several times as long: at first draws and samples suffer too (chapter
-    15). The three codes are decoded in one call, so that batch normalization, where a decoder has
-    it, treats them alike.
+    The score's argument does not bound it below (see `scores.fenvae_surrogate`), and in our runs
+    training makes use of that: a mean decodes to no reconstruction, so decode draws. Train some
+    epochs with another loss first, or many times as long: at first draws and samples suffer too
+    (chapter 15). The three codes are decoded in one call, so that batch normalization, where a
+    decoder has it, treats them alike.
 
     Parameters
     ----------
