@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -12,8 +13,17 @@ def whole(path: Path) -> Iterator[Path]:
     """Where to write a file that appears at its path when the block ends, and not if it fails.
 
     The folder is made if it is not there. Processes and threads that write the same file do not
-    meet: the last one's is kept.
+    meet: the last one's is kept. What a link points to is written, not the link.
+
+    Raises
+    ------
+    OSError
+        If there is something else than a file, such as a device, which would be replaced; or as
+        the system raises it.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "it is no file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = f"{os.getpid()}-{threading.get_ident()}"
     partial = path.with_name(f".{path.name}.{writer}.partial")

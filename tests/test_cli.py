@@ -292,3 +292,74 @@ def test_data_says_what_a_data_set_is(capsys):
     assert "1297" in capsys.readouterr().out
     assert cli.main(["data", "digit"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+HOSTILE = {
+    "a call": "x: __import__('pathlib').Path('evaluated').touch() = 1",
+    "a walk to builtins": "x: [c for c in ().__class__.__base__.__subclasses__()] = 1",
+    "a lambda": "x: (lambda: 1)() = 1",
+    "an unknown type": "x: dict[str, int] = 1",
+    "a subscript of no list": "x: int[str] = 1",
+}
+
+
+@pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE)
+def test_types_of_parameters_are_read_and_not_evaluated(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="the parameters cell must hold lines like"):
+        notebook_parameters.declared(source)
+    assert not list(tmp_path.iterdir())
+
+
+BROKEN = {
+    "a slip": "epochs: int = 5 5",
+    "an open bracket": "epochs: list[int] = [5",
+    "a magic": "%matplotlib inline",
+    "an indentation": "  epochs: int = 5\n x: int = 3",
+}
+
+
+@pytest.mark.parametrize("source", BROKEN.values(), ids=BROKEN)
+def test_a_broken_parameters_cell_is_one_line_that_names_the_file(source, tmp_path, capsys):
+    document = nbformat.v4.new_notebook()
+    document.cells = [nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})]
+    path = tmp_path / "broken.ipynb"
+    nbformat.write(document, path)
+    assert cli.main(["run", str(path), "-o", str(tmp_path / "out.ipynb")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "broken.ipynb" in said
+    assert "no Python" in said
+
+
+@pytest.mark.parametrize("content", ["a: [1", "\ta: 1", "- 1", "text", b"\xff\xfe\xff"])
+def test_a_broken_profile_is_one_line_that_names_the_file(content, notebook, capsys):
+    profile = notebook.parent / "params" / f"{notebook.stem}.broken.yaml"
+    profile.parent.mkdir(exist_ok=True)
+    profile.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert cli.main(["run", str(notebook), "--profile", "broken"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert profile.name in said
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_run(notebook, tmp_path, capsys):
+    device = tmp_path / "device"
+    os.mkfifo(device)  # as a device, something that is no file and must stay what it is
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(device)
+    wrong = {
+        device: "it is no file",
+        tmp_path / "link": "it is no file",
+        tmp_path: "it is no file",
+        tmp_path / "file" / "out.ipynb": "file exists",
+        tmp_path / f"{300 * 'x'}.ipynb": "name too long",
+    }
+    for output, reason in wrong.items():
+        start = time.perf_counter()
+        assert cli.main(["run", str(notebook), "-o", str(output)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("envae: cannot write")
+        assert reason in said.lower()
+        assert time.perf_counter() - start < 5  # no kernel was started
+    assert device.is_fifo()

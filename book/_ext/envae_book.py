@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from functools import cache
+from html import escape
 from pathlib import Path
 
 from docutils import nodes
@@ -62,8 +63,8 @@ def _of_run(path: Path) -> str:
         return "Not executed by <code>envae run</code>."
     changed = "".join(f", {name} = {value}" for name, value in run["parameters"].items())
     return (
-        f"Computed with profile <code>{run['profile']}</code>{changed} · {_commit(run)} · "
-        f"{_day(run)} · {run['device']} · {run['seconds']:.0f} s"
+        f"Computed with profile <code>{escape(run['profile'])}</code>{escape(changed)} · "
+        f"{_commit(run)} · {_day(run)} · {escape(run['device'])} · {run['seconds']:.0f} s"
     )
 
 
@@ -75,11 +76,11 @@ def _of_build() -> str:
 
 def _commit(manifest: dict) -> str:
     commit = manifest["commit"][:7] or "unknown"
-    return f"commit <code>{commit}</code>{' (modified)' if manifest['dirty'] else ''}"
+    return f"commit <code>{escape(commit)}</code>{' (modified)' if manifest['dirty'] else ''}"
 
 
 def _day(manifest: dict) -> str:
-    return manifest["date"][:10]
+    return escape(manifest["date"][:10])
 
 
 def add_ledger_filters(app, page, template, context, doctree) -> None:

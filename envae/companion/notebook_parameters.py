@@ -86,14 +86,21 @@ def declared(source: str) -> dict[str, Parameter]:
     Raises
     ------
     ValueError
-        If a line is anything but `name: type = literal`.
+        If a line is anything but `name: type = literal`, or no Python. Nothing of it is executed.
     """
-    comments = {
-        token.start[0]: token.string.removeprefix("#").strip()
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    parameters = [_parameter(node, comments) for node in ast.parse(source).body]
+    try:
+        comments = {
+            token.start[0]: token.string.removeprefix("#").strip()
+            for token in tokenize.generate_tokens(io.StringIO(source).readline)
+            if token.type == tokenize.COMMENT
+        }
+        nodes = ast.parse(source).body
+    except (SyntaxError, tokenize.TokenError) as error:
+        line = getattr(error, "lineno", None) or error.args[1][0]
+        raise ValueError(
+            f"line {line} of the parameters cell is no Python ({error.args[0]})"
+        ) from None
+    parameters = [_parameter(node, comments) for node in nodes]
     return {parameter.name: parameter for parameter in parameters}
 
 
@@ -103,12 +110,10 @@ def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
             raise ValueError
         if not isinstance(node.target, ast.Name):
             raise ValueError
-        annotation = ast.unparse(node.annotation)
-        # The names of types and nothing else: no builtins.
-        kind = eval(annotation, {"__builtins__": {}}, _TYPES)
+        annotation, kind = ast.unparse(node.annotation), _type(node.annotation)
         default = ast.literal_eval(node.value)
         name = node.target.id
-    except (ValueError, NameError, AttributeError, TypeError):
+    except (ValueError, TypeError, MemoryError, RecursionError):
         raise ValueError(
             f"the parameters cell must hold lines like `epochs: int = 60  # comment`, of the types "
             f"{', '.join(_TYPES)} and `... | None`; received `{ast.unparse(node)}`"
@@ -116,6 +121,19 @@ def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
     return Parameter(
         name, annotation, kind, default, comments.get(node.end_lineno or node.lineno, "")
     )
+
+
+def _type(node: ast.expr) -> Any:
+    """The type that an annotation names, read and not evaluated: a notebook may be a stranger's."""
+    if isinstance(node, ast.Name) and node.id in _TYPES:
+        return _TYPES[node.id]
+    if isinstance(node, ast.Constant) and node.value is None:
+        return types.NoneType
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return _type(node.left) | _type(node.right)
+    if isinstance(node, ast.Subscript) and _type(node.value) is list:
+        return types.GenericAlias(list, (_type(node.slice),))
+    raise ValueError
 
 
 def find(name: str, known: Mapping[str, Parameter]) -> Parameter:

@@ -63,19 +63,42 @@ def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str])
     Raises
     ------
     RunError
-        If the profile or a parameter is unknown, or a value has the wrong type.
+        If the profile or a parameter is unknown, or a value has the wrong type; before anything is
+        run, if the output cannot be written there.
     CellError
         If a cell raises.
     KeyboardInterrupt
         If the run is interrupted, by Ctrl-C or by SIGTERM.
     """
     values = _values(notebook, profile, given)
-    with tempfile.TemporaryDirectory(prefix="envae-") as scratch, _terminable():
-        executed = Path(scratch) / "executed.ipynb"
-        origin = _execute(notebook, executed, profile, values)
-        with whole(output) as partial:
-            shutil.copyfile(executed, partial)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_empty_folders_removed(output))
+        try:
+            partial = stack.enter_context(whole(output))
+            partial.touch()
+        except OSError as error:
+            raise RunError(f"cannot write {output}: {error}") from None
+        stack.enter_context(_terminable())
+        try:
+            with tempfile.TemporaryDirectory(prefix="envae-") as scratch:
+                executed = Path(scratch) / "executed.ipynb"
+                origin = _execute(notebook, executed, profile, values)
+                shutil.copyfile(executed, partial)
+        except OSError as error:  # such as a full disk
+            raise RunError(f"{notebook.stem}: {error}") from None
     return origin
+
+
+@contextlib.contextmanager
+def _empty_folders_removed(output: Path) -> Iterator[None]:
+    """Folders that are made for an output go with it if there is none."""
+    new = [folder for folder in output.absolute().parents if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in new:
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
 
 
 def _values(notebook: Path, profile: str, given: Mapping[str, str]) -> dict[str, Any]:
@@ -122,11 +145,14 @@ def declared(notebook: Path) -> dict[str, Parameter]:
     Raises
     ------
     RunError
-        If the file is no notebook.
+        If the file is no notebook, or its parameters cell declares none.
     """
     cells = _read(notebook)["cells"]
     tagged = [cell for cell in cells if notebook_parameters.TAG in cell["metadata"].get("tags", [])]
-    return notebook_parameters.declared("".join("".join(cell["source"]) for cell in tagged))
+    try:
+        return notebook_parameters.declared("".join("".join(cell["source"]) for cell in tagged))
+    except ValueError as error:
+        raise RunError(f"{notebook}: {error}") from None
 
 
 def seconds(notebook: Path) -> float:
@@ -183,7 +209,7 @@ def read_profile(notebook: Path, profile: str) -> dict[str, Any]:
     Raises
     ------
     RunError
-        If there is no such profile.
+        If there is no such profile, or its file does not hold parameters.
     """
     if profile == QUICK:
         return {}
@@ -192,7 +218,15 @@ def read_profile(notebook: Path, profile: str) -> dict[str, Any]:
     known = {file.stem.removeprefix(stem): file for file in files}
     if profile not in known:
         raise RunError(f"{notebook.stem}: {unknown('profile', profile, [QUICK, *known])}")
-    return yaml.safe_load(known[profile].read_text()) or {}
+    try:
+        values = yaml.safe_load(known[profile].read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(f"{known[profile]} is no YAML ({error})") from None
+    if not isinstance(values, dict):
+        raise RunError(
+            f"{known[profile]} must hold lines like `epochs: 60`, not a {type(values).__name__}"
+        )
+    return values
 
 
 def _execute(

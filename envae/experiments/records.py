@@ -47,6 +47,19 @@ def _committed() -> Path:
     return _checkout.root() / "data" / "runs"
 
 
+def within(place: Path, experiment: str) -> Path:
+    """Folder of an experiment in a place.
+
+    Raises
+    ------
+    ValueError
+        If the experiment's name would lead out of it, or into a folder of its own.
+    """
+    if experiment in ("", ".", "..") or set(experiment) & set("/\\\0"):
+        raise ValueError(f"an experiment's name is the name of a folder, received {experiment!r}")
+    return place / experiment
+
+
 def key(experiment: str, parameters: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits that stand for one point of an experiment.
 
@@ -98,7 +111,8 @@ def save(
     Raises
     ------
     ValueError
-        If a metric is not finite, or there is a unit for a metric that is not there.
+        If the experiment's name is none of a folder, a metric is not finite, or there is a unit for
+        a metric that is not there.
     TypeError
         If a parameter is not a JSON value.
     """
@@ -116,7 +130,7 @@ def save(
         "curves": {name: _thin(values) for name, values in (curves or {}).items()},
         "manifest": manifest() | {"seconds": seconds, "data": data_checksum},
     }
-    path = folder() / experiment / f"{key(experiment, parameters)}.json"
+    path = within(folder(), experiment) / f"{key(experiment, parameters)}.json"
     write(path, record)
     return path
 
@@ -173,13 +187,13 @@ def load(experiment: str, expected: Iterable[Mapping[str, Any]] | None = None) -
         files = {
             path.stem: path
             for place in places()
-            for path in sorted((place / experiment).glob("*.json"))
+            for path in sorted(within(place, experiment).glob("*.json"))
         }
         return pd.DataFrame([_row(path) for path in files.values()])
     rows = []
     for parameters in expected:
         name = key(experiment, parameters)
-        possible = [place / experiment / f"{name}.json" for place in reversed(places())]
+        possible = [within(place, experiment) / f"{name}.json" for place in reversed(places())]
         there = next((file for file in possible if file.is_file()), None)
         missing = {"done": False, "key": name} | dict(parameters)
         rows.append(missing if there is None else _row(there))

@@ -84,3 +84,14 @@ def test_bad_records_are_errors(runs):
     save().write_text("{")
     with pytest.raises(ValueError, match="not a whole run record"):
         records.load("try")
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "a/b", "..", ".", "", "a\\b", "a\0b"])
+def test_an_experiment_stays_in_its_folder(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(ValueError, match="the name of a folder"):
+        records.save(name, {"a": 1}, {"b": 2.0})
+    for ask in (lambda: records.load(name), lambda: records.load(name, [{"a": 1}])):
+        with pytest.raises(ValueError, match="the name of a folder"):
+            ask()
+    assert not list(tmp_path.iterdir())

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +225,9 @@ def recorded(points: Iterable[Point], *, dataset: str, experiment: str) -> pd.Da
 def failures(experiment: str) -> pd.DataFrame:
     """Points of an experiment whose last try failed: their parameters, and `error`."""
     files = [
-        file for place in records.places() for file in sorted((place / experiment).glob("*.failed"))
+        file
+        for place in records.places()
+        for file in sorted(records.within(place, experiment).glob("*.failed"))
     ]
     told = [json.loads(file.read_text()) for file in files]
     return pd.DataFrame([failed["parameters"] | {"error": failed["error"]} for failed in told])
@@ -251,7 +253,8 @@ def _noted(points: Sequence[Point], dataset: Dataset, experiment: str) -> Iterat
     except Exception as error:
         told = f"{type(error).__name__}: {error}"
         for file, parameters in zip(files, each, strict=True):
-            records.write(file, {"parameters": parameters, "error": told})
+            with suppress(OSError):  # a full disk must not end the other points
+                records.write(file, {"parameters": parameters, "error": told})
 
 
 def _error(experiment: str, parameters: dict[str, Any]) -> str:
@@ -265,4 +268,5 @@ def _error(experiment: str, parameters: dict[str, Any]) -> str:
 
 def _beside_record(experiment: str, parameters: dict[str, Any], ending: str) -> Path:
     """File `<key>.<ending>` in the folder that the point's record is written to."""
-    return records.folder() / experiment / f"{records.key(experiment, parameters)}.{ending}"
+    name = f"{records.key(experiment, parameters)}.{ending}"
+    return records.within(records.folder(), experiment) / name
