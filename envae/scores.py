@@ -93,6 +93,17 @@ def _check_samples(samples: Tensor, x: Tensor, beta: float) -> None:
             f"samples of shape {tuple(samples.shape)} need x of shape {tuple(samples.shape[1:])}, "
             f"received {tuple(x.shape)}"
         )
+    _check_floats(samples=samples, x=x)
+
+
+def _check_floats(**tensors: Tensor) -> None:
+    """Integers would be subtracted as such: 8-bit ones modulo 256."""
+    wrong = {
+        name: tensor.dtype for name, tensor in tensors.items() if not tensor.is_floating_point()
+    }
+    if wrong:
+        told = ", ".join(f"{name} of {dtype}" for name, dtype in wrong.items())
+        raise ValueError(f"scores need floating-point tensors, received {told}: convert them first")
 
 
 class _EnergyScore(torch.autograd.Function):
@@ -371,6 +382,7 @@ def _check_alike(beta: float, **tensors: Tensor) -> None:
     if len(shapes) > 1:
         *names, last = tensors
         raise ValueError(f"{', '.join(names)} and {last} must have one shape, received {shapes}")
+    _check_floats(**tensors)
 
 
 def check_beta(beta: float) -> None:

@@ -63,6 +63,18 @@ def test_mismatched_shapes_are_an_error():
         fenvae_surrogate(x, x, x[:1], x)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_integers_are_refused(dtype):
+    whole = torch.ones(4, 3, 5).to(dtype)
+    for call in (
+        lambda: energy_score(whole, torch.rand(3, 5)),
+        lambda: energy_score(torch.rand(4, 3, 5), whole[0]),
+        lambda: fenvae_surrogate(whole[0], whole[1], whole[2], torch.rand(3, 5)),
+    ):
+        with pytest.raises(ValueError, match="floating-point tensors, received"):
+            call()
+
+
 # --- equivalence ------------------------------------------------------------------------------
 
 
