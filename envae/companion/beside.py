@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
+from envae._unknown import unknown
 from envae.companion.differences import Difference, paired, unpaired
 from envae.experiments import published
 from envae.experiments.paper_rows import ROWS
@@ -155,8 +156,20 @@ def difference(runs: pd.DataFrame, first: str, second: str, metric: str) -> Diff
         Labels of the rows.
     metric
         Column of `runs`.
+
+    Raises
+    ------
+    ValueError
+        If a row is none of the tables', or a seed of one is there more than once: an interval would
+        take one run for several.
     """
+    for name in (first, second):
+        if name not in ROWS:
+            raise ValueError(unknown("row", name, ROWS))
     values = runs.reindex(columns=["label", "seed", metric]).dropna()
+    both = values[values["label"].isin([first, second])]
+    if both.duplicated(["label", "seed"]).any():
+        raise ValueError(f"several runs of one seed of {first!r} or {second!r}: choose among them")
     by_seed = [
         values[values["label"] == label].set_index("seed")[metric].sort_index()
         for label in (first, second)

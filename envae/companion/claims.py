@@ -17,6 +17,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -228,13 +229,16 @@ class Ledger:
     def announce(self, claim: str, **check: Any) -> None:
         """Settle or replicate, and print the verdict: where a cell settles several claims.
 
-        It replicates where `reproduced` is among the arguments.
+        It replicates where the claim is a measurement.
         """
-        take = self.replicate if "reproduced" in check else self.settle
+        self._must_know(claim)
+        take = self.replicate if self._claims.loc[claim, "kind"] == MEASUREMENT else self.settle
         print(f"{claim}: {take(claim, **check)}")
 
     def not_run(self, claim: str, needs: str) -> None:
         """Record that a claim could not be checked here, and what it needs."""
+        if not isinstance(needs, str) or not needs.strip():
+            raise ValueError(f"{claim!r}: say what it needs, received {needs!r}")
         self._enter(claim, NOT_RUN, needs)
 
     def _must_be(self, claim: str, kind: str, method: str) -> None:
@@ -315,9 +319,10 @@ def _reached(
     evidence
         Instead of these: one line that says the values.
     """
-    (first, all_of_it), (second, lesser) = findings.items()
+    (_, all_of_it), (second, lesser) = findings.items()
     for name, found in findings.items():
-        if isinstance(found, str | float) or (found is None and name == first):
+        none_allowed = found is None and name == second
+        if not isinstance(found, bool | np.bool_) and not none_allowed:  # of others all are true
             raise ValueError(f"{claim!r}: {name} must be true or false, received {found!r}")
     best, middle, worst = texts
     verdict = best if all_of_it else middle if lesser else worst
@@ -331,7 +336,9 @@ def _reached(
                 f"there is none for {missing}"
             )
         evidence = said[verdict]
-    elif said or not evidence.strip():
+    elif not isinstance(evidence, str) or not evidence.strip():
+        raise ValueError(f"{claim!r}: evidence must be a line of text, received {evidence!r}")
+    elif said:
         raise ValueError(f"{claim!r} takes evidence or a text for each verdict, not both")
     if len(set(said.values())) < len(said) or not set(said) <= set(possible):
         raise ValueError(f"{claim!r} needs texts that differ, and one for {middle!r} with {second}")

@@ -78,6 +78,12 @@ class Scale:
     seeds: int
     paper: Published | None
 
+    def __post_init__(self) -> None:
+        counts = {"images": self.images, "epochs": self.epochs or 0, "seeds": self.seeds}
+        wrong = {name: count for name, count in counts.items() if not count >= 0}
+        if wrong or not isinstance(self.paper, Published | None):
+            raise ValueError(f"a scale has counts and a Published or None, received {self!r}")
+
     @classmethod
     def of(
         cls, data: "Dataset", network: str, *, epochs: int | None, seeds: int, paper: str | None

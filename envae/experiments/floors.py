@@ -1,4 +1,4 @@
-"""What a perfect sampler has in the tables of distances, recorded: data may not be at hand."""
+"""What images drawn anew have in the tables of distances, recorded: data may not be at hand."""
 
 import pandas as pd
 

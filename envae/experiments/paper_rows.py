@@ -235,7 +235,8 @@ class Experiment:
     def inside(self, label: str) -> bool:
         """Whether values were tried on both sides of the chosen one; False before the search."""
         found, value = self.search(label, train=False), self.chosen(label)
-        return value is not None and found["tried"].min() < value < found["tried"].max()
+        done = found.loc[found["state"] == "done", "tried"]
+        return value is not None and bool(done.min() < value < done.max())
 
     def runs(self, label: str, *, train: bool) -> pd.DataFrame:
         """The reported runs of a row, at the value that the search chose; a row per seed.

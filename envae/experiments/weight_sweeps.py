@@ -105,8 +105,8 @@ def table(name: str, wanted: list[Point]) -> pd.DataFrame:
     return found.set_index(["data", "beta", "alpha", "seed"])
 
 
-def beside_best(runs: pd.DataFrame, judge: str) -> pd.DataFrame:
-    """The suggested weight beside the one at which samples are best.
+def beside_best(runs: pd.DataFrame, judge: str, default: float) -> pd.DataFrame:
+    """The suggested weight, and a default, beside the one at which samples are best.
 
     Parameters
     ----------
@@ -114,6 +114,8 @@ def beside_best(runs: pd.DataFrame, judge: str) -> pd.DataFrame:
         Of several data sets, as :func:`table` gives them.
     judge
         Column that is smallest there, on average over seeds.
+    default
+        A weight for all sets.
 
     Returns
     -------
@@ -121,26 +123,32 @@ def beside_best(runs: pd.DataFrame, judge: str) -> pd.DataFrame:
         Indexed by `data` and `beta`: `suggested`; `best`, of the weights tried, and `at_end`,
         whether it is the first or last of them; at the suggested weight, by interpolation over the
         logarithm of alpha, `cost`, the judge over its smallest mean, and `share` of the latent
-        dimensions in use.
+        dimensions in use; `cost_default`, the cost at the default. NaN where a weight lies outside
+        of those tried, or a mean is not positive: estimates without bias may be below zero.
     """
     of_sets = runs.groupby(level=["data", "beta"], sort=False)
-    rows = {which: _beside_best(of_set, judge) for which, of_set in of_sets}
+    rows = {which: _beside_best(of_set, judge, default) for which, of_set in of_sets}
     return pd.DataFrame(rows).T.rename_axis(["data", "beta"])
 
 
-def _beside_best(of_set: pd.DataFrame, judge: str) -> pd.Series:
+def _beside_best(of_set: pd.DataFrame, judge: str, default: float) -> pd.Series:
     columns = [judge, "suggested", "dimensions_in_use", "latent_dim"]
     means = of_set.groupby(level="alpha")[columns].mean().sort_index()
     suggested, best = means["suggested"].iloc[0], means[judge].idxmin()
-    at = np.log(suggested), np.log(means.index.to_numpy(float))
-    log_judge = np.log(means[judge])
+    log_judge = np.log(means[judge].where(means[judge] > 0))
     share = means["dimensions_in_use"] / means["latent_dim"]
+
+    def at(alpha: float, values: pd.Series) -> float:
+        tried = np.log(means.index.to_numpy(float))
+        return float(np.interp(np.log(alpha), tried, values, left=np.nan, right=np.nan))
+
     return pd.Series(
         {
             "suggested": suggested,
             "best": best,
             "at_end": best in (means.index[0], means.index[-1]),
-            "cost": np.exp(np.interp(*at, log_judge) - log_judge.min()),
-            "share": np.interp(*at, share),
+            "cost": np.exp(at(suggested, log_judge) - log_judge.min()),
+            "cost_default": np.exp(at(default, log_judge) - log_judge.min()),
+            "share": at(suggested, share),
         }
     )

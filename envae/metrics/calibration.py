@@ -48,13 +48,9 @@ def ranks(draws: Tensor, x: Tensor, generator: Generator) -> Tensor:
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, or a value is not finite.
     """
-    if draws.ndim < 2 or draws.shape[1:] != x.shape:
-        raise ValueError(
-            "needs draws (K, N, *event) of observations (N, *event), received shapes "
-            f"{tuple(draws.shape)} and {tuple(x.shape)}"
-        )
+    _check(draws, x, least=1)
     below, ties = (draws < x).sum(0).cpu(), (draws == x).sum(0).cpu()
     return below + (torch.rand(x.shape, generator=generator) * (ties + 1)).long()
 
@@ -73,11 +69,7 @@ def distance_ranks(draws: Tensor, x: Tensor, generator: Generator) -> Tensor:
     Tensor
         Integers `(N,)` in 0, ..., K, on the CPU.
     """
-    if draws.ndim < 3 or draws.shape[1:] != x.shape:
-        raise ValueError(
-            "needs draws (K, N, *event) of observations (N, *event), received shapes "
-            f"{tuple(draws.shape)} and {tuple(x.shape)}"
-        )
+    _check(draws, x, least=1, axes=3)
     distances = []
     for image, of_image in zip(x.flatten(1), draws.flatten(2).unbind(1), strict=True):
         pool = torch.cat([image[None], of_image]).double()  # (K + 1, D)
@@ -126,7 +118,7 @@ def histogram(found: Tensor, draws: int, bins: int) -> Tensor:
     check_count(bins=bins)
     if (draws + 1) % bins:
         raise ValueError(f"{draws + 1} ranks do not fill {bins} bins evenly")
-    bin_of = found.flatten() * bins // (draws + 1)
+    bin_of = found.flatten().long() * bins // (draws + 1)
     return torch.bincount(bin_of, minlength=bins).double() * bins / found.numel()
 
 
@@ -146,13 +138,21 @@ def spread_skill(draws: Tensor, x: Tensor) -> float:
     Raises
     ------
     ValueError
-        If the shapes do not fit, or there is one draw only.
+        If the shapes do not fit, a value is not finite, or there is one draw only.
     """
-    if len(draws) < 2 or draws.shape[1:] != x.shape:
-        raise ValueError(
-            "needs 2 or more draws (K, N, *event) of observations (N, *event), received shapes "
-            f"{tuple(draws.shape)} and {tuple(x.shape)}"
-        )
+    _check(draws, x, least=2)
     variance = (len(draws) + 1) / len(draws) * draws.double().var(0).mean()
     error = (draws.double().mean(0) - x).square().mean()
     return (variance / error).sqrt().item()
+
+
+def _check(draws: Tensor, x: Tensor, *, least: int, axes: int = 2) -> None:
+    """A comparison with a NaN is false, and would give a rank all the same."""
+    fits = draws.ndim >= axes and draws.shape[1:] == x.shape and len(draws) >= least
+    if not fits or x.numel() == 0:
+        raise ValueError(
+            f"needs {least} or more draws (K, N, *event) of observations (N, *event), received "
+            f"shapes {tuple(draws.shape)} and {tuple(x.shape)}"
+        )
+    if not (draws.isfinite().all() and x.isfinite().all()):
+        raise ValueError("draws and observations must be finite")

@@ -154,11 +154,13 @@ def fd(extractor: HasFeatures, images: Tensor, against: Tensor) -> float:
 def floor(
     extractor: HasFeatures, images: Tensor, count: int, *, draws: int = 50, seed: int = 0
 ) -> float:
-    """What a perfect sampler has: mean distance of so many draws of images from the images.
+    """Mean distance of so many draws of images from the images themselves.
 
     The moments of finitely many draws are not those that they estimate, and the distance adds the
     squares of these errors up: for F features about F (F + 5) / (4 count), were they normal and
-    uncorrelated. Draws are with replacement, since a sampler too may give an image twice.
+    uncorrelated. Draws are with replacement, since a sampler too may give an image twice. A sampler
+    of the distribution that the images come from has more, since they too are a finite sample:
+    1 / count + 1 / N in the place of 1 / count.
 
     Parameters
     ----------

@@ -37,13 +37,14 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
     Raises
     ------
     ValueError
-        If the events differ, or a set has fewer than 2 members.
+        If the events differ, a member is not finite, or a set has fewer than 2.
     """
     if x.ndim < 2 or x.shape[1:] != y.shape[1:] or min(len(x), len(y)) < 2:
         raise ValueError(
             "needs two sets (N, *event) and (N', *event) of at least 2 members, received shapes "
             f"{tuple(x.shape)} and {tuple(y.shape)}"
         )
+    _check_finite(x, y)
     x, y = x.flatten(1), y.flatten(1)
     between = sum(part.double().sum() for part in _distances(x, y)) / (len(x) * len(y))
     return float(2 * between - _mean_within(x) - _mean_within(y))
@@ -113,12 +114,22 @@ def _check_features(generated: Tensor, real: Tensor, neighbours: int) -> None:
             f"needs features (N, F) and (N', F) of more than {neighbours} members, received shapes "
             f"{tuple(generated.shape)} and {tuple(real.shape)}"
         )
+    _check_finite(generated, real)
+
+
+def _check_finite(*sets: Tensor) -> None:
+    if not all(values.isfinite().all() for values in sets):
+        raise ValueError("members must be finite: a distance from others lies within no radius")
 
 
 def _distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
-    """Distances of rows of x `(N, D)` from all of y `(N', D)`, some rows `(n, N')` at a time."""
+    """Distances of rows of x `(N, D)` from all of y `(N', D)`, some rows `(n, N')` at a time.
+
+    In double precision: they come from products, which lose digits where sets lie close together.
+    """
+    y = y.double()
     for rows in x.split(_AT_ONCE):
-        yield torch.cdist(rows, y)
+        yield torch.cdist(rows.double(), y)
 
 
 def _mean_within(x: Tensor) -> Tensor:

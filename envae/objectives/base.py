@@ -22,6 +22,7 @@ and the log are :class:`Objective`'s::
 import dataclasses
 import functools
 import inspect
+import numbers
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -328,15 +329,20 @@ def names() -> list[str]:
 def check_positive(**values: float) -> None:
     """Raise a ValueError that names the first value that is not a positive finite number."""
     for name, value in values.items():
-        if not 0 < value < float("inf"):
-            raise ValueError(f"{name} must be a positive number, received {value}")
+        if not _is_number(value) or not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be a positive number, received {value!r}")
 
 
 def check_count(least: int = 1, **values: int) -> None:
     """Raise a ValueError that names the first value that is no integer from `least` up."""
     for name, value in values.items():
-        if not isinstance(value, int) or value < least:
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} must be an integer from {least} up, received {value!r}")
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is one number; tensors hold the weights of a stack, in `experiments.batched`."""
+    return isinstance(value, numbers.Real | Tensor) and not isinstance(value, bool)
 
 
 def encode(vae: EncodesAndDecodes, x: Tensor) -> Posterior:

@@ -12,10 +12,12 @@ the logarithmic score would take, which knows the densities.
 """
 
 import dataclasses
+import math
 
 import torch
 from torch import Generator, Tensor
 
+from envae.objectives.base import check_count, check_positive
 from envae.scores import energy_score
 from envae.theory.linear_energy import mean_norm_power
 
@@ -42,8 +44,15 @@ class Field:
     length: float = 2.0
     across: float = 0.9
 
+    def __post_init__(self) -> None:
+        check_count(side=self.side, channels=self.channels)
+        check_positive(length=self.length)
+        if not 0 <= self.across < 1:
+            raise ValueError(f"across must be in [0, 1), received {self.across}")
+
     @property
     def pixels(self) -> int:
+        """Pixels times channels."""
         return self.channels * self.side**2
 
     def factors(self) -> list[tuple[Tensor, Tensor]]:
@@ -88,6 +97,11 @@ class Forecast:
     spread: float = 1.0
     kept: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_positive(spread=self.spread)
+        if not (0 <= self.kept <= 1 and math.isfinite(self.shift)):
+            raise ValueError(f"needs a finite shift and kept in [0, 1], received {self}")
+
     def variances(self, field: Field) -> Tensor:
         """In the coordinates of the field's eigenvectors, `(pixels,)`."""
         return self.spread**2 * (1 - self.kept + self.kept * field.eigenvalues())
@@ -129,7 +143,11 @@ def images_needed(
     seed
         Of the simulation.
     """
+    check_count(images=images, least=2)
+    check_count(draws=draws, least=2)
     gain = expected_score(forecast, field) - expected_score(Forecast(), field)
+    if forecast == Forecast():
+        return math.inf
     generator = Generator().manual_seed(seed)
     truth, own = field.eigenvalues().sqrt().float(), forecast.variances(field).sqrt().float()
     mean, differences = forecast.mean(field).float(), []
@@ -143,6 +161,8 @@ def images_needed(
 
 def images_needed_by_likelihood(forecast: Forecast, field: Field) -> float:
     """The same by the logarithmic score, whose differences have closed-form mean and variance."""
+    if forecast == Forecast():
+        return math.inf
     truth, own = field.eigenvalues(), forecast.variances(field)
     ratio, shift = truth / own, forecast.mean(field).square() / own
     gain = 0.5 * (ratio - 1 - ratio.log() + shift).sum().item()

@@ -274,4 +274,6 @@ def check_spectrum(eigenvalues: Tensor, latent_dim: int) -> Tensor:
             "needs eigenvalues (n,) and 1 <= latent_dim <= n, "
             f"received shape {tuple(eigenvalues.shape)} and latent_dim {latent_dim}"
         )
+    if not (eigenvalues.isfinite().all() and eigenvalues.min() >= 0 < eigenvalues.max()):
+        raise ValueError("eigenvalues of a covariance are finite, none negative and one positive")
     return eigenvalues.sort(descending=True).values

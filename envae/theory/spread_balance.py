@@ -66,7 +66,7 @@ def weight(ratio: float, *, error: float, dimensions: float, beta: float = 1.0) 
     """
     check_beta(beta)
     check_positive(error=error, dimensions=dimensions)
-    if not ratio > 1:
+    if not 1 < ratio < math.inf:
         raise ValueError(f"ratio must be above 1, which needs no KL term; received {ratio}")
     return _balance(ratio**2, beta) * beta * error ** (beta / 2) / dimensions
 
@@ -256,13 +256,13 @@ def _spectrum(images: Tensor, latent_dim: int) -> Tensor:
     ValueError
         If they are no batch of images, not finite, fewer than the model needs, or all the same.
     """
-    shape = tuple(images.shape)
-    if images.ndim != 4 or not images.is_floating_point() or len(images) <= latent_dim:
+    fits = images.ndim == 4 and images.is_floating_point()
+    x = images[:_IMAGES].flatten(1).double() if fits else images
+    if not fits or len(x) <= latent_dim or x.shape[1] < latent_dim:
         raise ValueError(
-            f"needs more than latent_dim = {latent_dim} images (N, C, H, W) of floats, received "
-            f"{images.dtype} {shape}"
+            f"needs images (N, C, H, W) of floats, more than latent_dim = {latent_dim} among the "
+            f"first {_IMAGES} and of as many pixels, received {images.dtype} {tuple(images.shape)}"
         )
-    x = images[:_IMAGES].flatten(1).double()
     centered = x - x.mean(0)
     smaller = centered.T @ centered if x.shape[1] <= len(x) else centered @ centered.T
     if not 0 < smaller.trace() < float("inf"):

@@ -150,3 +150,14 @@ def test_a_row_with_a_failed_run_comes_last_and_one_with_a_missing_run_has_no_me
     assert found["L1"] == np.inf
     assert found.drop(["L2", "L1"]).isna().all()
     assert list(found.index) == list(ROWS)
+
+
+def test_a_run_is_not_counted_for_several():
+    runs = pd.DataFrame(
+        {"label": ["L2", "L2", "EnVAE", "EnVAE"], "seed": [1, 2, 1, 2], "fd": [2.0, 3.0, 1.0, 2.5]}
+    )
+    assert beside.difference(runs, "L2", "EnVAE", "fd") is not None
+    with pytest.raises(ValueError, match="several runs of one seed"):
+        beside.difference(pd.concat([runs, runs]), "L2", "EnVAE", "fd")
+    with pytest.raises(ValueError, match="did you mean 'EnVAE'"):
+        beside.difference(runs, "L2", "EnVEA", "fd")

@@ -1,9 +1,12 @@
 """The ledger at work: verdicts of two kinds, from what was computed to the table of all claims."""
 
+import dataclasses
 import json
 from html import escape
 
+import numpy as np
 import pytest
+import torch
 
 from envae import datasets
 from envae.companion import claims
@@ -78,7 +81,7 @@ def test_evidence_says_what_the_verdict_says(checkout):
         ({"as_written": float("nan"), "evidence": "3 of 3"}, "as_written must be true or false"),
         ({"as_written": None, "evidence": "3 of 3"}, "as_written must be true or false"),
         ({"as_written": True, "holds": "same", "fails": "same"}, "texts that differ"),
-        ({"as_written": True, "evidence": "  "}, "takes evidence or a text"),
+        ({"as_written": True, "evidence": "  "}, "must be a line of text"),
         (
             {"as_written": True, "holds": "a", "fails": "b", "caveat": "c"},
             "one for .* with corrected",
@@ -284,3 +287,39 @@ def test_a_scale_reads_the_data_set():
     assert Scale.of(data, "mlp", epochs=50, seeds=3, paper=paper) == DIGITS
     with pytest.raises(ValueError, match="unknown paper 'takida'"):
         Scale.of(data, "mlp", epochs=50, seeds=3, paper="takida")
+
+
+@pytest.mark.parametrize(
+    "found", [[False], np.float32("nan"), torch.tensor(float("nan")), lambda: False, 1, "yes", None]
+)
+def test_only_a_truth_value_is_a_finding(checkout, found):
+    ledger = claims.Ledger("first")
+    with pytest.raises(ValueError, match="must be true or false"):
+        ledger.settle("A", as_written=found, evidence="seen")
+    with pytest.raises(ValueError, match="must be true or false"):
+        ledger.replicate("D", reproduced=found, tried_on=DIGITS, evidence="seen")
+    assert ledger.settle("A", as_written=np.bool_(True), evidence="seen") == claims.HOLDS
+
+
+@pytest.mark.parametrize("text", ["  ", 5, ["a"]])
+def test_evidence_and_needs_are_text(checkout, text):
+    ledger = claims.Ledger("first")
+    with pytest.raises(ValueError, match="evidence must be a line of text"):
+        ledger.settle("A", as_written=True, evidence=text)
+    with pytest.raises(ValueError, match="say what it needs"):
+        ledger.not_run("A", text)
+
+
+def test_announce_takes_what_the_claim_is(checkout):
+    ledger = claims.Ledger("first")
+    with pytest.raises(TypeError, match="replicate"):
+        ledger.announce("D", reproduce=True, tried_on=DIGITS, evidence="seen")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"images": -1}, {"epochs": -1}, {"seeds": -2}, {"images": float("nan")}, {"paper": "x"}],
+)
+def test_a_scale_has_counts(change):
+    with pytest.raises(ValueError, match="a scale has counts"):
+        dataclasses.replace(DIGITS, **change)

@@ -42,15 +42,19 @@ def test_a_table_has_every_run_and_its_prediction(runs):
 
 
 def test_the_suggested_weight_stands_beside_the_best(runs):
-    found = weight_sweeps.beside_best(runs, "fd")
+    found = weight_sweeps.beside_best(runs, "fd", 10.0)
     assert found["best"].tolist() == [1.0, 1.0]
     assert not found["at_end"].any()
     assert found["suggested"].tolist() == [2.0, 1.0]
     # Means over seeds are 1.5 at a weight of 1 and 10.5 at 10; log 2 lies 0.301 of the way.
     assert found["cost"].tolist() == pytest.approx([7**0.30103, 1])
+    assert found["cost_default"].tolist() == pytest.approx([7, 7])
+    assert weight_sweeps.beside_best(runs, "fd", 99.0)["cost_default"].isna().all()  # not tried
+    below = runs.assign(fd=runs["fd"] - 2)  # as an estimate without bias may be
+    assert weight_sweeps.beside_best(below, "fd", 1.0)["cost_default"].isna().all()
     assert found["share"].tolist() == pytest.approx([3 / 16, 3 / 16])
     inner = runs[runs.index.get_level_values("alpha") >= 1]
-    assert weight_sweeps.beside_best(inner, "fd")["at_end"].all()
+    assert weight_sweeps.beside_best(inner, "fd", 10.0)["at_end"].all()
 
 
 def test_exponent_one_is_left_to_the_objective():

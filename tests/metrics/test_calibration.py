@@ -142,3 +142,27 @@ def test_what_does_not_fit_is_an_error():
         calibration.histogram(torch.zeros(3, dtype=torch.long), 39, 7)
     with pytest.raises(ValueError, match="steps must be an integer from 1 up"):
         calibration.as_stored(torch.rand(3), 0)
+
+
+@pytest.mark.parametrize("measure", [calibration.ranks, calibration.distance_ranks])
+@pytest.mark.parametrize("fault", ["no draws", "no images", "a NaN draw", "a NaN image"])
+def test_ranks_of_what_is_no_number_are_refused(measure, fault):
+    draws, x = torch.rand(5, 3, 4), torch.rand(3, 4)
+    if fault == "no draws":
+        draws = draws[:0]
+    elif fault == "no images":
+        draws, x = draws[:, :0], x[:0]
+    elif fault == "a NaN draw":
+        draws[2, 1, 0] = torch.nan
+    else:
+        x[1, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"must be finite|or more draws"):
+        measure(draws, x, torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"must be finite|or more draws"):
+        calibration.spread_skill(draws, x)
+
+
+def test_small_integers_do_not_overflow_in_a_histogram():
+    found = torch.arange(200, dtype=torch.uint8)
+    expected = calibration.histogram(found.long(), 199, 10)
+    torch.testing.assert_close(calibration.histogram(found, 199, 10), expected)

@@ -110,3 +110,23 @@ def test_bad_sets_are_errors():
         reached(torch.rand(9, 4), torch.rand(5, 4))
     with pytest.raises(ValueError, match="neighbours must be an integer from 1 up, received 0"):
         precision_recall(torch.rand(5, 4), torch.rand(5, 4), neighbours=0)
+
+
+def test_close_sets_far_from_zero_keep_their_digits():
+    generator = torch.Generator().manual_seed(0)
+    real, new = 50 + 0.05 * torch.randn(2, 300, 32, generator=generator)
+    own = two_sample.precision_recall(new, real), two_sample.reached(new, real)
+    exact = new.double(), real.double()
+    assert own == (two_sample.precision_recall(*exact), two_sample.reached(*exact))
+    near = 1e-3 * real
+    assert two_sample.precision_recall(1e-3 * new, near) == pytest.approx(own[0], abs=0.02)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_members_that_are_not_finite_are_refused(value):
+    good, bad = torch.rand(9, 3), torch.rand(9, 3)
+    bad[4, 1] = value
+    for measure in (two_sample.precision_recall, two_sample.reached, two_sample.energy_distance):
+        for pair in ((good, bad), (bad, good)):
+            with pytest.raises(ValueError, match="must be finite"):
+                measure(*pair)

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import huber_loss
@@ -169,3 +170,17 @@ def test_an_estimated_variance_leaves_the_model_as_it_was():
     loss.density(vae, IMAGES)
     assert vae.training
     assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
+
+
+@pytest.mark.parametrize("value", ["0.3", None, True, [0.1], 0, -1.0, float("nan"), float("inf")])
+def test_a_weight_is_one_positive_number(value):
+    with pytest.raises(ValueError, match="alpha must be a positive number, received"):
+        objective("envae", alpha=value)
+    assert objective("envae", alpha=np.float64(0.3)).options["alpha"] == 0.3
+
+
+@pytest.mark.parametrize("value", [True, 2.0, "2", 1, np.int64(1)])
+def test_a_count_is_an_integer(value):
+    with pytest.raises(ValueError, match="must be an integer from 2 up, received"):
+        base.check_count(least=2, samples=value)
+    base.check_count(least=2, samples=np.int64(2))

@@ -112,3 +112,30 @@ def test_compare_tells_all_of_it():
         "likelihood": discrimination.images_needed_by_likelihood(WRONG["spread"], SMALL),
         "dimensions": discrimination.dimensions_of(SMALL),
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (Field, {"side": 0}),
+        (Field, {"side": 8, "channels": -1}),
+        (Field, {"side": 8, "length": 0.0}),
+        (Field, {"side": 8, "channels": 3, "across": -1.0}),
+        (Field, {"side": 8, "channels": 3, "across": 1.0}),
+        (Forecast, {"spread": 0.0}),
+        (Forecast, {"kept": 1.5}),
+        (Forecast, {"shift": math.nan}),
+    ],
+)
+def test_fields_and_forecasts_that_are_none_are_refused(kind, wrong):
+    with pytest.raises(ValueError, match=r"must be|needs"):
+        kind(**wrong)
+
+
+def test_no_number_of_images_tells_the_right_forecast_from_itself():
+    told = discrimination.compare(Forecast(), SMALL, draws=3, images=40)
+    assert told["change"] == 0
+    assert told["images"] == told["likelihood"] == math.inf
+    for few in ({"images": 1, "draws": 3}, {"images": 40, "draws": 1}):
+        with pytest.raises(ValueError, match="from 2 up"):
+            discrimination.images_needed(WRONG["mean"], SMALL, **few)

@@ -121,7 +121,7 @@ def test_out_of_range_is_an_error():
         with pytest.raises(ValueError, match="all the same, or not finite"):
             spread_balance.suggested_weight(wrong, 2)
     for wrong in (images[:6], images.flatten(1), (255 * images).byte()):
-        with pytest.raises(ValueError, match="more than latent_dim = 6 images"):
+        with pytest.raises(ValueError, match="more than latent_dim = 6 among"):
             spread_balance.suggested_weight(wrong, 6)
     with pytest.raises(ValueError, match="latent_dim must be an integer"):
         spread_balance.suggested_weight(images, 1.5)
@@ -135,3 +135,19 @@ def test_out_of_range_is_an_error():
     with pytest.raises(ValueError, match="error must be a positive number"):
         spread_balance.ratio(0.1, error=0.0, dimensions=6.0)
     assert spread_balance.weight(1.5, **told, beta=2.0) == 0
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, -1.0, torch.inf])
+def test_what_is_no_spectrum_is_refused(wrong):
+    values = SPECTRUM.clone()
+    values[3] = wrong
+    with pytest.raises(ValueError, match="finite, none negative"):
+        spread_balance.linear_optimum(values, 4, alpha=0.1)
+    with pytest.raises(ValueError, match="finite, none negative"):
+        spread_balance.linear_optimum(torch.zeros(5), 4, alpha=0.1)
+
+
+def test_more_latent_dimensions_than_pixels_are_refused():
+    images = torch.rand(90, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="of as many pixels, received"):
+        spread_balance.suggested_weight(images, 65)

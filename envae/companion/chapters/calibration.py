@@ -178,8 +178,8 @@ def power(rows: pd.DataFrame) -> Figure:
             of_error = rows.loc[field].loc[error]
             style = {"color": f"C{number}", "marker": "o", "markersize": 4}
             column[0].plot(100 * of_error["change"], label=error, **style)
-            column[1].plot(of_error["images"], label=error, **style)
-            column[1].plot(of_error["likelihood"], linestyle=":", **style)
+            column[1].plot(of_error["images"].clip(lower=1), label=error, **style)
+            column[1].plot(of_error["likelihood"].clip(lower=1), linestyle=":", **style)
         column[0].set(xscale="log", yscale="log", title=field)
         column[1].set(yscale="log", xlabel="pixels times channels")
         label_ticks(column[1].xaxis, rows.index.unique("pixels"))

@@ -35,6 +35,10 @@ class Setting:
     lr: float = 1e-3
     posterior: str | float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("latent_dim", "epochs", "batch_size"):  # NumPy's integers are no JSON
+            object.__setattr__(self, name, operator.index(getattr(self, name)))
+
 
 @dataclasses.dataclass(frozen=True)
 class Start:
@@ -51,6 +55,9 @@ class Start:
     objective: str
     options: Mapping[str, Any]
     epochs: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "epochs", operator.index(self.epochs))
 
 
 @dataclasses.dataclass(frozen=True)
