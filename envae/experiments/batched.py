@@ -26,6 +26,9 @@ from envae.objectives.base import check_count
 from envae.training import Pair, epoch_means, epoch_seed
 from envae.vae import VAE
 
+# Steps from which writing one down, a quarter of a second, takes less time than it saves.
+_MANY = 150
+
 
 class NotTogether(ValueError):
     """Models whose objective cannot be evaluated for several of them at once."""
@@ -96,9 +99,10 @@ def fit(
     for minimized in objectives:
         minimized.prepare(tuple(first.shape[-3:]))
     pairs = [Pair(*pair).to(device).train() for pair in zip(vaes, objectives, strict=True)]
-    stack = _Stack(pairs, device)
-    optimizer = torch.optim.Adam(stack.leaves.values(), lr=lr, fused=True)
     count = first.shape[1] if own_images else first.shape[0]
+    many = epochs * (count // batch_size) >= _MANY
+    stack = _Stack(pairs, device, often=batch_size if many else 0)
+    optimizer = torch.optim.Adam(stack.leaves.values(), lr=lr, fused=True)
     member = torch.arange(members, device=device)[:, None]
     rows: list[dict[str, Tensor]] = []
     for epoch in range(epochs):
@@ -147,6 +151,8 @@ Step = Callable[..., tuple[Tensor, list[Tensor]]]
 class _Stack:
     """Pairs of model and objective as one, with the members in front of every weight.
 
+    `often`: size of the batches that there are many of; 0 for none.
+
     Attributes
     ----------
     leaves
@@ -156,7 +162,7 @@ class _Stack:
         Names of the loss's parts, known after the first step.
     """
 
-    def __init__(self, pairs: list[Pair], device: torch.device):
+    def __init__(self, pairs: list[Pair], device: torch.device, often: int):
         self._pairs = pairs
         self._device = device
         weights, self._buffers = stack_module_state(pairs)
@@ -168,8 +174,8 @@ class _Stack:
         self._numbers = {name: values.to(device) for name, values in numbers.items()}
         self._skeleton = copy.deepcopy(pairs[0]).to("meta")
         self._shapes: dict[int, list[torch.Size]] = {}  # of the noise, by size of the batch
-        self._steps: dict[int, Step] = {}  # written down, for sizes that follow each other
-        self._size = 0  # of the batch before
+        self._often = often
+        self._step: Step | None = None  # on batches of that size
         self._loss_of_each = vmap(self._loss_of_one)
 
     def step(self, x: Tensor, sources: list[Generator]) -> tuple[Tensor, list[Tensor]]:
@@ -189,10 +195,10 @@ class _Stack:
                 list(self.leaves.values()), self._buffers, self._numbers, x,
                 [drawn.to(self._device) for drawn in noise],
             )  # fmt: skip
-            if size == self._size and size not in self._steps:
-                self._steps[size] = self._written_down(given)
-            self._size = size
-            return self._steps.get(size, self._loss_and_gradients)(*given)
+            if size != self._often:
+                return self._loss_and_gradients(*given)
+            self._step = self._step or self._written_down(given)
+            return self._step(*given)
         except RuntimeError as error:
             if not any(word in str(error) for word in ("vmap", "functorch")):
                 raise
@@ -203,19 +209,23 @@ class _Stack:
             ) from error
 
     def _written_down(self, given: tuple[Any, ...]) -> Step:
-        """A step on batches of this size as the list of its operations on tensors.
+        """A step on batches of one size as the list of its operations on tensors.
 
         They are the same at every step, and finding them, through the objective, distributions,
         `vmap` and autograd, takes as long as doing them in a small network. Not so where the
         objective asks for a value, as a check may, or counts its calls.
         """
-        before = self._counts()
+        untouched, self._skeleton = self._skeleton, copy.deepcopy(self._skeleton)
         copies = tree_map(torch.clone, given)  # writing them down does them
+        before = self._counts()
         try:
             written = make_fx(lambda *tensors: self._loss_and_gradients(*tensors))(*copies)
         except RuntimeError:
+            written = None
+        if written is None or self._counts() != before:
+            self._skeleton = untouched
             return self._loss_and_gradients
-        return torch.no_grad()(written) if self._counts() == before else self._loss_and_gradients
+        return torch.no_grad()(written)
 
     def _counts(self) -> dict[tuple[str, str], Any]:
         """Plain numbers in the objective and its parts that are the same for all members."""

@@ -155,6 +155,24 @@ def test_a_followed_run_ends_as_a_run_in_one_piece(digits, features):
         torch.testing.assert_close(pieces.state_dict()[name], value)
 
 
+def test_cases_followed_as_a_stack_are_those_followed_alone(digits, features, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # for two, they would be a stack each
+    start = Start("l2", {"alpha": 0.03}, 1)
+    cases = [
+        fenvae.weighted(
+            ("envae", {"samples": 2}), 0.1, seed=seed, start=start, latent_dim=4, epochs=9
+        )
+        for seed in (1, 2)
+    ]
+    found = fenvae.follow_all(cases, [2, 3], dataset=digits, extractor=features)
+    for point, (_, frame) in zip(cases, found, strict=True):
+        _, alone = fenvae.follow(point, [2, 3], dataset=digits, extractor=features)
+        assert frame["seconds"].is_monotonic_increasing
+        pd.testing.assert_frame_equal(
+            frame.drop(columns="seconds"), alone.drop(columns="seconds"), rtol=1e-3
+        )
+
+
 def test_a_search_may_see_other_images_and_rows_may_start_warm():
     rows = {"warm": ("fenvae", {}), "cold": ("fenvae", {})}
     start = Start("l2", {"alpha": 0.03}, 2)
