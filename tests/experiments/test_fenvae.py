@@ -216,11 +216,12 @@ def test_cases_are_run_once_and_found_again(digits, features, tmp_path, monkeypa
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     small = {"latent_dim": 2, "epochs": 1}
     measure = functools.partial(fenvae.measure_with_lipschitz, extractor=features)
-    told = {"dataset": "digits", "experiment": "try"}
+    part = digits.subset(256)
+    told = {"dataset": part.name, "experiment": "try"}
     rows = {"sharp": ("envae", {"samples": 2, "beta": 0.5}), "plain": ("l2", {})}
 
     def lookup(cases):
-        runs.complete(cases, dataset=digits, experiment="try", measure=measure, jobs=1)
+        runs.complete(cases, dataset=part, experiment="try", measure=measure, jobs=1)
         return runs.recorded(cases, **told)
 
     found, _ = fenvae.searched(rows, [0.1, 1.0], [], lookup=lookup, **small)
