@@ -16,13 +16,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
 from envae.evaluation import seeded
 from envae.objectives import Objective
 from envae.objectives.base import check_count
 from envae.training import Pair, epoch_means, epoch_seed
 from envae.vae import VAE
+
+# Steps from which writing one down, a quarter of a second, takes less time than it saves.
+_MANY = 150
 
 
 class NotTogether(ValueError):
@@ -94,9 +99,10 @@ def fit(
     for minimized in objectives:
         minimized.prepare(tuple(first.shape[-3:]))
     pairs = [Pair(*pair).to(device).train() for pair in zip(vaes, objectives, strict=True)]
-    stack = _Stack(pairs, device)
-    optimizer = torch.optim.Adam(stack.weights.values(), lr=lr, fused=True)
     count = first.shape[1] if own_images else first.shape[0]
+    many = epochs * (count // batch_size) >= _MANY
+    stack = _Stack(pairs, device, often=batch_size if many else 0)
+    optimizer = torch.optim.Adam(stack.leaves.values(), lr=lr, fused=True)
     member = torch.arange(members, device=device)[:, None]
     rows: list[dict[str, Tensor]] = []
     for epoch in range(epochs):
@@ -106,16 +112,17 @@ def fit(
         order = torch.stack([torch.randperm(count, generator=source) for source in sources])
         table, sizes = [], []
         for batch in order.to(device).split(batch_size, dim=1):
-            parts = stack.loss(of_epoch[member, batch] if own_images else of_epoch[batch], sources)
-            optimizer.zero_grad()
-            parts["total"].sum().backward()
+            x = of_epoch[member, batch] if own_images else of_epoch[batch]
+            parts, gradients = stack.step(x, sources)
+            for weight, gradient in zip(stack.leaves.values(), gradients, strict=True):
+                weight.grad = gradient
             optimizer.step()
-            table.append(torch.stack([part.detach() for part in parts.values()]))
+            table.append(parts)
             sizes.append(batch.shape[1])
         # Read once per epoch: (steps, parts, M), and its mean over the epoch's images.
         means = epoch_means(torch.stack(table).cpu().double(), sizes)
         seconds = torch.full((members,), (time.perf_counter() - start) / members)
-        rows.append(dict(zip(parts, means, strict=True)) | {"seconds": seconds})
+        rows.append(dict(zip(stack.parts, means, strict=True)) | {"seconds": seconds})
         if after_epoch or epoch + 1 == epochs:
             stack.write_back()
         if after_epoch:
@@ -137,21 +144,45 @@ def _history(rows: list[dict[str, Tensor]], member: int) -> pd.DataFrame:
     return frame[finite.cumprod(0).bool().numpy()]
 
 
-class _Stack:
-    """Pairs of model and objective as one, with the members in front of every weight."""
+# Parts of the loss, (parts, M), and gradients by the weights.
+Step = Callable[..., tuple[Tensor, list[Tensor]]]
 
-    def __init__(self, pairs: list[Pair], device: torch.device):
+
+class _Stack:
+    """Pairs of model and objective as one, with the members in front of every weight.
+
+    `often`: size of the batches that there are many of; 0 for none.
+
+    Attributes
+    ----------
+    leaves
+        Stacked weights by name, matrices transposed: as products of stacked matrices give their
+        gradients, which would be copied at every step if they were laid out otherwise.
+    parts
+        Names of the loss's parts, known after the first step.
+    """
+
+    def __init__(self, pairs: list[Pair], device: torch.device, often: int):
         self._pairs = pairs
         self._device = device
-        self.weights, self._buffers = stack_module_state(pairs)
+        weights, self._buffers = stack_module_state(pairs)
+        self.leaves = {
+            name: _turned(weight).detach().contiguous() for name, weight in weights.items()
+        }
+        self.parts: list[str] = []
         numbers = _different_numbers([pair.objective for pair in pairs])
         self._numbers = {name: values.to(device) for name, values in numbers.items()}
         self._skeleton = copy.deepcopy(pairs[0]).to("meta")
         self._shapes: dict[int, list[torch.Size]] = {}  # of the noise, by size of the batch
+        self._often = often
+        self._step: Step | None = None  # on batches of that size
         self._loss_of_each = vmap(self._loss_of_one)
 
-    def loss(self, x: Tensor, sources: list[Generator]) -> dict[str, Tensor]:
-        """Parts of the loss `(M,)` of a batch for each member, `(M, B, C, H, W)`."""
+    def step(self, x: Tensor, sources: list[Generator]) -> tuple[Tensor, list[Tensor]]:
+        """Parts of the loss, `(parts, M)`, and the gradient by each of `leaves`.
+
+        Of a batch for each member, `(M, B, C, H, W)`.
+        """
         size = x.shape[1]
         try:
             if size not in self._shapes:
@@ -160,8 +191,14 @@ class _Stack:
             for member, source in enumerate(sources):
                 for drawn in noise:
                     drawn[member].normal_(generator=source)
-            noise = [drawn.to(self._device) for drawn in noise]
-            return self._loss_of_each(self.weights, self._buffers, self._numbers, x, noise)
+            given = (
+                list(self.leaves.values()), self._buffers, self._numbers, x,
+                [drawn.to(self._device) for drawn in noise],
+            )  # fmt: skip
+            if size != self._often:
+                return self._loss_and_gradients(*given)
+            self._step = self._step or self._written_down(given)
+            return self._step(*given)
         except RuntimeError as error:
             if not any(word in str(error) for word in ("vmap", "functorch")):
                 raise
@@ -170,6 +207,53 @@ class _Stack:
                 f"{name!r} cannot be trained for several models at once ({error}): train one after "
                 "the other with training.fit"
             ) from error
+
+    def _written_down(self, given: tuple[Any, ...]) -> Step:
+        """A step on batches of one size as the list of its operations on tensors.
+
+        They are the same at every step, and finding them, through the objective, distributions,
+        `vmap` and autograd, takes as long as doing them in a small network. Not so where the
+        objective asks for a value, as a check may, or counts its calls.
+        """
+        untouched, self._skeleton = self._skeleton, copy.deepcopy(self._skeleton)
+        copies = tree_map(torch.clone, given)  # writing them down does them
+        before = self._counts()
+        try:
+            written = make_fx(lambda *tensors: self._loss_and_gradients(*tensors))(*copies)
+        except RuntimeError:
+            written = None
+        if written is None or self._counts() != before:
+            self._skeleton = untouched
+            return self._loss_and_gradients
+        return torch.no_grad()(written)
+
+    def _counts(self) -> dict[tuple[str, str], Any]:
+        """Plain numbers in the objective and its parts that are the same for all members."""
+        return {
+            (of, name): value
+            for of, module in self._skeleton.objective.named_modules()
+            for name, value in vars(module).items()
+            if isinstance(value, int | float) and name not in self._numbers
+        }
+
+    def _loss_and_gradients(
+        self,
+        leaves: list[Tensor],
+        buffers: dict[str, Tensor],
+        numbers: dict[str, Tensor],
+        x: Tensor,
+        noise: list[Tensor],
+    ) -> tuple[Tensor, list[Tensor]]:
+        with torch.enable_grad():
+            leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+            weights = {name: _turned(leaf) for name, leaf in zip(self.leaves, leaves, strict=True)}
+            parts = self._loss_of_each(weights, buffers, numbers, x, noise)
+            gradients = torch.autograd.grad(parts["total"].sum(), leaves)
+        self.parts = list(parts)
+        # Fused Adam reads gradients as if they were laid out as the weights are.
+        return torch.stack([part.detach() for part in parts.values()]), [
+            gradient.contiguous() for gradient in gradients
+        ]
 
     def _loss_of_one(
         self,
@@ -192,9 +276,15 @@ class _Stack:
 
     def write_back(self) -> None:
         """Bring the members' own modules up to date."""
-        stacked = self.weights | self._buffers
+        weights = {name: _turned(leaf) for name, leaf in self.leaves.items()}
+        stacked = weights | self._buffers
         for index, pair in enumerate(self._pairs):
             pair.load_state_dict({name: value[index].detach() for name, value in stacked.items()})
+
+
+def _turned(stacked: Tensor) -> Tensor:
+    """Stacked matrices transposed; anything else as it is."""
+    return stacked.mT if stacked.ndim == 3 else stacked
 
 
 def _different_numbers(objectives: Sequence[Objective]) -> dict[str, Tensor]:

@@ -303,8 +303,10 @@ class Experiment:
         parts = [self.runs(label, train=False).assign(label=label) for label in ROWS]
         return pd.concat(parts, ignore_index=True)
 
-    def model(self, label: str, seed: int) -> VAE:
+    def model(self, label: str, seed: int, *, epochs: int | None = None) -> VAE:
         """A row's model at the value that the search chose, trained now and not recorded.
+
+        In so many epochs; by default the setting's.
 
         Raises
         ------
@@ -314,7 +316,8 @@ class Experiment:
         value = self.chosen(label)
         if value is None:
             raise ValueError(f"row {label!r} has not been searched on {self.dataset.name} yet")
-        vae, *_ = runs.train(self._point(_row(label), value, seed), self.dataset)
+        setting = dataclasses.replace(self.setting, epochs=epochs or self.setting.epochs)
+        vae, *_ = runs.train(self._point(_row(label), value, seed, setting), self.dataset)
         return vae
 
     def _none_chosen(self, label: str) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from envae import datasets, networks, training
-from envae.experiments import batched
+from envae.experiments import batched, fenvae
 from envae.objectives import names, objective
 from envae.objectives.base import Objective
 
@@ -35,12 +35,14 @@ def alone(name, options, images, **settings):
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_stack_gives_the_losses_that_fit_gives(name):
+def test_a_stack_gives_the_losses_that_fit_gives(name, monkeypatch):
     """Same order, same noise: from the same seeds, to the rounding of a batched product.
 
-    A few steps, since any rounding grows from step to step.
+    A few steps, since any rounding grows from step to step; written down as in a long training.
     """
-    options = [{}, {}]
+    monkeypatch.setattr(batched, "_MANY", 1)
+    # With its own weight, 999, of a difference of like sums, their rounding is seen.
+    options = [{"scaling": 10.0} if name == "infovae" else {}] * 2
     vaes, objectives = build(name, options)
     together = batched.fit(vaes, objectives, DIGITS, epochs=2, seeds=[0, 1], batch_size=50)
     others, histories = alone(name, options, [DIGITS] * 2, epochs=2, batch_size=50)
@@ -222,6 +224,36 @@ def test_images_may_be_drawn_anew_and_the_models_are_up_to_date_after_each_epoch
     assert set(asked) == {0, 1}
     assert [epochs for epochs, _ in seen] == [1, 2]
     assert not torch.equal(seen[0][1], seen[1][1])
+
+
+class Counting(Objective):
+    """Weighs each loss by the number of the call, kept as a plain number."""
+
+    unit = "squared data units per image"
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def per_image(self, x, image, head=None):
+        self.calls += 1
+        return self.calls * (x - image).square().flatten(1).sum(1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: objective("envae"), lambda: fenvae.Ramped(ramp=4), Counting],
+    ids=["envae", "a buffer", "a plain number"],
+)
+def test_a_step_that_is_written_down_gives_the_same_numbers(make, monkeypatch):
+    def trained():
+        vaes, _ = build("l2", [{}] * 2)
+        found = batched.fit(vaes, [make(), make()], DIGITS, epochs=2, seeds=[0, 1], batch_size=40)
+        return [history["total"].tolist() for history in found]
+
+    found = trained()
+    monkeypatch.setattr(batched, "_MANY", 1)
+    assert trained() == found
 
 
 def test_torchs_generator_is_left_where_it_was():

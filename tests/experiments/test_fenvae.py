@@ -155,6 +155,24 @@ def test_a_followed_run_ends_as_a_run_in_one_piece(digits, features):
         torch.testing.assert_close(pieces.state_dict()[name], value)
 
 
+def test_cases_followed_as_a_stack_are_those_followed_alone(digits, features, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # for two, they would be a stack each
+    start = Start("l2", {"alpha": 0.03}, 1)
+    cases = [
+        fenvae.weighted(
+            ("envae", {"samples": 2}), 0.1, seed=seed, start=start, latent_dim=4, epochs=9
+        )
+        for seed in (1, 2)
+    ]
+    found = fenvae.follow_all(cases, [2, 3], dataset=digits, extractor=features)
+    for point, (_, frame) in zip(cases, found, strict=True):
+        _, alone = fenvae.follow(point, [2, 3], dataset=digits, extractor=features)
+        assert frame["seconds"].is_monotonic_increasing
+        pd.testing.assert_frame_equal(
+            frame.drop(columns="seconds"), alone.drop(columns="seconds"), rtol=1e-3
+        )
+
+
 def test_a_search_may_see_other_images_and_rows_may_start_warm():
     rows = {"warm": ("fenvae", {}), "cold": ("fenvae", {})}
     start = Start("l2", {"alpha": 0.03}, 2)
@@ -198,11 +216,12 @@ def test_cases_are_run_once_and_found_again(digits, features, tmp_path, monkeypa
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     small = {"latent_dim": 2, "epochs": 1}
     measure = functools.partial(fenvae.measure_with_lipschitz, extractor=features)
-    told = {"dataset": "digits", "experiment": "try"}
+    part = digits.subset(256)
+    told = {"dataset": part.name, "experiment": "try"}
     rows = {"sharp": ("envae", {"samples": 2, "beta": 0.5}), "plain": ("l2", {})}
 
     def lookup(cases):
-        runs.complete(cases, dataset=digits, experiment="try", measure=measure, jobs=1)
+        runs.complete(cases, dataset=part, experiment="try", measure=measure, jobs=1)
         return runs.recorded(cases, **told)
 
     found, _ = fenvae.searched(rows, [0.1, 1.0], [], lookup=lookup, **small)

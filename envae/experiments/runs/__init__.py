@@ -17,7 +17,14 @@ from envae.experiments.runs._record import (
     run_all,
     run_stack,
 )
-from envae.experiments.runs._train import AfterEpoch, Trained, stacks, train, train_stack
+from envae.experiments.runs._train import (
+    AfterEpoch,
+    Trained,
+    of_stacks,
+    stacks,
+    train,
+    train_stack,
+)
 
 __all__ = [
     "AfterEpoch",
@@ -30,6 +37,7 @@ __all__ = [
     "Trained",
     "complete",
     "failures",
+    "of_stacks",
     "points",
     "progress",
     "recorded",

@@ -1,5 +1,6 @@
 """Points run: trained, measured and recorded; a recorded point is not run again."""
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +18,14 @@ from envae.experiments.parallel import side_by_side
 from envae.experiments.records import Values
 from envae.experiments.runs import _kept
 from envae.experiments.runs._point import Kind, Outcome, Point
-from envae.experiments.runs._train import AfterEpoch, Trained, stacks, train, train_stack
+from envae.experiments.runs._train import (
+    AfterEpoch,
+    Trained,
+    of_stacks,
+    stacks,
+    train,
+    train_stack,
+)
 from envae.objectives import Objective
 from envae.vae import VAE
 
@@ -67,18 +75,7 @@ def run_all(points: Iterable[Kind], *, jobs: int = -1, **shared: Any) -> list[Ou
 
     `shared`: the other arguments of :func:`run`, the same for all.
     """
-    points = list(points)
-    groups = stacks(points, jobs=jobs)
-    done = side_by_side(
-        (delayed(run_stack)([points[index] for index in group], **shared) for group in groups),
-        jobs=jobs,
-    )
-    found = {
-        index: outcome
-        for group, outcomes in zip(groups, done, strict=True)
-        for index, outcome in zip(group, outcomes, strict=True)
-    }
-    return [found[index] for index in range(len(points))]
+    return of_stacks(functools.partial(run_stack, **shared), points, jobs=jobs)
 
 
 def complete(

@@ -2,16 +2,19 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import joblib
 import pandas as pd
 import torch
+from joblib import delayed
 from torch import Tensor
 
 from envae.datasets import Dataset
 from envae.experiments import batched
+from envae.experiments.parallel import side_by_side
 from envae.experiments.runs._point import Kind, Point
 from envae.objectives import Objective, objective
 from envae.training import fit
@@ -23,6 +26,7 @@ LARGEST = 32  # models of a stack; the weights of more leave the processor's cac
 
 # Model and objective, on the CPU, and the history.
 Trained = tuple[VAE, Objective, pd.DataFrame]
+Result = TypeVar("Result")
 AfterEpoch = Callable[[int, list[VAE], list[Objective]], None]
 
 
@@ -50,6 +54,26 @@ def stacks(points: Sequence[Kind], *, jobs: int = -1) -> list[list[int]]:
         groups.setdefault(_structure(point) if stackable else index, []).append(index)
     share = -(-len(points) // joblib.effective_n_jobs(jobs))
     return [part for group in groups.values() for part in _parts(group, min(share, LARGEST))]
+
+
+def of_stacks(
+    call: Callable[[list[Kind]], list[Result]], points: Iterable[Kind], *, jobs: int = -1
+) -> list[Result]:
+    """What a function gives for points, in their order; it is called with each stack of them.
+
+    `jobs` as :func:`stacks` takes it; the stacks are side by side, one per core.
+    """
+    points = list(points)
+    groups = stacks(points, jobs=jobs)
+    done = side_by_side(
+        (delayed(call)([points[index] for index in group]) for group in groups), jobs=jobs
+    )
+    found = {
+        index: result
+        for group, results in zip(groups, done, strict=True)
+        for index, result in zip(group, results, strict=True)
+    }
+    return [found[index] for index in range(len(points))]
 
 
 def _structure(point: Point) -> str:
