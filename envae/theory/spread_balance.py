@@ -29,7 +29,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 from torch import Tensor
 
 from envae.objectives.base import check_count, check_positive
@@ -202,6 +201,8 @@ def _weighed(eigenvalues: Tensor, latent_dim: int, beta: float) -> Callable[[flo
     t w^2 v - kappa ln v. The best w leaves lambda t v / (1 - (1 - t) v) - kappa ln v, whose
     stationary point solves a quadratic equation. t follows from R and S: one number to search.
     """
+    from scipy.optimize import brentq  # takes a while to import
+
     check_beta(beta)
     if beta == 2:
         raise ValueError("at beta = 2 the linear EnVAE has no optimum")
