@@ -321,8 +321,9 @@ def _reached(
     """
     (_, all_of_it), (second, lesser) = findings.items()
     for name, found in findings.items():
+        as_array = np.asarray(found)  # a tensor's truth value is one too; of a list, all are true
         none_allowed = found is None and name == second
-        if not isinstance(found, bool | np.bool_) and not none_allowed:  # of others all are true
+        if (as_array.dtype != bool or as_array.ndim) and not none_allowed:
             raise ValueError(f"{claim!r}: {name} must be true or false, received {found!r}")
     best, middle, worst = texts
     verdict = best if all_of_it else middle if lesser else worst

@@ -299,6 +299,7 @@ def test_only_a_truth_value_is_a_finding(checkout, found):
     with pytest.raises(ValueError, match="must be true or false"):
         ledger.replicate("D", reproduced=found, tried_on=DIGITS, evidence="seen")
     assert ledger.settle("A", as_written=np.bool_(True), evidence="seen") == claims.HOLDS
+    assert ledger.settle("B", as_written=torch.tensor(True), evidence="seen") == claims.HOLDS
 
 
 @pytest.mark.parametrize("text", ["  ", 5, ["a"]])
