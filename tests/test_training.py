@@ -7,7 +7,7 @@ import torch
 
 from envae import datasets, networks
 from envae.objectives import objective
-from envae.training import fit
+from envae.training import _step, fit
 
 IMAGES = datasets.load("digits").train[:128]
 
@@ -226,3 +226,71 @@ def test_bfloat16_on_a_processor_without_it_is_said(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         trained(epochs=1, precision="bf16-mixed")
+
+
+def test_a_run_that_is_looked_at_goes_on_as_if_it_were_not():
+    seen = []
+
+    def look(history):
+        torch.randn(3)
+        seen.append((len(history), vae.training, history["total"].iloc[-1]))
+
+    vae = model()
+    _, looked_at = trained(vae, after_epoch=look)
+    assert values(looked_at).equals(values(trained()[1]))
+    assert seen == [(count + 1, False, total) for count, total in enumerate(looked_at["total"])]
+
+
+def test_without_a_gpu_no_step_is_recorded():
+    assert values(trained(cuda_graph=True)[1]).equals(values(trained()[1]))
+
+
+class CountsItsCalls(type(objective("l2"))):
+    """An objective that is another at every step, by a plain number."""
+
+    calls = 0
+
+    def reconstruct(self, x, images, heads):
+        self.calls += 1
+        score, parts = super().reconstruct(x, images, heads)
+        return self.calls * score, parts
+
+
+class Waits(type(objective("l2"))):
+    """An objective that reads a value at every step."""
+
+    def reconstruct(self, x, images, heads):
+        score, parts = super().reconstruct(x, images, heads)
+        return score * (1 if x.sum().item() > 0 else 0), parts
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(
+    ("minimized", "replayed"),
+    [
+        (lambda: objective("envae", samples=4, pairs="mirrored"), True),
+        (lambda: objective("envae", samples=40), True),
+        (lambda: objective("fenvae"), True),
+        (lambda: objective("diag_d"), True),
+        (lambda: objective("diag_i", estimate="trainable"), True),
+        (lambda: objective("bernoulli"), True),
+        (lambda: objective("rae_gp"), True),
+        (CountsItsCalls, False),
+        (Waits, False),
+    ],
+)
+def test_a_gpu_replays_the_steps_that_it_would_do(minimized, replayed, monkeypatch):
+    replays = []
+    record = _step.Step._record
+    monkeypatch.setattr(
+        _step.Step, "_record", lambda self, batch: (record(self, batch), replays.append(True))
+    )
+    found = []
+    for cuda_graph in (False, True):
+        loss = minimized()
+        vae = networks.build("arelbo_mnist", (1, 8, 8), 4, objective=loss, seed=0)
+        options = {"epochs": 3, "batch_size": 12, "progress": False, "accelerator": "cuda"}
+        history = fit(vae, loss, IMAGES, cuda_graph=cuda_graph, **options)
+        found.append(values(history).to_numpy())
+    assert bool(replays) == replayed
+    torch.testing.assert_close(*map(torch.from_numpy, found), rtol=1e-3, atol=1e-3)

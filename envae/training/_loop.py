@@ -4,23 +4,23 @@ import math
 import operator
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from tqdm import tqdm
 
 from envae.evaluation import evaluating, seeded
 from envae.objectives import Objective
 from envae.training._held import Held
 from envae.training._run import Pair, Run, checksum
+from envae.training._step import Step
 from envae.vae import EncodesAndDecodes
 
 if TYPE_CHECKING:
     import pandas as pd
-    from lightning_fabric import Fabric
 
 
 def fit(
@@ -38,6 +38,8 @@ def fit(
     precision: str = "32-true",
     checkpoint: str | Path | None = None,
     progress: bool = True,
+    cuda_graph: bool = False,
+    after_epoch: "Callable[[pd.DataFrame], None] | None" = None,
 ) -> "pd.DataFrame":
     """Minimize an objective with Adam; the model is trained in place.
 
@@ -76,6 +78,14 @@ def fit(
         learning rate and precision, and hold at most `epochs` epochs.
     progress
         Whether to show a progress bar.
+    cuda_graph
+        Whether a GPU may replay one recorded step, several times faster for a small network. What
+        model and objective do in Python is then done at the first few steps alone: it must not
+        change from step to step. Steps that wait for the GPU are not recorded, and elsewhere
+        nothing is.
+    after_epoch
+        Called after every epoch with the history so far. It may look at the model, in evaluation
+        mode and with draws of its own: the run goes on as if it had not.
 
     Returns
     -------
@@ -103,8 +113,12 @@ def fit(
     if fabric.device.type == "cpu" and str(precision).startswith("bf16"):
         _warn_without_bf16()
     objective.prepare(tuple(images.shape[1:]))
+    recorded = cuda_graph and fabric.device.type == "cuda"
     pair = Pair(vae, objective)
-    model, optimizer = fabric.setup(pair, torch.optim.Adam(pair.parameters(), lr=lr, fused=True))
+    model, optimizer = fabric.setup(
+        pair, torch.optim.Adam(pair.parameters(), lr=lr, fused=True, capturable=recorded)
+    )
+    step = Step(fabric, model, optimizer, batch_size if recorded else None)
     held = Held(images, fabric.device)
     held_out = None if validation is None else Held(validation, fabric.device)
     run = Run(pair, optimizer, checkpoint)
@@ -127,7 +141,7 @@ def fit(
             break
         start = time.perf_counter()
         with seeded(epoch_seed(seed, epoch)):
-            row = _epoch(fabric, model, optimizer, held, batch_size, epoch)
+            row = _epoch(model, step, held, batch_size, epoch)
             if held_out is not None:
                 row["validation"] = evaluate(model, held_out, batch_size)["total"]
                 if not math.isfinite(row["validation"]):
@@ -136,6 +150,9 @@ def fit(
                     )
         row["seconds"] = time.perf_counter() - start
         run.add(row)
+        if after_epoch is not None:
+            with evaluating(pair), seeded(epoch_seed(seed, epoch)):
+                after_epoch(pd.DataFrame(run.history))
         bar.set_postfix(total=row["total"])
     if patience is not None:
         run.restore_best()
@@ -163,29 +180,20 @@ def evaluate(pair: nn.Module, images: Held, batch_size: int) -> dict[str, float]
 
 
 def _epoch(
-    fabric: "Fabric",
-    model: nn.Module,
-    optimizer: Optimizer,
-    images: Held,
-    batch_size: int,
-    epoch: int,
+    model: nn.Module, step: Step, images: Held, batch_size: int, epoch: int
 ) -> dict[str, float]:
     """One pass over the images; the history's row, without its time."""
     model.train()
     order = torch.randperm(len(images))
     values, counts = [], []
     for batch in images.batches(batch_size, order):
-        parts = model(batch)
-        optimizer.zero_grad()
-        fabric.backward(parts["total"])
-        optimizer.step()
-        values.append(torch.stack([part.detach() for part in parts.values()]))
+        values.append(step(batch))
         counts.append(len(batch))
     # Read once per epoch: a value read at every step would make a GPU wait at every step.
     table = torch.stack(values).cpu().double()  # (steps, parts)
-    _check_finite(table, list(parts), epoch)
+    _check_finite(table, step.names, epoch)
     row: dict[str, float] = {"epoch": epoch + 1}
-    return row | dict(zip(parts, epoch_means(table, counts).tolist(), strict=True))
+    return row | dict(zip(step.names, epoch_means(table, counts).tolist(), strict=True))
 
 
 def epoch_means(steps: Tensor, sizes: list[int]) -> Tensor:

@@ -110,6 +110,7 @@ def train(point: Point, dataset: Dataset, *, checkpoint: Path | None = None) -> 
         lr=setting.lr,
         seed=point.seed,
         progress=False,
+        cuda_graph=True,
     )
     if start is not None:
         first = checkpoint and checkpoint.with_suffix(".start")

@@ -1,0 +1,118 @@
+"""A step of training; on a GPU it can be replayed instead of launched operation by operation."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+# Steps done before one is recorded: what is made at first use must be there, and the last of them
+# is watched.
+_BEFORE = 3
+
+
+class Step:
+    """A step of the optimizer on a batch; gives the parts of the loss, `(parts,)`.
+
+    Parameters
+    ----------
+    fabric, model, optimizer
+        As `Fabric.setup` gave them.
+    replayed
+        Size of the batches whose step is recorded as a CUDA graph, once, and then replayed: in a
+        small network a GPU computes faster than Python launches. None for none. A step that makes
+        the processor wait for the GPU, or that counts in plain numbers of the model or the
+        objective, is not the same every time, and is never recorded.
+
+    Attributes
+    ----------
+    names
+        Of the parts, known after the first step.
+    replays
+        Whether a step has been recorded.
+    """
+
+    def __init__(
+        self, fabric: "Fabric", model: nn.Module, optimizer: Optimizer, replayed: int | None
+    ):
+        self._fabric, self._model, self._optimizer = fabric, model, optimizer
+        self._size = replayed if fabric.device.type == "cuda" else None
+        self._before = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self.names: list[str] = []
+
+    @property
+    def replays(self) -> bool:
+        return self._graph is not None
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        if len(batch) != self._size:
+            return self._launched(batch)
+        if self._graph is None:
+            if self._before < _BEFORE:
+                return self._prepared(batch)
+            self._record(batch)
+        assert self._graph is not None
+        self._batch.copy_(batch)
+        self._graph.replay()
+        return self._parts.clone()
+
+    def _launched(self, batch: Tensor) -> Tensor:
+        parts = self._model(batch)
+        self._optimizer.zero_grad()
+        self._fabric.backward(parts["total"])
+        self._optimizer.step()
+        self.names = list(parts)
+        return torch.stack([part.detach() for part in parts.values()])
+
+    def _prepared(self, batch: Tensor) -> Tensor:
+        """A step on the stream that records; the last one decides whether there is a record."""
+        if self._before == 0:
+            self._stream = torch.cuda.Stream()
+        self._before += 1
+        counted = self._counts()
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream), _waits() as told:
+            parts = self._launched(batch)
+        torch.cuda.current_stream().wait_stream(self._stream)
+        if self._before == _BEFORE and (told or self._counts() != counted):
+            self._size = None
+        return parts
+
+    def _counts(self) -> dict[tuple[str, str], Any]:
+        """Plain numbers that the model and the objective hold."""
+        return {
+            (of, name): value
+            for of, module in self._model.named_modules()
+            for name, value in vars(module).items()
+            if isinstance(value, int | float)
+        }
+
+    def _record(self, batch: Tensor) -> None:
+        """Record a step, which is not done thereby."""
+        self._batch = batch.clone()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream):
+            self._parts = self._launched(self._batch)
+        self._graph = graph
+
+
+@contextmanager
+def _waits() -> Iterator[list[warnings.WarningMessage]]:
+    """Warnings of operations in the block that make the processor wait for the GPU."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            found: list[warnings.WarningMessage] = []
+            yield found
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+            found += [one for one in told if "called a synchronizing" in str(one.message)]
