@@ -156,6 +156,9 @@ class Experiment:
         Rows for which a second stage is trained too.
     likelihood_draws, likelihood_images
         As `quality.measure` takes them.
+    numbers_of
+        Experiment whose rows' free numbers are taken instead of a search of its own, where a search
+        would take days; rows that search the learning rate then take the setting's. Empty for none.
     """
 
     dataset: Dataset
@@ -168,6 +171,7 @@ class Experiment:
     second_stage: tuple[str, ...] = UNDER_EVERY_PRIOR
     likelihood_draws: int = 500
     likelihood_images: int | None = None
+    numbers_of: str = ""
 
     @property
     def name(self) -> str:
@@ -226,14 +230,21 @@ class Experiment:
         return _table(points, held_out(self.dataset), f"{self.name}_search", measure)
 
     def chosen(self, label: str) -> float | None:
-        """The value whose samples came closest to the held-out images; None before the search."""
+        """The value whose samples came closest to the held-out images; None before the search.
+
+        Where there is no search, the value that is taken instead.
+        """
+        if self.numbers_of:
+            return self.setting.lr if _row(label).free == "lr" else _taken(self.numbers_of, label)
         found = self.search(label, train=False)
         if (found["state"] == "missing").any() or not found["done"].any():
             return None
         return float(found.loc[found[_row(label).judged_by].idxmin(), "tried"])
 
     def inside(self, label: str) -> bool:
-        """Whether values were tried on both sides of the chosen one; False before the search."""
+        """Whether values were tried on both sides of the chosen one; False without a search."""
+        if self.numbers_of:
+            return False
         found, value = self.search(label, train=False), self.chosen(label)
         done = found.loc[found["state"] == "done", "tried"]
         return value is not None and bool(done.min() < value < done.max())
@@ -295,7 +306,8 @@ class Experiment:
 
     def complete(self, label: str) -> pd.DataFrame:
         """Search, then the reported runs; whatever is recorded already is not run again."""
-        self.search(label, train=True)
+        if not self.numbers_of:
+            self.search(label, train=True)
         return self.runs(label, train=True)
 
     def all_runs(self) -> pd.DataFrame:
@@ -322,6 +334,8 @@ class Experiment:
 
     def _none_chosen(self, label: str) -> pd.DataFrame:
         """The reported runs of a row whose search is not done, or failed for every value."""
+        if self.numbers_of:
+            return pd.DataFrame({"state": "missing", "error": "", "seed": self.seeds})
         found = self.search(label, train=False)
         failed = (found["state"] == "failed").all()
         return pd.DataFrame(
@@ -411,6 +425,17 @@ def labelled(experiment: str) -> pd.DataFrame:
     done = _with_labels(records.load(experiment)).assign(state="done", error="")
     lost = lost.reindex(columns=["label", "error"]).assign(state="failed")
     return pd.concat([done, lost], ignore_index=True)
+
+
+def _taken(experiment: str, label: str) -> float | None:
+    """Free number of a row's runs in an experiment; None where it has none."""
+    found = labelled(experiment)
+    done = found[(found["label"] == label) & (found["state"] == "done")]
+    if done.empty:
+        return None
+    row = _row(label)
+    value = float(done["options"].iloc[0][row.free])
+    return round(1 - value, 9) if row.one_less else value
 
 
 def _with_labels(points: pd.DataFrame) -> pd.DataFrame:
