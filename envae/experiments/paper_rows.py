@@ -422,6 +422,7 @@ def labelled(experiment: str) -> pd.DataFrame:
     search = f"{experiment}_search"
     lost = _with_labels(runs.failures(search)).drop_duplicates("label")
     lost = lost[~lost["label"].isin(_with_labels(records.load(search))["label"])]
+    lost = pd.concat([lost, _with_labels(runs.failures(experiment))], ignore_index=True)
     done = _with_labels(records.load(experiment)).assign(state="done", error="")
     lost = lost.reindex(columns=["label", "error"]).assign(state="failed")
     return pd.concat([done, lost], ignore_index=True)
