@@ -145,7 +145,7 @@ def augmented(images: Tensor) -> Tensor:
 def main(arguments: list[str] | None = None) -> None:
     """Train an extractor on a data set, store its weights and manifest in data/features."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("dataset", choices=datasets.names())
+    parser.add_argument("dataset", choices=RECIPES)
     options = parser.parse_args(arguments)
     extractor, manifest = train(datasets.load(options.dataset))
     weights, description = files(extractor.name)
