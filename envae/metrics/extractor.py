@@ -22,8 +22,9 @@ class Extractor(nn.Module):
 
     Two convolutions for images of one channel; for colour five, each with batch normalization.
 
-    Features are standardized (mean 0, variance 1 on the training images), so that a distance of 1
-    means the same for every extractor: half a standard deviation in four of them, say.
+    Features are standardized (mean 0, variance 1 on the training images as they were seen, mirrored
+    and shifted in colour), so that a distance of 1 means the same for every extractor: half a
+    standard deviation in four of them, say.
 
     Parameters
     ----------
