@@ -19,7 +19,7 @@ from envae.datasets import Dataset
 from envae.experiments import records, runs
 from envae.experiments.measures import quality
 from envae.experiments.runs import Point, Setting
-from envae.metrics import extractor
+from envae.metrics import extractor, random_convolutions
 from envae.metrics.frechet import HasFeatures, unit
 from envae.metrics.random_convolutions import RandomConvolutions
 from envae.vae import VAE
@@ -391,28 +391,42 @@ def network_for(dataset: Dataset) -> tuple[HasFeatures | None, str]:
     """The network that measures distances on a data set, and what it is or why there is none.
 
     The classifier that was trained on these images here, if one is stored; else Inception, if its
-    weights are there and the images are enough for a covariance of its features.
+    weights are there and the images are enough for a covariance of its features; else convolutions
+    with random weights, if the images are enough for theirs, those that a search holds out too.
     """
     stored = extractor.name_for(dataset.name)
-    network: HasFeatures
     with contextlib.suppress(FileNotFoundError):
         network, manifest = extractor.load(stored)
         # Not for CIFAR-10 itself the classifier of its lossy copy.
         if dataset.name.startswith(manifest["data"]["name"].partition("-without-")[0]):
             accuracy = manifest["test_accuracy"]
             return network, f"{stored}: right on {accuracy:.1%} of the test images"
-    fewest = min(len(dataset.train), len(dataset.test))
+    found, told = _inception_for(dataset)
+    if found is not None:
+        return found, told
+    fewest = min(len(dataset.train) // _HELD_OUT, len(dataset.test))
+    if fewest > random_convolutions.FEATURES:
+        return RandomConvolutions(dataset.train), f"random convolutions, trained on nothing: {told}"
+    return None, (
+        f"no distances: {told}; and random convolutions need more than "
+        f"{random_convolutions.FEATURES} test images and as many in a fifth of the training images"
+    )
+
+
+def _inception_for(dataset: Dataset) -> tuple[HasFeatures | None, str]:
+    """Inception, or why it cannot measure these images."""
     from envae.metrics import inception  # needs pytorch-fid, an extra of the book
 
+    fewest = min(len(dataset.train), len(dataset.test))
     if fewest <= inception.FEATURES:
         return None, (
-            f"no distances: {dataset.name} has no classifier of its own, and an FID needs more "
+            f"{dataset.name} has no classifier of its own, and an FID needs more "
             f"than {inception.FEATURES} training and test images, not {fewest}"
         )
     try:
         network = inception.load()
     except FileNotFoundError as error:
-        return None, f"no distances: {error}"
+        return None, str(error)
     return network, f"pytorch-fid's Inception network: {unit(network)}"
 
 

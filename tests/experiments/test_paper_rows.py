@@ -215,20 +215,26 @@ def test_networks_of_features_have_names(monkeypatch, tmp_path):
         paper_rows.network_of_features("inception")
 
 
-def test_the_network_of_a_data_set_is_its_own_or_inception_or_none(monkeypatch, tmp_path):
+def test_the_network_of_a_data_set_is_its_own_or_inception_or_random_or_none(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     network, told = paper_rows.network_for(DIGITS.subset(50))
     assert (network.name, told[:18]) == ("digits-cnn", "digits-cnn: right ")
     for name in ("cifar10-jpeg", "cifar10-jpeg-10000"):
         lossy = dataclasses.replace(DIGITS, name=name)
         assert paper_rows.network_for(lossy)[0].name == "cifar10-cnn"
-    assert paper_rows.network_for(dataclasses.replace(DIGITS, name="cifar10"))[0] is None
-    other = dataclasses.replace(DIGITS, name="imagefolder-mine-8-abcdef")
-    assert paper_rows.network_for(other)[0] is None
-    assert "more than 2048 training and test images, not 500" in paper_rows.network_for(other)[1]
-    many = dataclasses.replace(other, train=torch.zeros(2049, 1, 8, 8), test=torch.ones(2049, 1))
-    assert paper_rows.network_for(many)[0] is None
-    assert "no Inception weights" in paper_rows.network_for(many)[1]
+    others = [dataclasses.replace(DIGITS, name=name) for name in ("cifar10", "imagefolder-8-ab")]
+    for other in others:
+        network, told = paper_rows.network_for(other)
+        assert network.name == "random-conv"
+        assert "more than 2048 training and test images, not 500" in told
+    many = dataclasses.replace(other, train=torch.rand(2049, 1, 8, 8), test=torch.rand(2049, 1))
+    network, told = paper_rows.network_for(many)
+    assert network.name == "random-conv"
+    assert "no Inception weights" in told
+    for few in (other.subset(480), dataclasses.replace(other, test=other.test[:96])):
+        network, told = paper_rows.network_for(few)
+        assert network is None
+        assert "more than 96 test images and as many in a fifth of the training images" in told
 
 
 def test_unknown_rows_and_searches_without_a_measure_are_errors(experiment):
