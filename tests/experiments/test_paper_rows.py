@@ -88,11 +88,8 @@ def test_a_search_goes_on_beyond_an_end_that_is_best(experiment, monkeypatch, be
     monkeypatch.setattr(paper_rows, "MORE", 4)
     done = {}
 
-    def table(points, dataset, name, measure):
+    def progress(points, **_):
         values = [point.options["alpha"] for point in points]
-        if measure is not None:
-            assert not done.keys() & set(values), "a value is run twice"
-            done.update({value: abs(value - best) for value in values})
         states = ["done" if value in done else "missing" for value in values]
         return pd.DataFrame(
             {
@@ -102,7 +99,14 @@ def test_a_search_goes_on_beyond_an_end_that_is_best(experiment, monkeypatch, be
             }
         )
 
-    monkeypatch.setattr(paper_rows, "_table", table)
+    def complete(points, **_):
+        values = [point.options["alpha"] for point in points]
+        assert not done.keys() & set(values), "a value is run twice"
+        done.update({value: abs(value - best) for value in values})
+        return progress(points)
+
+    monkeypatch.setattr(paper_rows.runs, "progress", progress)
+    monkeypatch.setattr(paper_rows.runs, "complete", complete)
     assert (experiment.chosen("L2"), experiment.inside("L2")) == (None, False)
     assert experiment.search("L2", train=True)["tried"].tolist() == tried
     assert experiment.search("L2", train=False)["tried"].tolist() == tried
