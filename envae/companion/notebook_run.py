@@ -40,6 +40,10 @@ class CellError(Exception):
     """A cell raised; the message is one line for the user."""
 
 
+class Stopped(KeyboardInterrupt):
+    """The user stopped what leaves something behind; the message is one line that says what."""
+
+
 def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Execute a notebook and write the result, whole or not at all.
 
