@@ -132,6 +132,28 @@ def test_a_row_is_searched_then_run_and_nothing_is_run_twice(experiment, tmp_pat
     assert written == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.json")}
 
 
+def test_what_is_due_is_the_search_then_the_reported_runs_then_nothing(experiment):
+    experiment = dataclasses.replace(experiment, seeds=(1, 2))
+    due = experiment.due("L2")
+    assert (due.experiment, due.dataset) == (experiment.search_name, "digits-400-without-test")
+    assert due.run(due.points[1:])["run"].tolist() == ["alpha 0.03", "alpha 0.1"]
+    due = experiment.due("L2")
+    assert [point.options for point in due.points] == [{"alpha": 0.01}]
+    due.run(due.points)
+    due = experiment.due("L2")
+    assert (due.experiment, due.dataset) == (experiment.name, "digits-400")
+    assert due.run(due.points[:1])["run"].tolist() == ["seed 1"]
+    assert [point.seed for point in experiment.due("L2").points] == [2]
+    experiment.complete("L2")
+    assert experiment.due("L2") is None
+
+
+def test_what_waits_for_numbers_from_elsewhere_is_due_without_runs(experiment):
+    waiting = dataclasses.replace(experiment, numbers_of="nothing_recorded")
+    assert waiting.due("L2").points == []
+    assert [point.seed for point in waiting.due("AE").points] == [1]  # at the setting's rate
+
+
 def test_the_learning_rate_is_the_setting_where_a_row_has_nothing_else_free(experiment):
     done = experiment.complete("Diag-I, trainable")
     assert done["lr"][0] == experiment.chosen("Diag-I, trainable")
