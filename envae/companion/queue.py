@@ -39,6 +39,7 @@ NOTEBOOK = "11_all_rows"  # whose parameters say what an experiment is
 _FIELDS = ("profile", "rows")
 _NICE = 19
 _POLL = 5.0  # seconds until a process looks again whether others have ended what it waits for
+_LONGEST = 500  # characters of an error: a pipe takes a short line whole
 _REPLACED = 20  # processes at most: what kills them at their start would go on for ever
 
 
@@ -312,10 +313,10 @@ def _run_some(due: "Due", session: str) -> tuple[list[str], bool]:
 
 
 def _line(found: "pd.Series") -> str:
-    """What became of a run."""
+    """What became of a run, in one line."""
     if found["state"] == "done":
         return f"{found['run']}: done, {found['seconds']:.0f} s"
-    return f"{found['run']}: {found['state']}, {found['error']}"
+    return f"{found['run']}: {found['state']}, {' '.join(found['error'].split())[:_LONGEST]}"
 
 
 def _end_with_parent() -> None:

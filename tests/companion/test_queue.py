@@ -159,6 +159,21 @@ def test_a_point_that_two_processes_died_of_is_left_to_the_next_session(tmp_path
         assert len(mine.points) == 1
 
 
+def test_a_run_that_fails_is_one_line_and_not_tried_again(tmp_path, monkeypatch):
+    def measure(*_, **__):
+        raise ValueError("no\nnumber")
+
+    monkeypatch.setattr(paper_rows.quality, "measure", measure)
+    tasks, told = Queue(listed(tmp_path), SMALL), io.StringIO()
+    for session in ("one", "two"):
+        queue.work(tasks, session, told)
+    values = [f"{value:g}" for value in paper_rows.ROWS["L1"].values]
+    assert told.getvalue().splitlines() == [
+        f"0\tscale {value}: failed, ValueError: no number" for value in values
+    ]
+    assert tasks.left(Task("quick", "L1")).failed == len(values) + 2
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux for the processes")
 def test_nothing_is_run_twice_whatever_is_killed(tmp_path, folder):
     file, given = listed(tmp_path), SMALL | {"network": "conv", "epochs": "3"}
