@@ -88,11 +88,8 @@ def test_a_search_goes_on_beyond_an_end_that_is_best(experiment, monkeypatch, be
     monkeypatch.setattr(paper_rows, "MORE", 4)
     done = {}
 
-    def table(points, dataset, name, measure):
+    def progress(points, **_):
         values = [point.options["alpha"] for point in points]
-        if measure is not None:
-            assert not done.keys() & set(values), "a value is run twice"
-            done.update({value: abs(value - best) for value in values})
         states = ["done" if value in done else "missing" for value in values]
         return pd.DataFrame(
             {
@@ -102,7 +99,14 @@ def test_a_search_goes_on_beyond_an_end_that_is_best(experiment, monkeypatch, be
             }
         )
 
-    monkeypatch.setattr(paper_rows, "_table", table)
+    def complete(points, **_):
+        values = [point.options["alpha"] for point in points]
+        assert not done.keys() & set(values), "a value is run twice"
+        done.update({value: abs(value - best) for value in values})
+        return progress(points)
+
+    monkeypatch.setattr(paper_rows.runs, "progress", progress)
+    monkeypatch.setattr(paper_rows.runs, "complete", complete)
     assert (experiment.chosen("L2"), experiment.inside("L2")) == (None, False)
     assert experiment.search("L2", train=True)["tried"].tolist() == tried
     assert experiment.search("L2", train=False)["tried"].tolist() == tried
@@ -126,6 +130,28 @@ def test_a_row_is_searched_then_run_and_nothing_is_run_twice(experiment, tmp_pat
     assert len(written) == len(search) + 1
     experiment.complete("L2")
     assert written == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.json")}
+
+
+def test_what_is_due_is_the_search_then_the_reported_runs_then_nothing(experiment):
+    experiment = dataclasses.replace(experiment, seeds=(1, 2))
+    due = experiment.due("L2")
+    assert (due.experiment, due.dataset) == (experiment.search_name, "digits-400-without-test")
+    assert due.run(due.points[1:])["run"].tolist() == ["alpha 0.03", "alpha 0.1"]
+    due = experiment.due("L2")
+    assert [point.options for point in due.points] == [{"alpha": 0.01}]
+    due.run(due.points)
+    due = experiment.due("L2")
+    assert (due.experiment, due.dataset) == (experiment.name, "digits-400")
+    assert due.run(due.points[:1])["run"].tolist() == ["seed 1"]
+    assert [point.seed for point in experiment.due("L2").points] == [2]
+    experiment.complete("L2")
+    assert experiment.due("L2") is None
+
+
+def test_what_waits_for_numbers_from_elsewhere_is_due_without_runs(experiment):
+    waiting = dataclasses.replace(experiment, numbers_of="nothing_recorded")
+    assert waiting.due("L2").points == []
+    assert [point.seed for point in waiting.due("AE").points] == [1]  # at the setting's rate
 
 
 def test_the_learning_rate_is_the_setting_where_a_row_has_nothing_else_free(experiment):

@@ -17,6 +17,7 @@ from envae.experiments.runs._record import (
     run_all,
     run_stack,
 )
+from envae.experiments.runs._taken import TRIES, Taken, taken
 from envae.experiments.runs._train import (
     AfterEpoch,
     Trained,
@@ -27,6 +28,7 @@ from envae.experiments.runs._train import (
 )
 
 __all__ = [
+    "TRIES",
     "AfterEpoch",
     "Kind",
     "Measure",
@@ -34,6 +36,7 @@ __all__ = [
     "Point",
     "Setting",
     "Start",
+    "Taken",
     "Trained",
     "complete",
     "failures",
@@ -45,6 +48,7 @@ __all__ = [
     "run_all",
     "run_stack",
     "stacks",
+    "taken",
     "train",
     "train_stack",
 ]
