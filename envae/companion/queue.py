@@ -160,7 +160,8 @@ def show(queue: Queue, jobs: int) -> "dict[Task, Left]":
     for profile, why in queue.not_here.items():
         count = sum(task.profile == profile for task in queue.tasks)
         print(f"{profile}: {count} rows, no data here: {why}")
-    print(f"left: {_outlook(found, jobs)}", flush=True)
+    of_what = " of what has its data here" if queue.not_here else ""
+    print(f"left{of_what}: {_outlook(found, jobs)}", flush=True)
     return found
 
 
