@@ -188,6 +188,25 @@ def test_kernel_is_of_this_environment_with_the_allocator_set(tmp_path):
     assert (top_pad == "268435456") == (sys.platform == "linux")
 
 
+def test_a_kernel_draws_into_the_page_and_is_of_this_python_whatever_is_set(tmp_path, monkeypatch):
+    other = tmp_path / "jupyter" / "kernels" / "python3"
+    other.mkdir(parents=True)
+    (other / "kernel.json").write_text(
+        '{"argv": ["/bin/false", "{connection_file}"], "display_name": "x", "language": "python"}'
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    notebook = write_notebook(
+        tmp_path / "small.ipynb",
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
+    )
+    status, output = run(notebook)
+    assert status == 0
+    *_, shown = nbformat.read(output, as_version=4).cells[-1].outputs
+    assert "image/png" in shown["data"]
+    assert os.environ["MPLBACKEND"] == "Agg"
+
+
 def test_failing_cell_is_named_and_nothing_is_written(tmp_path, capfd):
     notebook = write_notebook(tmp_path / "small.ipynb", SHOW, "1 / 0")
     status, _ = run(notebook)

@@ -245,6 +245,26 @@ def read_profile(notebook: Path, profile: str) -> dict[str, Any]:
     return values
 
 
+@contextlib.contextmanager
+def _environment_of_kernels() -> Iterator[None]:
+    """What a kernel inherits: this Python's kernels, figures that are shown in pages, settings."""
+    before = dict(os.environ)
+    if sys.platform == "linux":
+        for name, value in _MALLOC.items():
+            os.environ.setdefault(name, value)
+    # Frozen modules stop the kernel's debugger from working, and it says so on every start.
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    # Whoever draws into windows or files elsewhere would get a page without pictures.
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    # Its kernels may be of another Python.
+    os.environ.pop("JUPYTER_PATH", None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def _execute(
     notebook: Path, executed: Path, profile: str, values: dict[str, Any]
 ) -> dict[str, Any]:
@@ -255,11 +275,6 @@ def _execute(
 
     from envae.experiments import records
 
-    if sys.platform == "linux":
-        for name, value in _MALLOC.items():
-            os.environ.setdefault(name, value)
-    # Frozen modules stop the kernel's debugger from working, and it says so on every start.
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     # It calls every parameter of a type that it cannot parse unknown; ours are checked above.
     logging.getLogger("papermill").setLevel(logging.ERROR)
     # After Ctrl-C it would print the whole traceback of the cell that was running.
@@ -267,16 +282,17 @@ def _execute(
     manifest = records.manifest()
     start = time.perf_counter()
     try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(executed),
-            values,
-            kernel_name="python3",
-            language="python",
-            progress_bar=_progress(notebook.stem),
-            cwd=str(notebook.resolve().parent),
-            extra_arguments=["--log-level=CRITICAL"],  # what a cell raises is reported below
-        )
+        with _environment_of_kernels():
+            papermill.execute_notebook(
+                str(notebook),
+                str(executed),
+                values,
+                kernel_name="python3",
+                language="python",
+                progress_bar=_progress(notebook.stem),
+                cwd=str(notebook.resolve().parent),
+                extra_arguments=["--log-level=CRITICAL"],  # what a cell raises is reported below
+            )
     except papermill.PapermillExecutionError as error:
         raise CellError(
             f"{notebook.stem}: cell {error.exec_count} raised {error.ename}: "
