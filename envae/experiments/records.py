@@ -236,10 +236,15 @@ _ORIGIN = ("device", "date", "commit", "seconds")
 
 
 def manifest() -> dict[str, Any]:
-    """Where and with what this process runs: commit, date, device, versions."""
+    """Where and with what this process runs: commit, date, device, versions.
+
+    The commit is empty, and whether the code differs from it None, where this is no checkout of its
+    own: without git, or unpacked into another repository.
+    """
+    own = _git("rev-parse", "--show-toplevel") == str(_checkout.root().resolve())
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--", *_CODE)),
+        "commit": _git("rev-parse", "HEAD") if own else "",
+        "dirty": bool(_git("status", "--porcelain", "--", *_CODE)) if own else None,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "device": device_name(),
         "python": platform.python_version(),

@@ -1,6 +1,7 @@
 """Published tables, run records and the ledger."""
 
 import json
+import subprocess
 
 import pytest
 import torch
@@ -48,6 +49,20 @@ def test_a_record_holds_its_run(runs):
         record["manifest"]
     )
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_another_repository_around_the_checkout_is_not_its_commit(runs, tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "another's"], check=True)
+    monkeypatch.setattr(records._checkout, "root", lambda: tmp_path)
+    assert len(records.manifest()["commit"]) == 40
+    assert records.manifest()["dirty"] is False
+    (tmp_path / "unpacked").mkdir()
+    monkeypatch.setattr(records._checkout, "root", lambda: tmp_path / "unpacked")
+    assert (records.manifest()["commit"], records.manifest()["dirty"]) == ("", None)
+    monkeypatch.setenv("PATH", "")
+    assert (records.manifest()["commit"], records.manifest()["dirty"]) == ("", None)
 
 
 def test_same_parameters_same_record_others_another(runs):
