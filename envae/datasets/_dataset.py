@@ -90,6 +90,25 @@ class Dataset:
             train_labels=self.train_labels[kept],
         )
 
+    def left_out(self, train_size: int) -> "Dataset":
+        """The train images that :meth:`subset` of this size leaves out, and the whole test split.
+
+        In their own order. The name says it: `cifar10-jpeg-without-10000`.
+
+        Raises
+        ------
+        ValueError
+            If there are not so many images.
+        """
+        left = torch.ones(len(self.train), dtype=torch.bool)
+        left[part(self.name, len(self.train), train_size)] = False
+        return dataclasses.replace(
+            self,
+            name=f"{self.name}-without-{train_size}",
+            train=self.train[left],
+            train_labels=self.train_labels[left],
+        )
+
     def resized(self, side: int) -> "Dataset":
         """The images resized to squares of so many pixels a side (bilinear, antialiased).
 

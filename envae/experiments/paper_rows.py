@@ -5,6 +5,7 @@ all. Here every row has one free number, which is searched by one rule for all r
 the training images that is held out; test images are only for the report.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -416,14 +417,15 @@ def network_for(dataset: Dataset) -> tuple[HasFeatures | None, str]:
     The classifier that was trained on these images here, if one is stored; else Inception, if its
     weights are there and the images are enough for a covariance of its features.
     """
-    stored = f"{dataset.name.partition('-')[0]}-cnn"
+    stored = extractor.name_for(dataset.name)
     network: HasFeatures
-    try:
+    with contextlib.suppress(FileNotFoundError):
         network, manifest = extractor.load(stored)
-        accuracy = manifest["test_accuracy"]
-        return network, f"{stored}: right on {accuracy:.1%} of the test images"
-    except FileNotFoundError:
-        fewest = min(len(dataset.train), len(dataset.test))
+        # Not for CIFAR-10 itself the classifier of its lossy copy.
+        if dataset.name.startswith(manifest["data"]["name"].partition("-without-")[0]):
+            accuracy = manifest["test_accuracy"]
+            return network, f"{stored}: right on {accuracy:.1%} of the test images"
+    fewest = min(len(dataset.train), len(dataset.test))
     from envae.metrics import inception  # needs pytorch-fid, an extra of the book
 
     if fewest <= inception.FEATURES:
@@ -446,6 +448,7 @@ def labelled(experiment: str) -> pd.DataFrame:
     search = f"{experiment}_search"
     lost = _with_labels(runs.failures(search)).drop_duplicates("label")
     lost = lost[~lost["label"].isin(_with_labels(records.load(search))["label"])]
+    lost = pd.concat([lost, _with_labels(runs.failures(experiment))], ignore_index=True)
     done = _with_labels(records.load(experiment)).assign(state="done", error="")
     lost = lost.reindex(columns=["label", "error"]).assign(state="failed")
     return pd.concat([done, lost], ignore_index=True)

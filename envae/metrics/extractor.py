@@ -18,10 +18,13 @@ FEATURES = 32  # few enough for a covariance from some hundred images
 
 
 class Extractor(nn.Module):
-    """Two convolutions and a hidden layer, whose units are the features.
+    """Convolutions and a hidden layer, whose units are the features.
 
-    Features are standardized (mean 0, variance 1 on the training images), so that a distance of 1
-    means the same for every extractor: half a standard deviation in four of them, say.
+    Two convolutions for images of one channel; for colour five, each with batch normalization.
+
+    Features are standardized (mean 0, variance 1 on the training images as they were seen, mirrored
+    and shifted in colour), so that a distance of 1 means the same for every extractor: half a
+    standard deviation in four of them, say.
 
     Parameters
     ----------
@@ -38,14 +41,11 @@ class Extractor(nn.Module):
         self.name = name
         channels, height, width = image_shape
         self.image_shape = (channels, height, width)
+        convolutions, width = _convolutions(channels)
         self.body = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(32, 64, 3, padding=1),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(4),
+            *convolutions,
             nn.Flatten(),
-            nn.Linear(64 * 16, FEATURES),
+            nn.Linear(width, FEATURES),
             nn.BatchNorm1d(FEATURES, affine=False),
         )
         self.classify = nn.Sequential(nn.ReLU(), nn.Linear(FEATURES, classes))
@@ -69,6 +69,45 @@ class Extractor(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Class scores `(N, classes)`."""
         return self.classify(self.body(images))
+
+
+def _convolutions(channels: int) -> tuple[list[nn.Module], int]:
+    """Layers from images of so many channels to maps of a fixed size, and their units."""
+    if channels == 1:
+        layers = [
+            nn.Conv2d(channels, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4),
+        ]
+        return layers, 64 * 16
+    layers = [
+        *_normalized(channels, 32),
+        nn.MaxPool2d(2),
+        *_normalized(32, 64),
+        *_normalized(64, 64),
+        nn.MaxPool2d(2),
+        *_normalized(64, 128),
+        nn.MaxPool2d(2),
+        *_normalized(128, 128),
+        nn.AdaptiveMaxPool2d(2),
+    ]
+    return layers, 128 * 4
+
+
+def _normalized(channels: int, maps: int) -> list[nn.Module]:
+    """A convolution without a bias, which batch normalization brings."""
+    return [
+        nn.Conv2d(channels, maps, 3, padding=1, bias=False),
+        nn.BatchNorm2d(maps),
+        nn.ReLU(),
+    ]
+
+
+def name_for(dataset: str) -> str:
+    """Name of the extractor of a data set: `cifar10-cnn` for `cifar10-jpeg-10000`."""
+    return f"{dataset.partition('-')[0]}-cnn"
 
 
 def load(name: str) -> tuple[Extractor, dict[str, Any]]:

@@ -66,6 +66,20 @@ def test_a_part_of_the_train_split_is_told_by_name_and_lies_within_larger_ones()
     assert everything.train_labels.bincount().equal(whole.train_labels.bincount())
 
 
+def test_what_a_part_leaves_out_has_no_image_of_it():
+    images = torch.rand(50, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole = datasets.Dataset("noise", images, torch.arange(50), images[:2], torch.arange(2), "")
+    kept, left = whole.subset(20), whole.left_out(20)
+    assert left.name == "noise-without-20"
+    both = [*kept.train_labels.tolist(), *left.train_labels.tolist()]
+    assert sorted(both) == list(range(50))
+    assert torch.equal(left.train, images[left.train_labels])
+    assert not (left.train[:, None] == kept.train).flatten(2).all(2).any()
+    assert torch.equal(left.test, whole.test)
+    with pytest.raises(ValueError, match="from 1 to the 50 training images of noise, received 51"):
+        whole.left_out(51)
+
+
 def test_a_data_set_comes_out_of_a_process_as_it_went_in():
     digits = datasets.load("digits").subset(100)
     other = pickle.loads(pickle.dumps(digits))

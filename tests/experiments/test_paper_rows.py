@@ -222,7 +222,8 @@ def test_a_second_stage_is_trained_for_the_rows_that_are_named(experiment, monke
 
 def test_networks_of_features_have_names(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert paper_rows.network_of_features("digits-cnn").name == "digits-cnn"
+    for name in ("digits-cnn", "cifar10-cnn"):
+        assert paper_rows.network_of_features(name).name == name
     with pytest.raises(FileNotFoundError, match="no Inception weights"):
         paper_rows.network_of_features("inception")
 
@@ -231,6 +232,10 @@ def test_the_network_of_a_data_set_is_its_own_or_inception_or_none(monkeypatch, 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     network, told = paper_rows.network_for(DIGITS.subset(50))
     assert (network.name, told[:18]) == ("digits-cnn", "digits-cnn: right ")
+    for name in ("cifar10-jpeg", "cifar10-jpeg-10000"):
+        lossy = dataclasses.replace(DIGITS, name=name)
+        assert paper_rows.network_for(lossy)[0].name == "cifar10-cnn"
+    assert paper_rows.network_for(dataclasses.replace(DIGITS, name="cifar10"))[0] is None
     other = dataclasses.replace(DIGITS, name="imagefolder-mine-8-abcdef")
     assert paper_rows.network_for(other)[0] is None
     assert "more than 2048 training and test images, not 500" in paper_rows.network_for(other)[1]

@@ -96,7 +96,7 @@ def test_features_of_other_images_and_missing_extractors_are_errors():
 
 
 def test_extractor_can_be_trained_again(monkeypatch):
-    monkeypatch.setitem(classifiers._EPOCHS, "digits", 3)
+    monkeypatch.setitem(classifiers.RECIPES, "digits", classifiers.Recipe(3))
     network, manifest = classifiers.train(datasets.load("digits"))
     assert network.name == "digits-cnn"
     assert manifest["test_accuracy"] > 0.85

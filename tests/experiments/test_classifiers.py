@@ -1,0 +1,70 @@
+"""The classifiers whose features are stored: what they are trained on, and what is stored."""
+
+import pytest
+import torch
+
+from envae import datasets
+from envae.experiments import classifiers
+from envae.experiments.classifiers import Recipe
+from envae.metrics import extractor
+
+
+@pytest.fixture
+def colours():
+    """Images of noise, no two alike, under the name of the data set in colour."""
+    images = torch.rand(80, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(80) % 10
+    return datasets.Dataset("cifar10-jpeg", images[:60], labels[:60], images[60:], labels[60:], "")
+
+
+def each(images):
+    return {image.numpy().tobytes() for image in images}
+
+
+def test_the_classifier_in_colour_sees_no_image_that_a_row_is_trained_on(colours, monkeypatch):
+    recipe = Recipe(1, batch_size=20, one_cycle=True, augmented=True, left_out=25)
+    monkeypatch.setitem(classifiers.RECIPES, "cifar10-jpeg", recipe)
+    seen, augmented = set(), classifiers.augmented
+    monkeypatch.setattr(
+        classifiers, "augmented", lambda images: seen.update(each(images)) or augmented(images)
+    )
+    network, manifest = classifiers.train(colours)
+    rows = each(colours.subset(25).train)
+    assert (len(rows), len(seen)) == (25, 35)
+    assert not seen & (rows | each(colours.test))
+    assert network.name == "cifar10-cnn"
+    assert manifest["data"]["name"] == "cifar10-jpeg-without-25"
+    assert (manifest["data"]["train"], manifest["data"]["test"]) == (35, 20)
+    assert manifest["training"]["left_out"] == 25
+
+
+def test_the_stored_classifier_in_colour_left_the_images_of_the_rows_out():
+    network, manifest = extractor.load("cifar10-cnn")
+    assert manifest["data"]["name"] == "cifar10-jpeg-without-10000"
+    assert (manifest["data"]["train"], manifest["data"]["test"]) == (40_000, 10_000)
+    recipe = classifiers.RECIPES["cifar10-jpeg"]
+    assert manifest["training"] == vars(recipe) | {"seed": classifiers._SEED}
+    assert manifest["test_accuracy"] > 0.75
+    features = network.features(torch.rand(3, 3, 32, 32))
+    assert features.shape == (3, extractor.FEATURES)
+
+
+def test_half_of_the_images_are_mirrored_and_all_are_shifted():
+    """Of a ramp, the slope tells the mirror and the middle tells the shift."""
+    across = torch.arange(32.0).expand(3, 32, 32)
+    images = torch.stack([across, across.mT]).repeat(500, 1, 1, 1)
+    torch.manual_seed(0)
+    changed = classifiers.augmented(images)
+    assert changed.shape == images.shape
+    middle = changed[:, :, 12:20, 12:20]
+    slopes, down = middle[0::2].diff(dim=3), middle[1::2]
+    assert set(slopes.unique().tolist()) == {-1.0, 1.0}
+    assert (slopes[:, 0, 0, 0] < 0).double().mean() == pytest.approx(0.5, abs=0.1)
+    assert (down.diff(dim=2) == 1).all()
+    shifts = down[:, 0, 0, 0] - 12
+    assert set(shifts.tolist()) == set(range(-4, 5))
+
+
+def test_other_data_sets_have_no_recipe(colours):
+    with pytest.raises(ValueError, match="trained on digits, mnist, cifar10-jpeg, received cifar1"):
+        classifiers.train(colours.subset(5))
