@@ -43,7 +43,9 @@ def image_rows(rows: dict[str, Tensor], *, columns: int = 10) -> Figure:
     return image_table({label: {"": images} for label, images in rows.items()}, columns=columns)
 
 
-def image_table(cells: dict[str, dict[str, Tensor]], *, columns: int = 5) -> Figure:
+def image_table(
+    cells: dict[str, dict[str, Tensor]], *, columns: int = 5, side: float = 0.72
+) -> Figure:
     """Images in labelled rows, and in titled groups side by side.
 
     Parameters
@@ -53,13 +55,17 @@ def image_table(cells: dict[str, dict[str, Tensor]], *, columns: int = 5) -> Fig
         that lacks a group leaves its place empty; the first row has all of them.
     columns
         Images shown of each group, the first ones.
+    side
+        Of an image, in inches of as many more dots: a wide table that a page makes smaller has
+        labels that can still be read with less.
     """
     titles = list(next(iter(cells.values())))
     figure, axes = plt.subplots(
         len(cells),
         len(titles),
         squeeze=False,
-        figsize=(0.72 * columns * len(titles) + 1.2, 0.74 * len(cells) + 0.1),
+        figsize=(side * columns * len(titles) + 1.2, (side + 0.02) * len(cells) + 0.1),
+        dpi=plt.rcParams["figure.dpi"] * 0.72 / side,
     )
     for row, (label, groups) in zip(axes, cells.items(), strict=True):
         for axis, title in zip(row, titles, strict=True):
