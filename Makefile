@@ -24,7 +24,7 @@ MADE := _build/html $(if $(filter executed,$(OUTPUTS)),_build/executed _build/ru
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1
 SNAKEMAKE := $(RUN) $(BIN)/snakemake --quiet host progress rules --cores $(JOBS) --rerun-incomplete
 
-.PHONY: help book test check-book refresh times serve unlock lock clean
+.PHONY: help book test check-book refresh evidence times serve unlock lock clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -49,6 +49,9 @@ check-book: $(INSTALLED) ## open every page in Chromium: themes, links, formulas
 
 refresh: $(INSTALLED) ## run the notebooks, or NOTEBOOK, anew; replace outputs and records in the repository
 	@$(SNAKEMAKE) refresh --forceall --config 'notebooks=[$(NOTEBOOK)]' || { $(EXPLAIN_LOCK); exit 1; }
+
+evidence: $(INSTALLED) ## run what the recorded tables lack, in order of value (JOBS=N), and print what is left
+	@$(RUN) $(BIN)/envae evidence --run $(if $(filter-out all,$(JOBS)),--jobs $(JOBS))
 
 times: $(INSTALLED) ## after make book: what the chapters took, and their slowest cells
 	@$(BIN)/envae times

@@ -13,8 +13,9 @@ NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 PAGES = [path for path in Path("book").rglob("*.*") if path.is_file() and path.suffix != ".pyc"]
 # The API reference is made of the docstrings of all modules.
 MODULES = list(Path("envae").rglob("*.py"))
-# Code and data that can change what a notebook computes. No chapter asks for these two modules.
-CODE = set(MODULES) - {Path("envae/cli.py"), Path("envae/companion/figure_index.py")}
+# Code and data that can change what a notebook computes. No chapter asks for these modules.
+NOT_OF_CHAPTERS = ("cli.py", "companion/figure_index.py", "companion/queue.py", "experiments/row_costs.py")
+CODE = set(MODULES) - {Path("envae") / name for name in NOT_OF_CHAPTERS}
 # What benchmarks/ recorded, which a page shows as it is.
 RATIOS = [*Path("data/runs").glob("budget/*.json"), *Path("data/runs").glob("step_cost/*.json")]
 # Every profile of the notebook that holds the papers' tables is a sweep: `snakemake sweep_digits`.

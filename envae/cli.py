@@ -20,6 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(error, 1)
     except (notebook_run.RunError, ValueError, FileNotFoundError, ConnectionError) as error:
         return _fail(error, 2)
+    except notebook_run.Stopped as stopped:
+        return _fail(f"interrupted: {stopped}", 130)
     except KeyboardInterrupt:
         return _fail("interrupted: nothing was written", 130)
     return 0
@@ -55,6 +57,16 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--kind", help="only the claims of this kind: statement, measurement")
     claims.add_argument("--verdict", help="only the claims with this verdict")
     claims.set_defaults(command=_claims)
+
+    evidence = commands.add_parser("evidence", help="list what recorded tables lack, or run it")
+    evidence.add_argument("--run", action="store_true", help="run it, at low priority")
+    evidence.add_argument("--jobs", type=int, help="processes; default: one per core, or one GPU")
+    evidence.add_argument("--file", type=Path, help="list of tasks; default: data/evidence.yaml")
+    evidence.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), dest="given",
+        help="set a parameter of every profile; may be repeated",
+    )  # fmt: skip
+    evidence.set_defaults(command=_evidence)
 
     data = commands.add_parser("data", help="find a data set, or download it; say what it is")
     data.add_argument("name", help="as envae.datasets.load knows it; in $ENVAE_DATA or the cache")
@@ -113,6 +125,16 @@ def _claims(options: argparse.Namespace) -> None:
                 f"{len(of_kind)} {kind}s {said}, {claims.findings(of_kind)} findings: "
                 + ", ".join(f"{count} {verdict}" for verdict, count in counts)
             )
+
+
+def _evidence(options: argparse.Namespace) -> None:
+    from envae.companion import queue
+
+    if options.jobs is not None and options.jobs < 1:
+        raise ValueError(f"--jobs takes an integer from 1 up, received {options.jobs}")
+    tasks = queue.Queue(options.file, dict(options.given))
+    jobs = options.jobs or queue.default_jobs()
+    (queue.run if options.run else queue.show)(tasks, jobs)
 
 
 def _data(options: argparse.Namespace) -> None:

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from envae import cli
 from envae.companion import notebook_parameters, notebook_run
@@ -363,3 +365,26 @@ def test_an_output_that_cannot_be_written_is_told_before_the_run(notebook, tmp_p
         assert reason in said.lower()
         assert time.perf_counter() - start < 5  # no kernel was started
     assert device.is_fifo()
+
+
+def test_anybodys_images_go_through_the_chapter_on_samples(tmp_path, monkeypatch):
+    """Drawn discs in colour, higher than wide: 500 to train on, enough to hold a fifth out."""
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path / "runs"))
+    random = np.random.default_rng(0)
+    down, across = np.mgrid[-1:1:14j, -1:1:10j]
+    for split, count in (("train", 500), ("test", 97)):
+        (tmp_path / "own" / split).mkdir(parents=True)
+        for index in range(count):
+            inside = np.hypot(*([down, across] - random.uniform(-0.5, 0.5, (2, 1, 1)))) < 0.5
+            image = np.where(inside[..., None], random.integers(256, size=3), 0).astype(np.uint8)
+            Image.fromarray(image).save(tmp_path / "own" / split / f"{index}.png")
+    out = tmp_path / "out.ipynb"
+    own = {"dataset": "imagefolder", "root": str(tmp_path / "own"), "size": "8", "crop": "10"}
+    given = own | {"epochs": "2", "seeds": "[1, 2]"}
+    arguments = [word for name, value in given.items() for word in ("-p", name, value)]
+    assert cli.main(["run", "04", *arguments, "-o", str(out)]) == 0
+    outputs = [output for cell in nbformat.read(out, 4).cells for output in cell.get("outputs", [])]
+    said = "\n".join(output["text"] for output in outputs if "text" in output)
+    assert re.search(r"imagefolder-own-8-\w{6}: 500 \+ 97 images", said)
+    assert "random convolutions, trained on nothing" in said
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3

@@ -30,10 +30,18 @@ def values(history):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1, received 0"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"epochs": 0}, "epochs must be an integer from 1 up, received 0"),
+        ({"epochs": 1.5}, "epochs must be an integer from 1 up, received 1.5"),
+        ({"batch_size": 0}, "batch_size must be an integer from 1 up"),
         ({"lr": 0.0}, "lr must be a positive number"),
-        ({"patience": 2}, "patience .* needs validation"),
+        ({"patience": 2}, "patience needs validation images"),
+        ({"patience": 0, "validation": IMAGES}, "patience must be an integer from 1 up"),
+        ({"images": IMAGES.double()}, "float64 and the model's weights torch.float32"),
+        (
+            {"images": IMAGES.where(IMAGES < 1, torch.nan)},
+            r"finite: \d+ of 128 are not, the first at",
+        ),
+        ({"validation": IMAGES / 0}, "validation must be finite"),
         ({"images": IMAGES[:0]}, "images must be a float tensor"),
         ({"images": (255 * IMAGES).byte()}, "of torch.uint8"),
     ],
@@ -41,6 +49,11 @@ def values(history):
 def test_arguments_out_of_range_are_errors(options, message):
     with pytest.raises(ValueError, match=message):
         trained(**options)
+
+
+def test_a_model_that_is_no_module_is_an_error():
+    with pytest.raises(TypeError, match=r"fit trains an nn.Module, received object"):
+        trained(object())
 
 
 def test_history_has_a_row_per_epoch_with_every_part():
@@ -106,10 +119,8 @@ def test_damaged_checkpoint_is_an_error(tmp_path):
 
 
 def test_loss_that_is_not_finite_is_an_error_that_says_where():
-    images = IMAGES.clone()
-    images[0, 0, 0, 0] = torch.nan
     with pytest.raises(FloatingPointError, match=r"epoch 1, step \d, in total, reconstruction"):
-        trained(images=images)
+        trained(images=1e38 * IMAGES)
 
 
 def test_early_stopping_goes_back_to_the_best_epoch():
@@ -214,7 +225,7 @@ def test_training_leaves_the_callers_generator_alone():
 
 def test_a_validation_loss_that_is_not_finite_is_an_error():
     with pytest.raises(FloatingPointError, match="validation loss is not finite at epoch 1"):
-        trained(validation=IMAGES[:8] * torch.nan, patience=1)
+        trained(validation=1e38 * IMAGES[:8], patience=1)
 
 
 def test_bfloat16_on_a_processor_without_it_is_said(monkeypatch):

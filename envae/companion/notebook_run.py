@@ -40,6 +40,10 @@ class CellError(Exception):
     """A cell raised; the message is one line for the user."""
 
 
+class Stopped(KeyboardInterrupt):
+    """The user stopped what leaves something behind; the message is one line that says what."""
+
+
 def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Execute a notebook and write the result, whole or not at all.
 
@@ -78,7 +82,7 @@ def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str])
             partial.touch()
         except OSError as error:
             raise RunError(f"cannot write {output}: {error}") from None
-        stack.enter_context(_terminable())
+        stack.enter_context(terminable())
         try:
             with tempfile.TemporaryDirectory(prefix="envae-") as scratch:
                 executed = Path(scratch) / "executed.ipynb"
@@ -114,6 +118,18 @@ def _values(notebook: Path, profile: str, given: Mapping[str, str]) -> dict[str,
         }
     except ValueError as error:
         raise RunError(f"{notebook.stem}: {error}") from None
+
+
+def parameters(notebook: Path, profile: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """All parameters of a notebook under a profile, checked; arguments as in :func:`run`.
+
+    Raises
+    ------
+    RunError
+        If the profile or a parameter is unknown, or a value has the wrong type.
+    """
+    defaults = {name: parameter.default for name, parameter in declared(notebook).items()}
+    return defaults | _values(notebook, profile, given)
 
 
 def find(name: str) -> Path:
@@ -334,7 +350,7 @@ class _Lines:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Turn SIGTERM into KeyboardInterrupt, so that it ends the kernel and clears up as well."""
 
     def interrupt(number: int, frame: object) -> NoReturn:

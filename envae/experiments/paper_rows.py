@@ -9,18 +9,19 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from torch import Tensor
 
+from envae import datasets
 from envae._unknown import unknown
 from envae.datasets import Dataset
-from envae.experiments import records, runs
+from envae.experiments import records, runs, step_cost
 from envae.experiments.measures import quality
 from envae.experiments.runs import Draw, Point, Setting
-from envae.metrics import extractor
+from envae.metrics import extractor, random_convolutions
 from envae.metrics.frechet import HasFeatures, unit
 from envae.metrics.random_convolutions import RandomConvolutions
 from envae.objectives import Objective
@@ -140,6 +141,27 @@ SEEDS = (1, 2, 3, 4, 5)
 
 
 @dataclasses.dataclass(frozen=True)
+class Due:
+    """Runs of a row that have neither a record nor failed, and wait for no other.
+
+    Attributes
+    ----------
+    experiment, dataset
+        Names that they are recorded under.
+    points
+        The runs; empty where the row's number must come from elsewhere first.
+    run
+        Runs some of the points; gives their table, as `runs.progress` does, and in the column
+        `run` what tells them apart.
+    """
+
+    experiment: str
+    dataset: str
+    points: list[Point]
+    run: Callable[[list[Point]], pd.DataFrame]
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     """What all rows share on one data set.
 
@@ -179,10 +201,57 @@ class Experiment:
     numbers_of: str = ""
     draw: Draw | None = None
 
+    @classmethod
+    def of(
+        cls,
+        *,
+        dataset: str,
+        train_size: int,
+        network: str,
+        latent_dim: int,
+        epochs: int,
+        batch_size: int,
+        lr: float,
+        extractor: str,
+        samples: int,
+        seeds: Sequence[int],
+        priors: Sequence[str],
+        likelihood_draws: int,
+        likelihood_images: int,
+        numbers_of: str,
+        **_: Any,
+    ) -> "Experiment":
+        """The experiment that the parameters of the tables' notebook describe.
+
+        Its other parameters say what is shown, and are let pass. 0 stands for all: of the training
+        images, of the test images of the likelihood, and for as many samples as training images.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the data or the extractor's weights are not there; says how to get them.
+        """
+        return cls(
+            datasets.load(dataset, train_size=train_size or None),
+            Setting(network, latent_dim, epochs, batch_size, lr),
+            network_of_features(extractor),
+            samples=samples or None,
+            seeds=tuple(seeds),
+            priors=tuple(priors),
+            likelihood_draws=likelihood_draws,
+            likelihood_images=likelihood_images or None,
+            numbers_of=numbers_of,
+        )
+
     @property
     def name(self) -> str:
-        """Name that the reported runs are recorded under; the search adds `_search`."""
+        """Name that the reported runs are recorded under."""
         return f"{self.prefix}_{self.dataset.name}"
+
+    @property
+    def search_name(self) -> str:
+        """Name that the runs of the searches are recorded under."""
+        return f"{self.name}_search"
 
     def search(self, label: str, *, train: bool) -> pd.DataFrame:
         """Runs that choose a row's free number, on most of the training images.
@@ -211,6 +280,27 @@ class Experiment:
         row = _row(label)
         if self.extractor is None:
             raise ValueError("a search needs an extractor: it is judged by a Fréchet distance")
+        new = tried = row.values
+        while True:
+            if train:
+                self._search(row, self._points(row, new))
+            found = self._progress(self._points(row, tried)).assign(tried=tried)
+            end = _end(found, row.judged_by)
+            if not end or len(tried) == TRIED + MORE:
+                return found
+            new = [ladder(tried[0 if end < 0 else -1], end)]
+            tried = sorted(tried + new)
+
+    def _points(self, row: Row, values: Sequence[float]) -> list[Point]:
+        return [self._point(row, value, SEARCH_SEED) for value in values]
+
+    def _progress(self, points: list[Point]) -> pd.DataFrame:
+        return runs.progress(
+            points, dataset=_name_held_out(self.dataset), experiment=self.search_name
+        )
+
+    def _search(self, row: Row, points: list[Point]) -> pd.DataFrame:
+        """Runs of a search, run first where they have no record."""
         judge = functools.partial(
             quality.measure,
             extractor=self.extractor,
@@ -218,22 +308,17 @@ class Experiment:
             samples=self.samples,
             priors=("gmm10",) if row.judged_by == "fd_gmm10" else (),
         )
-        new = tried = row.values
-        while True:
-            if train:
-                self._searched(row, new, judge)
-            found = self._searched(row, tried).assign(tried=tried)
-            end = _end(found, row.judged_by)
-            if not end or len(tried) == TRIED + MORE:
-                return found
-            new = [ladder(tried[0 if end < 0 else -1], end)]
-            tried = sorted(tried + new)
+        found = runs.complete(
+            points, dataset=self._held_out, experiment=self.search_name, measure=judge
+        )
+        values = [
+            point.setting.lr if row.free == "lr" else point.options[row.free] for point in points
+        ]
+        return found.assign(run=[f"{row.free} {value:g}" for value in values])
 
-    def _searched(
-        self, row: Row, values: Sequence[float], measure: runs.Measure | None = None
-    ) -> pd.DataFrame:
-        points = [self._point(row, value, SEARCH_SEED) for value in values]
-        return _table(points, held_out(self.dataset), f"{self.name}_search", measure)
+    @functools.cached_property
+    def _held_out(self) -> Dataset:
+        return held_out(self.dataset)
 
     def chosen(self, label: str) -> float | None:
         """The value whose samples came closest to the held-out images; None before the search.
@@ -316,13 +401,59 @@ class Experiment:
         )
         setting = dataclasses.replace(self.setting, epochs=epochs)
         points = [self._point(_row(label), value, seed, setting) for seed in self.seeds]
-        return _table(points, self.dataset, experiment, measure if train else None, draw)
+        if not train:
+            return runs.progress(points, dataset=self.dataset.name, experiment=experiment)
+        return runs.complete(
+            points, dataset=self.dataset, experiment=experiment, measure=measure, draw=draw
+        )
 
     def complete(self, label: str) -> pd.DataFrame:
         """Search, then the reported runs; whatever is recorded already is not run again."""
         if not self.numbers_of:
             self.search(label, train=True)
         return self.runs(label, train=True)
+
+    def due(self, label: str) -> Due | None:
+        """What a row lacks that could be run now: of its search as it stands, else reported runs.
+
+        These need not be run together, nor in one process. None where nothing is missing.
+        """
+        row = _row(label)
+        if not self.numbers_of:
+            found = self.search(label, train=False)
+            values = found.loc[found["state"] == "missing", "tried"].tolist()
+            if values:
+                return Due(
+                    self.search_name,
+                    _name_held_out(self.dataset),
+                    self._points(row, values),
+                    functools.partial(self._search, row),
+                )
+        found = self.runs(label, train=False)
+        seeds = found.loc[found["state"] == "missing", "seed"].tolist()
+        if not seeds:
+            return None
+        value = self.chosen(label)
+        points = [] if value is None else [self._point(row, value, seed) for seed in seeds]
+        return Due(self.name, self.dataset.name, points, functools.partial(self._report, label))
+
+    def _report(self, label: str, points: list[Point]) -> pd.DataFrame:
+        """Some of the reported runs, run first where they have no record."""
+        seeds = tuple(point.seed for point in points)
+        found = dataclasses.replace(self, seeds=seeds).runs(label, train=True)
+        return found.assign(run=[f"seed {seed}" for seed in seeds])
+
+    def steps(self, *, searched: bool) -> int:
+        """Steps of a run of the search, or of one that is reported."""
+        images = len(self.dataset.train)
+        images -= images // _HELD_OUT if searched else 0
+        return -(-images // self.setting.batch_size) * self.setting.epochs
+
+    def step_seconds(self, label: str) -> float:
+        """What a step of a row's training takes on this machine now, by a few of them."""
+        row, short = _row(label), dataclasses.replace(self.setting, epochs=2)
+        point = self._point(row, row.middle, SEARCH_SEED, short)
+        return step_cost.seconds_in_training(point, self.dataset)
 
     def all_runs(self) -> pd.DataFrame:
         """The reported runs of all rows, as :meth:`runs` gives them, in the column `label`."""
@@ -376,19 +507,6 @@ def _end(found: pd.DataFrame, metric: str) -> int:
     return {0: -1, len(found) - 1: 1}.get(best, 0)
 
 
-def _table(
-    points: list[Point],
-    dataset: Dataset,
-    experiment: str,
-    measure: runs.Measure | None,
-    draw: Draw | None = None,
-) -> pd.DataFrame:
-    """State and records of points; what is missing is run where there is a measure."""
-    if measure is None:
-        return runs.progress(points, dataset=dataset.name, experiment=experiment)
-    return runs.complete(points, dataset=dataset, experiment=experiment, measure=measure, draw=draw)
-
-
 def _of_seed(
     seed: int, draw: Draw, vae: VAE, minimized: Objective, dataset: Dataset, of_run: int
 ) -> Mapping[str, Tensor]:
@@ -415,28 +533,42 @@ def network_for(dataset: Dataset) -> tuple[HasFeatures | None, str]:
     """The network that measures distances on a data set, and what it is or why there is none.
 
     The classifier that was trained on these images here, if one is stored; else Inception, if its
-    weights are there and the images are enough for a covariance of its features.
+    weights are there and the images are enough for a covariance of its features; else convolutions
+    with random weights, if the images are enough for theirs, those that a search holds out too.
     """
     stored = extractor.name_for(dataset.name)
-    network: HasFeatures
     with contextlib.suppress(FileNotFoundError):
         network, manifest = extractor.load(stored)
         # Not for CIFAR-10 itself the classifier of its lossy copy.
         if dataset.name.startswith(manifest["data"]["name"].partition("-without-")[0]):
             accuracy = manifest["test_accuracy"]
             return network, f"{stored}: right on {accuracy:.1%} of the test images"
-    fewest = min(len(dataset.train), len(dataset.test))
+    found, told = _inception_for(dataset)
+    if found is not None:
+        return found, told
+    fewest = min(len(dataset.train) // _HELD_OUT, len(dataset.test))
+    if fewest > random_convolutions.FEATURES:
+        return RandomConvolutions(dataset.train), f"random convolutions, trained on nothing: {told}"
+    return None, (
+        f"no distances: {told}; and random convolutions need more than "
+        f"{random_convolutions.FEATURES} test images and as many in a fifth of the training images"
+    )
+
+
+def _inception_for(dataset: Dataset) -> tuple[HasFeatures | None, str]:
+    """Inception, or why it cannot measure these images."""
     from envae.metrics import inception  # needs pytorch-fid, an extra of the book
 
+    fewest = min(len(dataset.train), len(dataset.test))
     if fewest <= inception.FEATURES:
         return None, (
-            f"no distances: {dataset.name} has no classifier of its own, and an FID needs more "
+            f"{dataset.name} has no classifier of its own, and an FID needs more "
             f"than {inception.FEATURES} training and test images, not {fewest}"
         )
     try:
         network = inception.load()
     except FileNotFoundError as error:
-        return None, f"no distances: {error}"
+        return None, str(error)
     return network, f"pytorch-fid's Inception network: {unit(network)}"
 
 
@@ -488,12 +620,16 @@ def held_out(dataset: Dataset) -> Dataset:
     count = len(dataset.train) // _HELD_OUT
     return dataclasses.replace(
         order,
-        name=f"{dataset.name}-without-test",
+        name=_name_held_out(dataset),
         train=order.train[count:],
         train_labels=order.train_labels[count:],
         test=order.train[:count],
         test_labels=order.train_labels[:count],
     )
+
+
+def _name_held_out(dataset: Dataset) -> str:
+    return f"{dataset.name}-without-test"
 
 
 def _row(label: str) -> Row:

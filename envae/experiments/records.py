@@ -193,13 +193,32 @@ def load(experiment: str, expected: Iterable[Mapping[str, Any]] | None = None) -
     rows = []
     for parameters in expected:
         name = key(experiment, parameters)
-        possible = [within(place, experiment) / f"{name}.json" for place in reversed(places())]
-        there = next((file for file in possible if file.is_file()), None)
+        there = _file(experiment, name)
         missing = {"done": False, "key": name} | dict(parameters)
         rows.append(missing if there is None else _row(there))
     # Columns of a table without rows too, so that it can be asked which of its rows are done.
     empty = pd.DataFrame(columns=["done", "key", *_ORIGIN]).astype({"done": bool})
     return pd.DataFrame(rows) if rows else empty
+
+
+def curves(experiment: str, name: str) -> dict[str, list[float]]:
+    """The thinned curves of a record, by its key.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such record.
+    """
+    path = _file(experiment, name)
+    if path is None:
+        raise FileNotFoundError(f"{experiment} has no record {name}")
+    return json.loads(path.read_text())["curves"]
+
+
+def _file(experiment: str, name: str) -> Path | None:
+    """The file of a record, by its key."""
+    possible = [within(place, experiment) / f"{name}.json" for place in reversed(places())]
+    return next((file for file in possible if file.is_file()), None)
 
 
 def _row(path: Path) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """What a training step costs beside another objective's, measured and recorded."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 
 import pandas as pd
 import torch
 
-from envae.experiments import records
+from envae.datasets import Dataset
+from envae.experiments import records, runs
 from envae.experiments.records import Values
 from envae.experiments.runs import Point
 
@@ -45,6 +47,21 @@ def step_seconds(
             step()
             seconds[label].append(time.perf_counter() - start)
     return pd.DataFrame.from_dict(seconds, orient="index").iloc[:, 2:]
+
+
+def seconds_in_training(case: Point, dataset: Dataset, *, steps: int = 4) -> float:
+    """Seconds of a step as a training by itself takes it, where it takes it: on a GPU too.
+
+    The case is trained on so many batches of the images; timed is the last epoch, of two or more.
+    """
+    count = steps * case.setting.batch_size
+    few = dataclasses.replace(
+        dataset, train=dataset.train[:count], train_labels=dataset.train_labels[:count]
+    )
+    *_, history = runs.train(case, few)
+    return float(history["seconds"].iloc[-1]) / min(
+        steps, -(-len(few.train) // case.setting.batch_size)
+    )
 
 
 def _step(case: Point, image_shape: tuple[int, int, int]) -> Callable[[], None]:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from envae.evaluation import evaluating, seeded
 from envae.objectives import Objective
+from envae.objectives.base import check_count
 from envae.training._held import Held
 from envae.training._run import Pair, Run, checksum
 from envae.training._step import Step
@@ -95,8 +96,11 @@ def fit(
 
     Raises
     ------
+    TypeError
+        If the model is no `nn.Module`.
     ValueError
-        If an argument is out of range, or the checkpoint belongs to another run.
+        If an argument is out of range, an image is not finite or of another dtype than the weights,
+        or the checkpoint belongs to another run.
     FloatingPointError
         If a loss is not finite; names the epoch, the step and the part.
     """
@@ -104,7 +108,7 @@ def fit(
     import pandas as pd
     from lightning_fabric import Fabric
 
-    _check(images, validation, epochs=epochs, batch_size=batch_size, lr=lr, patience=patience)
+    _check(vae, images, validation, epochs=epochs, batch_size=batch_size, lr=lr, patience=patience)
     fabric = Fabric(
         accelerator=accelerator,
         devices=1,
@@ -226,6 +230,7 @@ def _check_finite(table: Tensor, names: list[str], epoch: int) -> None:
 
 
 def _check(
+    vae: object,
     images: Tensor,
     validation: Tensor | None,
     *,
@@ -234,6 +239,9 @@ def _check(
     lr: float,
     patience: int | None,
 ) -> None:
+    if not isinstance(vae, nn.Module):
+        raise TypeError(f"fit trains an nn.Module, received {type(vae).__name__}")
+    weights = next((weight.dtype for weight in vae.parameters()), None)
     for name, batch in {"images": images, "validation": validation}.items():
         if batch is None:
             continue
@@ -242,12 +250,20 @@ def _check(
                 f"{name} must be a float tensor (N, C, H, W) with N >= 1, "
                 f"received shape {tuple(batch.shape)} of {batch.dtype}"
             )
-    for name, value in {"epochs": epochs, "batch_size": batch_size}.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, received {value}")
+        if weights not in (None, batch.dtype):
+            raise ValueError(
+                f"{name} are {batch.dtype} and the model's weights {weights}: convert one of them"
+            )
+        bad = (~batch.flatten(1).isfinite().all(1)).nonzero()
+        if len(bad):
+            raise ValueError(
+                f"{name} must be finite: {len(bad)} of {len(batch)} are not, "
+                f"the first at index {bad[0].item()}"
+            )
+    check_count(epochs=epochs, batch_size=batch_size)
     if not 0 < lr < float("inf"):
         raise ValueError(f"lr must be a positive number, received {lr}")
-    if patience is not None and (patience < 1 or validation is None):
-        raise ValueError(
-            f"patience must be at least 1 and needs validation images, received {patience}"
-        )
+    if patience is not None:
+        check_count(patience=patience)
+        if validation is None:
+            raise ValueError(f"patience needs validation images, received {patience} and none")

@@ -88,11 +88,8 @@ def test_a_search_goes_on_beyond_an_end_that_is_best(experiment, monkeypatch, be
     monkeypatch.setattr(paper_rows, "MORE", 4)
     done = {}
 
-    def table(points, dataset, name, measure):
+    def progress(points, **_):
         values = [point.options["alpha"] for point in points]
-        if measure is not None:
-            assert not done.keys() & set(values), "a value is run twice"
-            done.update({value: abs(value - best) for value in values})
         states = ["done" if value in done else "missing" for value in values]
         return pd.DataFrame(
             {
@@ -102,7 +99,14 @@ def test_a_search_goes_on_beyond_an_end_that_is_best(experiment, monkeypatch, be
             }
         )
 
-    monkeypatch.setattr(paper_rows, "_table", table)
+    def complete(points, **_):
+        values = [point.options["alpha"] for point in points]
+        assert not done.keys() & set(values), "a value is run twice"
+        done.update({value: abs(value - best) for value in values})
+        return progress(points)
+
+    monkeypatch.setattr(paper_rows.runs, "progress", progress)
+    monkeypatch.setattr(paper_rows.runs, "complete", complete)
     assert (experiment.chosen("L2"), experiment.inside("L2")) == (None, False)
     assert experiment.search("L2", train=True)["tried"].tolist() == tried
     assert experiment.search("L2", train=False)["tried"].tolist() == tried
@@ -126,6 +130,28 @@ def test_a_row_is_searched_then_run_and_nothing_is_run_twice(experiment, tmp_pat
     assert len(written) == len(search) + 1
     experiment.complete("L2")
     assert written == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.json")}
+
+
+def test_what_is_due_is_the_search_then_the_reported_runs_then_nothing(experiment):
+    experiment = dataclasses.replace(experiment, seeds=(1, 2))
+    due = experiment.due("L2")
+    assert (due.experiment, due.dataset) == (experiment.search_name, "digits-400-without-test")
+    assert due.run(due.points[1:])["run"].tolist() == ["alpha 0.03", "alpha 0.1"]
+    due = experiment.due("L2")
+    assert [point.options for point in due.points] == [{"alpha": 0.01}]
+    due.run(due.points)
+    due = experiment.due("L2")
+    assert (due.experiment, due.dataset) == (experiment.name, "digits-400")
+    assert due.run(due.points[:1])["run"].tolist() == ["seed 1"]
+    assert [point.seed for point in experiment.due("L2").points] == [2]
+    experiment.complete("L2")
+    assert experiment.due("L2") is None
+
+
+def test_what_waits_for_numbers_from_elsewhere_is_due_without_runs(experiment):
+    waiting = dataclasses.replace(experiment, numbers_of="nothing_recorded")
+    assert waiting.due("L2").points == []
+    assert [point.seed for point in waiting.due("AE").points] == [1]  # at the setting's rate
 
 
 def test_the_learning_rate_is_the_setting_where_a_row_has_nothing_else_free(experiment):
@@ -228,20 +254,26 @@ def test_networks_of_features_have_names(monkeypatch, tmp_path):
         paper_rows.network_of_features("inception")
 
 
-def test_the_network_of_a_data_set_is_its_own_or_inception_or_none(monkeypatch, tmp_path):
+def test_the_network_of_a_data_set_is_its_own_or_inception_or_random_or_none(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     network, told = paper_rows.network_for(DIGITS.subset(50))
     assert (network.name, told[:18]) == ("digits-cnn", "digits-cnn: right ")
     for name in ("cifar10-jpeg", "cifar10-jpeg-10000"):
         lossy = dataclasses.replace(DIGITS, name=name)
         assert paper_rows.network_for(lossy)[0].name == "cifar10-cnn"
-    assert paper_rows.network_for(dataclasses.replace(DIGITS, name="cifar10"))[0] is None
-    other = dataclasses.replace(DIGITS, name="imagefolder-mine-8-abcdef")
-    assert paper_rows.network_for(other)[0] is None
-    assert "more than 2048 training and test images, not 500" in paper_rows.network_for(other)[1]
-    many = dataclasses.replace(other, train=torch.zeros(2049, 1, 8, 8), test=torch.ones(2049, 1))
-    assert paper_rows.network_for(many)[0] is None
-    assert "no Inception weights" in paper_rows.network_for(many)[1]
+    others = [dataclasses.replace(DIGITS, name=name) for name in ("cifar10", "imagefolder-8-ab")]
+    for other in others:
+        network, told = paper_rows.network_for(other)
+        assert network.name == "random-conv"
+        assert "more than 2048 training and test images, not 500" in told
+    many = dataclasses.replace(other, train=torch.rand(2049, 1, 8, 8), test=torch.rand(2049, 1))
+    network, told = paper_rows.network_for(many)
+    assert network.name == "random-conv"
+    assert "no Inception weights" in told
+    for few in (other.subset(480), dataclasses.replace(other, test=other.test[:96])):
+        network, told = paper_rows.network_for(few)
+        assert network is None
+        assert "more than 96 test images and as many in a fifth of the training images" in told
 
 
 def test_unknown_rows_and_searches_without_a_measure_are_errors(experiment):

@@ -18,6 +18,7 @@ from envae.experiments.runs._record import (
     run_all,
     run_stack,
 )
+from envae.experiments.runs._taken import TRIES, Taken, taken
 from envae.experiments.runs._train import (
     AfterEpoch,
     Trained,
@@ -28,6 +29,7 @@ from envae.experiments.runs._train import (
 )
 
 __all__ = [
+    "TRIES",
     "AfterEpoch",
     "Draw",
     "Kind",
@@ -36,6 +38,7 @@ __all__ = [
     "Point",
     "Setting",
     "Start",
+    "Taken",
     "Trained",
     "complete",
     "failures",
@@ -47,6 +50,7 @@ __all__ = [
     "run_all",
     "run_stack",
     "stacks",
+    "taken",
     "train",
     "train_stack",
 ]

@@ -191,7 +191,7 @@ def _recorded(
         curves={"total": history["total"], "seconds": history["seconds"].round(4)},
         data_checksum=data.checksum,
     )
-    for ending in ("checkpoint", "start"):
+    for ending in ("checkpoint", "start", "taken"):
         _beside_record(experiment, parameters, ending).unlink(missing_ok=True)
     return Outcome(point, vae, minimized, parameters, metrics, history, seconds)
 

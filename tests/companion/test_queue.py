@@ -1,0 +1,230 @@
+"""The queue of recorded runs: its list, what is left of it, and that nothing is run twice."""
+
+import ast
+import collections
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from envae import cli
+from envae.companion import notebook_run, queue
+from envae.companion.queue import Queue, Task
+from envae.experiments import paper_rows, runs
+from envae.experiments.runs import Setting
+
+# Seconds of a run, and no second stage: that alone would take half a minute.
+SMALL = {
+    "train_size": "200", "samples": "100", "epochs": "1", "seeds": "1,2", "priors": "[]",
+    "likelihood_draws": "2", "likelihood_images": "10",
+}  # fmt: skip
+ONE_ROW = "- profile: quick\n  rows: [L1]\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Records go to a folder of the test's own, and runs stay in its process."""
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    return tmp_path / "runs"
+
+
+def listed(tmp_path, text=ONE_ROW):
+    file = tmp_path / "evidence.yaml"
+    file.write_text(text)
+    return file
+
+
+WRONG = {
+    "no YAML": ("- profile: [quick", ["is no YAML"]),
+    "no list": ("profile: quick", ["list of entries"]),
+    "a list of names": ("- quick", ["list of entries"]),
+    "an unknown key": ("- profile: quick\n  row: [L2]", ["'row'", "did you mean 'rows'"]),
+    "no profile": ("- rows: [L2]", ["needs a profile"]),
+    "rows that are none": ("- profile: quick\n  rows: L2", ["rows as a list"]),
+    "an unknown profile": ("- profile: mnits", ["'mnits'", "did you mean 'mnist'"]),
+    "a row that is none": ("- profile: quick\n  rows: [{L2: 1}]", ["unknown row", "L2"]),
+    "an unknown row": ("- profile: quick\n  rows: [L3]", ["unknown row 'L3'", "L2"]),
+    "a task twice": ("- profile: quick\n- profile: quick\n  rows: [L1]", ["twice", "quick: L1"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_list_is_one_clear_line(case, tmp_path, capsys):
+    text, expected = WRONG[case]
+    file = listed(tmp_path, text)
+    assert cli.main(["evidence", "--file", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    for part in [str(file), *expected]:
+        assert part in said
+
+
+def test_a_wrong_parameter_or_number_of_processes_is_one_clear_line(tmp_path, capsys):
+    file = str(listed(tmp_path))
+    for given, expected in ((["-p", "epoch", "1"], "'epochs'"), (["--jobs", "0"], "from 1 up")):
+        assert cli.main(["evidence", "--file", file, *given]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert expected in said
+
+
+def test_the_committed_list_begins_with_what_every_machine_has():
+    tasks = Queue().tasks
+    assert tasks[: len(paper_rows.ROWS)] == [Task("quick", label) for label in paper_rows.ROWS]
+
+
+def test_an_experiment_of_parameters_is_that_of_the_notebook():
+    notebook = notebook_run.find(queue.NOTEBOOK)
+    parameters = notebook_run.parameters(notebook, "quick", {})
+    cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells]
+    [cell] = [source for source in cells if "experiment = " in source]
+    made = [
+        node for node in ast.parse(cell).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "experiment"
+    ]  # fmt: skip
+    found = paper_rows.Experiment.of(**parameters)
+    names = parameters | {"data": found.dataset, "Setting": Setting, "paper_rows": paper_rows}
+    exec(ast.unparse(made[0]), names)
+    theirs, ours = vars(names["experiment"]), vars(found)
+    assert theirs.pop("extractor").state_dict().keys() == ours.pop("extractor").state_dict().keys()
+    assert theirs == ours
+
+
+def test_what_is_left_is_counted_and_a_step_is_timed_once(tmp_path, capsys):
+    tasks = Queue(listed(tmp_path), SMALL)
+    [task] = tasks.tasks
+    before = tasks.left(task)
+    assert (before.done, before.missing, before.failed) == (0, paper_rows.TRIED + 2, 0)
+    assert before.seconds > 0
+    assert before.without_measuring
+    tasks.left(task)
+    assert capsys.readouterr().err.count("timing a few steps of quick: L1") == 1
+    due = tasks.experiment("quick").due("L1")
+    assert due.run(due.points[:2])["run"].tolist() == ["scale 0.01", "scale 0.03"]
+    after = tasks.left(task)
+    assert (after.done, after.missing) == (2, paper_rows.TRIED)
+    queue.show(tasks, 2)
+    told = capsys.readouterr()
+    assert re.match(r"quick: L1: 2 done, 5 missing, \d+ core minutes, without meas", told.out)
+    assert "left: 5 runs, " in told.out
+    assert told.err == ""
+
+
+def test_a_profile_without_data_is_named_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("ENVAE_DATA", raising=False)
+    file = listed(tmp_path, "- profile: mnist\n  rows: [L2, CE]\n- profile: quick\n  rows: [L1]\n")
+    assert cli.main(["evidence", "--file", str(file)]) == 0
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert first.startswith("quick: L1: 10 done")
+    assert second.startswith("mnist: 2 rows, no data here: ")
+    assert "envae data mnist" in second
+
+
+def take(due, session="one", count=2):
+    return runs.taken(
+        due.points[:count], dataset=due.dataset, experiment=due.experiment, session=session
+    )
+
+
+def test_a_point_is_of_one_process_and_is_given_back(tmp_path, folder):
+    due = Queue(listed(tmp_path), SMALL).experiment("quick").due("L1")
+    with take(due) as mine:
+        assert (mine.points, mine.busy) == (due.points[:2], False)
+        with take(due, count=3) as others:
+            assert (others.points, others.busy) == (due.points[2:3], True)
+        due.run(mine.points[:1])
+    with take(due) as mine:
+        assert (mine.points, mine.busy) == (due.points[1:2], False)  # the first has a record
+    assert not list(folder.rglob("*.taken"))
+
+
+def test_a_point_that_two_processes_died_of_is_left_to_the_next_session(tmp_path, folder):
+    due = Queue(listed(tmp_path), SMALL).experiment("quick").due("L1")
+    for tries in range(runs.TRIES + 1):
+        with take(due, count=1) as mine:
+            assert len(mine.points) == (tries < runs.TRIES)
+            files = {path: path.read_text() for path in folder.rglob("*.taken")}
+        for path, text in files.items():  # as if it had been killed
+            path.write_text(text)
+    with take(due, "two", count=1) as mine:
+        assert len(mine.points) == 1
+
+
+def test_a_run_that_fails_is_one_line_and_not_tried_again(tmp_path, monkeypatch):
+    def measure(*_, **__):
+        raise ValueError("no\nnumber")
+
+    monkeypatch.setattr(paper_rows.quality, "measure", measure)
+    tasks, told = Queue(listed(tmp_path), SMALL), io.StringIO()
+    for session in ("one", "two"):
+        queue.work(tasks, session, told)
+    values = [f"{value:g}" for value in paper_rows.ROWS["L1"].values]
+    assert told.getvalue().splitlines() == [
+        f"0\tscale {value}: failed, ValueError: no number" for value in values
+    ]
+    assert tasks.left(Task("quick", "L1")).failed == len(values) + 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux for the processes")
+def test_nothing_is_run_twice_whatever_is_killed(tmp_path, folder):
+    file, given = listed(tmp_path), SMALL | {"network": "conv", "epochs": "3"}
+    command = [sys.executable, "-c", "import sys; from envae import cli; sys.exit(cli.main())"]
+    command += ["evidence", "--run", "--jobs", "2", "--file", str(file)]
+    command += [word for name, value in given.items() for word in ("-p", name, value)]
+
+    def records():
+        return {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+
+    def start(log):
+        with log.open("w") as file:
+            return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+
+    def children(process):
+        return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+
+    logs = [tmp_path / "killed", tmp_path / "stopped"]
+    first = start(logs[0])
+    wait_until(records)
+    one, other = children(first)
+    os.kill(int(one), signal.SIGKILL)
+    wait_until(lambda: one not in children(first) and len(children(first)) == 2)  # replaced
+    left = children(first)
+    assert other in left
+    first.kill()
+    first.wait()
+    wait_until(lambda: not any(Path("/proc", pid).exists() for pid in left))
+    before = records()
+
+    second = start(logs[1])
+    wait_until(lambda: len(records()) > len(before))
+    second.terminate()
+    assert second.wait() == 130
+    assert "Traceback" not in logs[1].read_text()
+    between = records()
+
+    rest = io.StringIO()
+    queue.work(Queue(file, given), "third", rest)
+    assert before.items() <= between.items() <= records().items()
+    told = [log.read_text() for log in logs]
+    assert "ended with status -9" in told[0]
+    lines = "".join([*told, rest.getvalue()])
+    ended = collections.Counter(re.findall(r"(\w+ [\d.]+): done, ", lines))
+    assert set(ended.values()) == {1}
+    assert len(rest.getvalue().splitlines()) == len(records()) - len(between)
+    assert Queue(file, given).left(Task("quick", "L1")).missing == 0
+
+
+def wait_until(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
