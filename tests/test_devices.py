@@ -11,7 +11,7 @@ import torch
 from fake_device import DEVICE, FakeDevice, OnDevice
 
 from envae import datasets, evaluation, networks
-from envae.experiments import batched, fenvae, noise_recovery
+from envae.experiments import batched, fenvae, kept_pictures, noise_recovery
 from envae.experiments.measures import collapse, pictures, quality
 from envae.metrics import extractor, smoothness, uncertainty
 from envae.metrics.likelihood import negative_log_likelihood
@@ -80,6 +80,13 @@ def test_a_measure_gives_on_a_device_what_it_gives_on_the_cpu(measure, name, mon
     assert list(here) == list(there)
     for key, (value, unit) in here.items():
         assert there[key] == (pytest.approx(value, rel=1e-3, abs=1e-5), unit)
+
+
+def test_pictures_drawn_on_a_device_are_those_of_the_cpu():
+    draw = functools.partial(kept_pictures.draw, dataset=DIGITS, seed=0)
+    here, there = on_both(draw, "l2")
+    for kind, images in here.items():
+        assert (images.int() - there[kind].int()).abs().max() <= 1, kind
 
 
 @pytest.mark.parametrize("estimate", ["mle", "trainable"])

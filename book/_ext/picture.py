@@ -1,6 +1,7 @@
 """Take a figure out of an executed notebook: picture.py NOTEBOOK FIGURE-NAME OUT.png
 
-`make refresh` calls it for the picture in the README, so that it is of the committed run.
+`make refresh` calls it for the pictures in the README and on the front page, so that they are of
+the committed run.
 """
 
 import base64

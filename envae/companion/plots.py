@@ -43,7 +43,9 @@ def image_rows(rows: dict[str, Tensor], *, columns: int = 10) -> Figure:
     return image_table({label: {"": images} for label, images in rows.items()}, columns=columns)
 
 
-def image_table(cells: dict[str, dict[str, Tensor]], *, columns: int = 5) -> Figure:
+def image_table(
+    cells: dict[str, dict[str, Tensor]], *, columns: int = 5, side: float = 0.72
+) -> Figure:
     """Images in labelled rows, and in titled groups side by side.
 
     Parameters
@@ -53,20 +55,24 @@ def image_table(cells: dict[str, dict[str, Tensor]], *, columns: int = 5) -> Fig
         that lacks a group leaves its place empty; the first row has all of them.
     columns
         Images shown of each group, the first ones.
+    side
+        Of an image, in inches of as many more dots: a wide table that a page makes smaller has
+        labels that can still be read with less.
     """
     titles = list(next(iter(cells.values())))
     figure, axes = plt.subplots(
         len(cells),
         len(titles),
         squeeze=False,
-        figsize=(0.72 * columns * len(titles) + 1.2, 0.74 * len(cells) + 0.1),
+        figsize=(side * columns * len(titles) + 1.2, (side + 0.02) * len(cells) + 0.1),
+        dpi=plt.rcParams["figure.dpi"] * 0.72 / side,
     )
     for row, (label, groups) in zip(axes, cells.items(), strict=True):
         for axis, title in zip(row, titles, strict=True):
             _bare(axis)
             if title in groups:
                 strip = _strip(groups[title][:columns].clamp(0, 1))
-                axis.imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+                axis.imshow(strip, cmap="gray", vmin=0, vmax=1)
         row[0].set_ylabel(label, rotation=0, ha="right", va="center")
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title)
@@ -96,7 +102,7 @@ def heat_rows(images: Tensor, maps: dict[str, Tensor], *, label: str, columns: i
     )
     highest = max(map_[:columns].max().item() for map_ in maps.values())
     strip = _strip(images[:columns].clamp(0, 1))
-    axes[0].imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes[0].imshow(strip, cmap="gray", vmin=0, vmax=1)
     for axis, map_ in zip(axes[1:], maps.values(), strict=True):
         drawn = axis.imshow(
             _strip(map_[:columns], gap=np.nan), cmap="viridis", vmin=0, vmax=highest
@@ -104,7 +110,9 @@ def heat_rows(images: Tensor, maps: dict[str, Tensor], *, label: str, columns: i
     for axis, name in zip(axes, ["image", *maps], strict=True):
         _bare(axis)
         axis.set_ylabel(name, rotation=0, ha="right", va="center")
-    figure.colorbar(drawn, ax=axes[1:], label=label, pad=0.02)
+    # Beside all rows, so that they stay in line, and as high as the maps.
+    share = len(maps) / len(axes)
+    figure.colorbar(drawn, ax=axes, label=label, pad=0.02, shrink=share, anchor=(0, 0))
     return figure
 
 

@@ -9,20 +9,22 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from envae import datasets
 from envae._unknown import unknown
 from envae.datasets import Dataset
 from envae.experiments import records, runs, step_cost
 from envae.experiments.measures import quality
-from envae.experiments.runs import Point, Setting
+from envae.experiments.runs import Draw, Point, Setting
 from envae.metrics import extractor, random_convolutions
 from envae.metrics.frechet import HasFeatures, unit
 from envae.metrics.random_convolutions import RandomConvolutions
+from envae.objectives import Objective
 from envae.vae import VAE
 
 SEARCH_SEED = 0  # of the runs that choose; those that are reported have others
@@ -182,6 +184,8 @@ class Experiment:
     numbers_of
         Experiment whose rows' free numbers are taken instead of a search of its own, where a search
         would take days; rows that search the learning rate then take the setting's. Empty for none.
+    draw
+        Called, as `runs.complete` calls it, for the first seed of the reported runs alone.
     """
 
     dataset: Dataset
@@ -195,6 +199,7 @@ class Experiment:
     likelihood_draws: int = 500
     likelihood_images: int | None = None
     numbers_of: str = ""
+    draw: Draw | None = None
 
     @classmethod
     def of(
@@ -353,6 +358,7 @@ class Experiment:
             likelihood_images=self.likelihood_images,
             others=(RandomConvolutions(self.dataset.train),) if train else (),
             two_sample=True,
+            draw=self.draw and functools.partial(_of_seed, self.seeds[0], self.draw),
         )
 
     def lengths(self, label: str, epochs: Sequence[int], *, train: bool) -> pd.DataFrame:
@@ -373,7 +379,14 @@ class Experiment:
         return pd.concat(parts, ignore_index=True)
 
     def _at_chosen(
-        self, label: str, epochs: int, experiment: str, *, train: bool, **measured: Any
+        self,
+        label: str,
+        epochs: int,
+        experiment: str,
+        *,
+        train: bool,
+        draw: Draw | None = None,
+        **measured: Any,
     ) -> pd.DataFrame:
         """Runs from the seeds at the chosen value, measured on the test images."""
         value = self.chosen(label)
@@ -390,7 +403,9 @@ class Experiment:
         points = [self._point(_row(label), value, seed, setting) for seed in self.seeds]
         if not train:
             return runs.progress(points, dataset=self.dataset.name, experiment=experiment)
-        return runs.complete(points, dataset=self.dataset, experiment=experiment, measure=measure)
+        return runs.complete(
+            points, dataset=self.dataset, experiment=experiment, measure=measure, draw=draw
+        )
 
     def complete(self, label: str) -> pd.DataFrame:
         """Search, then the reported runs; whatever is recorded already is not run again."""
@@ -490,6 +505,13 @@ def _end(found: pd.DataFrame, metric: str) -> int:
         return 0
     best = found[metric].idxmin()
     return {0: -1, len(found) - 1: 1}.get(best, 0)
+
+
+def _of_seed(
+    seed: int, draw: Draw, vae: VAE, minimized: Objective, dataset: Dataset, of_run: int
+) -> Mapping[str, Tensor]:
+    """Pictures of the run with this seed, and none of the others."""
+    return draw(vae, minimized, dataset, of_run) if of_run == seed else {}
 
 
 def network_of_features(name: str) -> HasFeatures:

@@ -53,6 +53,8 @@ def test_maps_share_their_colours_and_lie_under_their_images():
     shown = rows[2].images[0].get_array()
     np.testing.assert_allclose(shown[:, :4], 5 * images[0, 0].numpy())
     assert np.ma.getmaskarray(shown)[:, 4].all()  # the gap has no colour
+    figure.canvas.draw()
+    assert len({round(axis.get_position().x0, 4) for axis in rows}) == 1
 
 
 def test_rows_stand_in_the_published_order_with_their_values_as_points():

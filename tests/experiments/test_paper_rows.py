@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from envae import datasets, priors
-from envae.experiments import paper_rows, published
+from envae.experiments import kept_pictures, paper_rows, published
 from envae.experiments.runs import Setting
 from envae.metrics import extractor
 from envae.objectives import objective
@@ -218,6 +218,19 @@ def test_rows_are_trained_in_other_numbers_of_epochs_at_the_chosen_value(experim
     assert done["fd_generated"].notna().all()
     assert len(list(tmp_path.glob(f"{experiment.name}_epochs/*.json"))) == 1
     assert len(list(tmp_path.glob(f"{experiment.name}/*.json"))) == 1
+
+
+def test_pictures_are_kept_of_the_first_seed_of_the_reported_runs(experiment, tmp_path):
+    def draw(vae, minimized, dataset, seed):
+        assert dataset.name == "digits-400"
+        return {"prior": torch.full((2, 1, 8, 8), 7, dtype=torch.uint8)}
+
+    two = dataclasses.replace(experiment, seeds=(2, 1), draw=draw)
+    done = two.complete("L2").set_index("seed")
+    assert [path.stem for path in tmp_path.glob("*/*.png")] == [done["key"][2]]
+    assert kept_pictures.load(two.name, done["key"][2])["prior"].shape == (2, 1, 8, 8)
+    two.lengths("L2", [2], train=True)
+    assert len(list(tmp_path.glob("*/*.png"))) == 1
 
 
 def test_a_second_stage_is_trained_for_the_rows_that_are_named(experiment, monkeypatch):

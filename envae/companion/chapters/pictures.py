@@ -55,7 +55,8 @@ def spectra(of_rows: Mapping[str, Sequence[tuple[Spectrum, Spectrum]]]) -> Figur
         axis.axhline(0, color="black", linewidth=1, linestyle=":")
         axis.set(title=title, xlabel="cycles per pixel")
     axes[0].set_ylabel("power over real images (dB)")
-    axes[1].legend(loc="lower left", fontsize="small", ncols=2)
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=4)
     return figure
 
 

@@ -8,6 +8,7 @@ the error instead of a record.
 
 from envae.experiments.runs._point import Kind, Outcome, Point, Setting, Start, points
 from envae.experiments.runs._record import (
+    Draw,
     Measure,
     complete,
     failures,
@@ -30,6 +31,7 @@ from envae.experiments.runs._train import (
 __all__ = [
     "TRIES",
     "AfterEpoch",
+    "Draw",
     "Kind",
     "Measure",
     "Outcome",

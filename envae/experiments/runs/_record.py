@@ -3,7 +3,7 @@
 import functools
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import delayed
+from torch import Tensor
 
 from envae.datasets import Dataset
-from envae.experiments import batched, records
+from envae.experiments import batched, kept_pictures, records
 from envae.experiments.parallel import side_by_side
 from envae.experiments.records import Values
 from envae.experiments.runs import _kept
@@ -30,6 +31,8 @@ from envae.objectives import Objective
 from envae.vae import VAE
 
 Measure = Callable[[VAE, Objective, Dataset, int], Values]
+# Pictures to keep, as `kept_pictures.save` takes them; empty to keep none.
+Draw = Callable[[VAE, Objective, Dataset, int], Mapping[str, Tensor]]
 
 
 def run(point: Kind, *, dataset: Dataset, experiment: str, measure: Measure) -> Outcome[Kind]:
@@ -79,13 +82,27 @@ def run_all(points: Iterable[Kind], *, jobs: int = -1, **shared: Any) -> list[Ou
 
 
 def complete(
-    points: Iterable[Point], *, dataset: Dataset, experiment: str, measure: Measure, jobs: int = -1
+    points: Iterable[Point],
+    *,
+    dataset: Dataset,
+    experiment: str,
+    measure: Measure,
+    draw: Draw | None = None,
+    jobs: int = -1,
 ) -> pd.DataFrame:
     """Records of all points; those that have none are run first, side by side.
 
     A sweep that was interrupted goes on where it stopped: no recorded point is run again, and one
     that was in training by itself goes on from its last whole epoch. A point that fails does not
-    stop the others; it is tried again the next time. Arguments as in :func:`run_all`.
+    stop the others; it is tried again the next time.
+
+    Parameters
+    ----------
+    draw
+        Called as the measure is, with every model that reached its last epoch; what it gives is
+        kept beside the record.
+    points, dataset, experiment, measure, jobs
+        As in :func:`run_all`.
 
     Returns
     -------
@@ -97,7 +114,7 @@ def complete(
     left = [point for point, state in zip(points, found["state"], strict=True) if state != "done"]
     if not left:
         return found
-    shared = {"dataset": dataset, "experiment": experiment, "measure": measure}
+    shared = {"dataset": dataset, "experiment": experiment, "measure": measure, "draw": draw}
     side_by_side(
         (
             delayed(_attempt)([left[index] for index in group], **shared)
@@ -152,13 +169,17 @@ def _recorded(
     dataset: Dataset,
     experiment: str,
     measure: Measure,
+    draw: Draw | None = None,
 ) -> Outcome[Kind]:
-    """Measure a trained point and write its record."""
+    """Measure a trained point and write its record, after its pictures if there are any."""
     vae, minimized, history = trained
     data, parameters = point.data(dataset), point.parameters(dataset.name)
     start = time.perf_counter()
     if len(history) == point.own_epochs:
         values = measure(vae, minimized, data, point.seed)
+        # First, since a point that has a record is not looked at again.
+        if draw is not None and (drawn := draw(vae, minimized, data, point.seed)):
+            kept_pictures.save(experiment, parameters, drawn)
     else:
         values = point.lost(len(history) + 1)
     seconds = history["seconds"].sum() + time.perf_counter() - start
