@@ -86,14 +86,11 @@ def table(name: str, wanted: list[Point]) -> pd.DataFrame:
     -------
     DataFrame
         Indexed by `data`, `beta`, `alpha` and `seed`; the recorded metrics, and `ratio`, the root
-        of `spread` over `missed`; `predicted`, the same by `spread_balance.ratio`;
-        `relative_weight`, alpha d / (beta e^beta); `suggested`, the weight by
-        `spread_balance.suggested_weight`, as it was recorded.
+        of `spread` over `missed`; `predicted`, the same by `spread_balance.ratio`; `suggested`,
+        the weight by `spread_balance.suggested_weight`, as it was recorded.
     """
     found = recorded(wanted, dataset=name, experiment=f"calibration_{name}")
     found = found.assign(data=name, beta=[point.options.get("beta", 1.0) for point in wanted])
-    size = found["missed"].pow(found["beta"] / 2) * found["beta"]
-    found["relative_weight"] = found["alpha"] * found["dimensions_in_use"] / size
     found["ratio"] = (found["spread"] / found["missed"]).pow(0.5)
     told = found[["alpha", "missed", "dimensions_in_use", "beta"]].to_numpy(float)
     found["predicted"] = [

@@ -145,9 +145,9 @@ def images_needed(
     """
     check_count(images=images, least=2)
     check_count(draws=draws, least=2)
-    gain = expected_score(forecast, field) - expected_score(Forecast(), field)
     if forecast == Forecast():
         return math.inf
+    gain = expected_score(forecast, field) - expected_score(Forecast(), field)
     generator = Generator().manual_seed(seed)
     truth, own = field.eigenvalues().sqrt().float(), forecast.variances(field).sqrt().float()
     mean, differences = forecast.mean(field).float(), []

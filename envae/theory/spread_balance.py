@@ -83,13 +83,12 @@ def ratio(alpha: float, *, error: float, dimensions: float, beta: float = 1.0) -
     if beta == 2:
         raise ValueError("at beta = 2 the score does not depend on the spread")
     wanted = alpha * dimensions / (beta * error ** (beta / 2))
-    low, high = 1.0, 2.0  # of q; the left side grows with it
+    from scipy.optimize import brentq  # takes a while to import
+
+    high = 2.0  # of q; the left side is 0 at 1 and grows
     while _balance(high, beta) < wanted:
-        low, high = high, 2 * high
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _balance(middle, beta) > wanted else (middle, high)
-    return low**0.5
+        high *= 2
+    return brentq(lambda q: _balance(q, beta) - wanted, 1.0, high, xtol=1e-12) ** 0.5
 
 
 def _balance(q: float, beta: float) -> float:

@@ -36,7 +36,6 @@ def test_a_table_has_every_run_and_its_prediction(runs):
     assert len(runs) == 12
     assert runs["ratio"].to_numpy() == pytest.approx(2 * runs["predicted"].to_numpy())
     row = runs.loc[("toy", 0.5, 10.0, 2)]
-    assert row["relative_weight"] == pytest.approx(10 * 3 / (0.5 * 4**0.25))
     assert row["suggested"] == 1.0
     assert runs.xs(1.0, level="beta")["suggested"].unique().tolist() == [2.0]
 
