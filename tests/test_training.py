@@ -7,7 +7,7 @@ import torch
 
 from envae import datasets, networks
 from envae.objectives import objective
-from envae.training import _step, fit
+from envae.training import _step, epoch_seed, fit
 
 IMAGES = datasets.load("digits").train[:128]
 
@@ -240,16 +240,35 @@ def test_bfloat16_on_a_processor_without_it_is_said(monkeypatch):
 
 
 def test_a_run_that_is_looked_at_goes_on_as_if_it_were_not():
-    seen = []
+    seen, orders = [], []
 
     def look(history):
-        torch.randn(3)
+        orders.append(torch.randperm(len(IMAGES)).tolist())
         seen.append((len(history), vae.training, history["total"].iloc[-1]))
 
     vae = model()
     _, looked_at = trained(vae, after_epoch=look)
     assert values(looked_at).equals(values(trained()[1]))
     assert seen == [(count + 1, False, total) for count, total in enumerate(looked_at["total"])]
+    for epoch, order in enumerate(orders):  # what it draws is not what the epoch drew
+        torch.manual_seed(epoch_seed(0, epoch))
+        assert order != torch.randperm(len(IMAGES)).tolist()
+
+
+def test_an_epoch_whose_look_fails_is_kept_and_not_repeated(tmp_path):
+    seen = []
+
+    def look(history):
+        seen.append(len(history))
+        if seen == [1, 2]:
+            raise KeyboardInterrupt
+
+    options = {"checkpoint": tmp_path / "c.safetensors", "after_epoch": look}
+    with pytest.raises(KeyboardInterrupt):
+        trained(**options)
+    _, history = trained(**options)
+    assert seen == [1, 2, 3]
+    assert values(history).equals(values(trained()[1]))
 
 
 def test_without_a_gpu_no_step_is_recorded():

@@ -94,6 +94,8 @@ class Queue:
                 self._experiments[profile] = Experiment.of(**self._parameters[profile])
             except FileNotFoundError as error:
                 self.not_here[profile] = str(error)
+            except ValueError as error:
+                raise RunError(f"{self.file}, {profile}: {error}") from None
         return self._experiments.get(profile)
 
     def left(self, task: Task) -> "Left | None":
@@ -116,6 +118,8 @@ def _tasks(file: Path) -> list[Task]:
         entries = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RunError(f"{file} is no YAML ({error})") from None
+    except OSError as error:
+        raise RunError(f"{file} cannot be read ({error.strerror})") from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise RunError(f"{file} must hold a list of entries like `- profile: mnist`")
     from envae.experiments.paper_rows import ROWS
@@ -198,13 +202,15 @@ def run(queue: Queue, jobs: int) -> None:
     ------
     Stopped
         If the run is interrupted, by Ctrl-C or by SIGTERM; all processes have ended then.
+    RunError
+        If the processes ended without a run, as where records cannot be written.
     """
     found = show(queue, jobs)
     if not any(left.missing for left in found.values()):
         return
     session = f"{os.getpid()}-{time.time_ns()}"
     told = {"file": str(queue.file), "given": queue.given, "session": session}
-    replaced = 0
+    replaced, ran, failed = 0, 0, 0
     with _interrupted_kindly(), contextlib.ExitStack() as stack, selectors.DefaultSelector() as out:
         for _ in range(jobs):
             _start(told, stack, out)
@@ -212,15 +218,19 @@ def run(queue: Queue, jobs: int) -> None:
             for key, _ in out.select():
                 line = key.data.stdout.readline().decode()
                 if line:
+                    ran += 1
                     _report(line, queue, found, jobs)
                     continue
                 out.unregister(key.fileobj)
                 status = key.data.wait()
                 if status:
+                    failed += 1
                     print(f"{_now()} a process ended with status {status}", flush=True)
                 if status < 0 and replaced < _REPLACED:  # killed
                     replaced += 1
                     _start(told, stack, out)
+    if failed and not ran:
+        raise RunError("no run was done: the processes ended with the errors above")
     show(queue, jobs)
 
 
@@ -231,7 +241,8 @@ def _interrupted_kindly() -> Iterator[None]:
             yield
         except KeyboardInterrupt:
             raise notebook_run.Stopped(
-                "what has a record stays, what was in training goes on from its last epoch"
+                "what has a record stays; what was in training goes on from its last epoch, or "
+                "begins anew where several small networks are trained as one"
             ) from None
 
 
@@ -332,8 +343,11 @@ if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _told_by_parent = json.loads(sys.argv[1])
     _lines, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed is no line of a run
-    work(
-        Queue(Path(_told_by_parent["file"]), _told_by_parent["given"]),
-        _told_by_parent["session"],
-        _lines,
-    )
+    try:
+        work(
+            Queue(Path(_told_by_parent["file"]), _told_by_parent["given"]),
+            _told_by_parent["session"],
+            _lines,
+        )
+    except (OSError, RunError) as error:
+        sys.exit(f"envae: {error}")

@@ -137,6 +137,11 @@ def save(experiment: str, parameters: Mapping[str, Any], pictures: Mapping[str, 
     return path
 
 
+def remove(experiment: str, parameters: Mapping[str, Any]) -> None:
+    """Remove the pictures of a record that is made anew, where records are written."""
+    _file(records.folder(), experiment, records.key(experiment, parameters)).unlink(missing_ok=True)
+
+
 def _checked(pictures: Mapping[str, Tensor]) -> tuple[int, ...]:
     """The size (C, H, W) that all images have."""
     if not pictures:
@@ -175,7 +180,8 @@ def _tiles(grid: Tensor, shape: tuple[int, ...]) -> Tensor:
 def load(experiment: str, key: str) -> dict[str, Tensor]:
     """Pictures of a record, as :func:`draw` gives them, but float, `spread` in data units.
 
-    Of `$ENVAE_RUNS`, if they are there, else those of the checkout.
+    Those that lie beside the record which `records.load` gives, or, without one, in any place.
+    `gmm10` is drawn from a mixture of its own, fitted like the one whose distance is recorded.
 
     Raises
     ------
@@ -185,6 +191,8 @@ def load(experiment: str, key: str) -> dict[str, Tensor]:
         If no pictures of this record were kept.
     """
     possible = [_file(place, experiment, key) for place in reversed(records.places())]
+    recorded = [path for path in possible if path.with_suffix(".json").is_file()]
+    possible = recorded[:1] or possible
     path = next((path for path in possible if path.is_file()), None)
     if path is None:
         raise FileNotFoundError(
@@ -193,7 +201,10 @@ def load(experiment: str, key: str) -> dict[str, Tensor]:
         )
     try:
         kinds = _read(path, experiment, key)
-    except (OSError, SyntaxError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (
+        OSError, SyntaxError, LookupError, TypeError, ValueError, RuntimeError,
+        Image.DecompressionBombError,
+    ) as error:  # fmt: skip
         raise ValueError(
             f"{path} is not the whole picture of its record ({error}): remove it"
         ) from error

@@ -82,11 +82,13 @@ def fit(
     cuda_graph
         Whether a GPU may replay one recorded step, several times faster for a small network. What
         model and objective do in Python is then done at the first few steps alone: it must not
-        change from step to step. Steps that wait for the GPU are not recorded, and elsewhere
-        nothing is.
+        change from step to step. Steps that wait for the GPU are not recorded; after an epoch in
+        which a plain number of theirs was changed, as by `after_epoch`, a step is recorded anew.
     after_epoch
-        Called after every epoch with the history so far. It may look at the model, in evaluation
-        mode and with draws of its own: the run goes on as if it had not.
+        Called after every epoch that is trained in this call, with the history so far. It may look
+        at the model, in evaluation mode and with draws of its own: the run goes on as if it had
+        not. It must leave weights and buffers as they are. An epoch whose call fails is in the
+        checkpoint, and not repeated.
 
     Returns
     -------
@@ -155,7 +157,8 @@ def fit(
         row["seconds"] = time.perf_counter() - start
         run.add(row)
         if after_epoch is not None:
-            with evaluating(pair), seeded(epoch_seed(seed, epoch)):
+            # Another stream than the epoch's own order and noise.
+            with evaluating(pair), seeded(epoch_seed(~operator.index(seed), epoch)):
                 after_epoch(pd.DataFrame(run.history))
         bar.set_postfix(total=row["total"])
     if patience is not None:
@@ -188,6 +191,7 @@ def _epoch(
 ) -> dict[str, float]:
     """One pass over the images; the history's row, without its time."""
     model.train()
+    step.begin()
     order = torch.randperm(len(images))
     values, counts = [], []
     for batch in images.batches(batch_size, order):

@@ -51,6 +51,12 @@ class Step:
     def replays(self) -> bool:
         return self._graph is not None
 
+    def begin(self) -> None:
+        """Look, before an epoch, whether what was recorded is still what would be done."""
+        if self._graph is not None and self._counts() != self._counted:
+            self._graph = None
+            self._before = _BEFORE - 1
+
     def __call__(self, batch: Tensor) -> Tensor:
         if len(batch) != self._size:
             return self._launched(batch)
@@ -96,7 +102,7 @@ class Step:
 
     def _record(self, batch: Tensor) -> None:
         """Record a step, which is not done thereby."""
-        self._batch = batch.clone()
+        self._batch, self._counted = batch.clone(), self._counts()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self._stream):
             self._parts = self._launched(self._batch)
@@ -107,12 +113,16 @@ class Step:
 def _waits() -> Iterator[list[warnings.WarningMessage]]:
     """Warnings of operations in the block that make the processor wait for the GPU."""
     before = torch.cuda.get_sync_debug_mode()
+    found: list[warnings.WarningMessage] = []
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            found: list[warnings.WarningMessage] = []
             yield found
         finally:
             torch.cuda.set_sync_debug_mode(before)
-            found += [one for one in told if "called a synchronizing" in str(one.message)]
+    for one in told:
+        if "called a synchronizing" in str(one.message):
+            found.append(one)
+        elif "ynchronization debug mode" not in str(one.message):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)

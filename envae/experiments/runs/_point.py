@@ -11,6 +11,7 @@ from envae import networks
 from envae.datasets import Dataset
 from envae.experiments.records import Values
 from envae.objectives import Objective, objective
+from envae.objectives.base import check_count
 from envae.vae import VAE
 
 
@@ -36,7 +37,9 @@ class Setting:
     posterior: str | float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("latent_dim", "epochs", "batch_size"):  # NumPy's integers are no JSON
+        for name in ("latent_dim", "epochs", "batch_size"):
+            check_count(**{name: getattr(self, name)})
+            # NumPy's integers are no JSON.
             object.__setattr__(self, name, operator.index(getattr(self, name)))
 
 

@@ -177,7 +177,8 @@ def _recorded(
     start = time.perf_counter()
     if len(history) == point.own_epochs:
         values = measure(vae, minimized, data, point.seed)
-        # First, since a point that has a record is not looked at again.
+        # First, since a point that has a record is not looked at again; and none of an older run.
+        kept_pictures.remove(experiment, parameters)
         if draw is not None and (drawn := draw(vae, minimized, data, point.seed)):
             kept_pictures.save(experiment, parameters, drawn)
     else:
