@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 
 from envae import _checkout, datasets
+from envae.datasets import files
 from envae.experiments import batched, fenvae, noise_recovery, records, runs
 from envae.experiments.runs import Point, Setting, Start
 from envae.objectives import objective
@@ -166,7 +167,7 @@ def test_a_start_is_recorded_where_there_is_one():
     assert with_start == Point("fenvae", {}, 0).parameters("digits")
 
 
-@pytest.mark.parametrize("epochs", [0, 5, 6])
+@pytest.mark.parametrize("epochs", [5, 6])
 def test_a_start_leaves_epochs_for_the_objective(epochs):
     with pytest.raises(ValueError, match=f"from 1 to 4 of the setting's 5 .* received {epochs}"):
         Point("l2", {}, 0, Setting(epochs=5), Start("l2", {}, epochs))
@@ -323,7 +324,7 @@ def test_a_damaged_kept_model_is_trained_and_kept_again(told, tmp_path, damage):
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]) if damage is None else damage)
     assert runs.run(POINT, **told).metrics == first.metrics
-    assert len(path.read_bytes()) == len(whole)
+    assert files.read_tensors(path) is not None
 
 
 def test_a_folder_that_cannot_be_written_keeps_nothing(told, tmp_path, monkeypatch):
@@ -363,5 +364,5 @@ def test_numpys_integers_are_recorded_as_numbers():
     told = records.key("toy", point.parameters("toy"))
     assert told == records.key("toy", same.parameters("toy"))
     for wrong in (lambda: Setting(epochs=1.0), lambda: Start("l2", {}, 1.0)):
-        with pytest.raises(TypeError, match="float"):
+        with pytest.raises(ValueError, match=r"epochs must be an integer from 1 up, received 1\.0"):
             wrong()

@@ -60,6 +60,7 @@ class Start:
     epochs: int
 
     def __post_init__(self) -> None:
+        check_count(epochs=self.epochs)
         object.__setattr__(self, "epochs", operator.index(self.epochs))
 
 
