@@ -34,8 +34,6 @@ class Step:
     ----------
     names
         Of the parts, known after the first step.
-    replays
-        Whether a step has been recorded.
     """
 
     def __init__(
@@ -46,10 +44,6 @@ class Step:
         self._before = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self.names: list[str] = []
-
-    @property
-    def replays(self) -> bool:
-        return self._graph is not None
 
     def begin(self) -> None:
         """Look, before an epoch, whether what was recorded is still what would be done."""
