@@ -4,6 +4,7 @@ What needs torch is imported by the command that needs it, so that help and erro
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -16,15 +17,28 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
+        sys.stdout.flush()  # a full disk or a closed pipe is told here, not when Python ends
     except notebook_run.CellError as error:
         return _fail(error, 1)
-    except (notebook_run.RunError, ValueError, FileNotFoundError, ConnectionError) as error:
+    except BrokenPipeError:  # whoever reads has read enough, as `head` has
+        _drop_output()
+        return 0
+    except (notebook_run.RunError, ValueError, OSError) as error:
+        _drop_output()
         return _fail(error, 2)
     except notebook_run.Stopped as stopped:
         return _fail(f"interrupted: {stopped}", 130)
     except KeyboardInterrupt:
         return _fail("interrupted: nothing was written", 130)
     return 0
+
+
+def _drop_output() -> None:
+    """What is still to be written goes nowhere: Python would try again, and fail, at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: object, status: int) -> int:

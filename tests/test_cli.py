@@ -290,6 +290,17 @@ def test_wrong_arguments_do_not_wait_for_torch(notebook):
     assert result.stdout.split() == ["2", "False"]
 
 
+@pytest.mark.parametrize(
+    ("shell", "said"),
+    [("{envae} claims | head -1; exit ${{PIPESTATUS[0]}}", ""),
+     ("! {envae} claims > /dev/full", "envae: [Errno 28] No space left on device\n")],
+)  # fmt: skip
+def test_a_reader_who_leaves_is_no_error_and_a_full_disk_is_one_line(shell, said):
+    command = shell.format(envae=PROGRAMS / "envae")
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert ended.stderr == said
+
+
 def test_claims_can_be_chosen_by_paper_and_verdict(capsys):
     assert cli.main(["claims", "--paper", "xu2025"]) == 0
     assert "E-Eq1-strict" in capsys.readouterr().out
