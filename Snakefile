@@ -110,8 +110,8 @@ def refreshed():
         sys.exit(f"refresh: {error}")
 
 
-# The one rule that changes the repository's own files. The README's picture is chapter 04's,
-# the front page's chapter 12's.
+# The one rule that changes the repository's own files. The picture of the README and of the front
+# page is chapter 12's.
 rule refresh:
     input:
         notebooks=expand("_build/executed/{name}.ipynb", name=refreshed()),
@@ -119,10 +119,6 @@ rule refresh:
     shell:
         """
         python book/_ext/commit.py notebooks {input.notebooks}
-        case "{input.notebooks}" in *04_gpu_fid_experiments*)
-            python book/_ext/picture.py notebooks/04_gpu_fid_experiments.ipynb \
-                fig-reconstructions book/_static/reconstructions.png ;;
-        esac
         case "{input.notebooks}" in *12_pictures*)
             python book/_ext/picture.py notebooks/12_pictures.ipynb \
                 fig-mnist book/_static/mnist.png ;;
