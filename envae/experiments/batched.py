@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_map
 from envae.evaluation import seeded
 from envae.objectives import Objective
 from envae.objectives.base import check_count
-from envae.training import Pair, epoch_means, epoch_seed
+from envae.training import Pair, epoch_means, epoch_seed, plain_numbers
 from envae.vae import VAE
 
 # Steps from which writing one down, a quarter of a second, takes less time than it saves.
@@ -229,12 +229,8 @@ class _Stack:
 
     def _counts(self) -> dict[tuple[str, str], Any]:
         """Plain numbers in the objective and its parts that are the same for all members."""
-        return {
-            (of, name): value
-            for of, module in self._skeleton.objective.named_modules()
-            for name, value in vars(module).items()
-            if isinstance(value, int | float) and name not in self._numbers
-        }
+        held = plain_numbers(self._skeleton.objective)
+        return {key: value for key, value in held.items() if key[1] not in self._numbers}
 
     def _loss_and_gradients(
         self,

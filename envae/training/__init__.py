@@ -2,5 +2,6 @@
 
 from envae.training._loop import epoch_means, epoch_seed, evaluate, fit
 from envae.training._run import Pair
+from envae.training._step import plain_numbers
 
-__all__ = ["Pair", "epoch_means", "epoch_seed", "evaluate", "fit"]
+__all__ = ["Pair", "epoch_means", "epoch_seed", "evaluate", "fit", "plain_numbers"]

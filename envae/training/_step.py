@@ -26,9 +26,9 @@ class Step:
         As `Fabric.setup` gave them.
     replayed
         Size of the batches whose step is recorded as a CUDA graph, once, and then replayed: in a
-        small network a GPU computes faster than Python launches. None for none. A step that makes
+        small network a GPU computes faster than Python launches. A step that makes
         the processor wait for the GPU, or that counts in plain numbers of the model or the
-        objective, is not the same every time, and is never recorded.
+        objective, is not the same every time, and is never recorded. None without a GPU.
 
     Attributes
     ----------
@@ -40,14 +40,14 @@ class Step:
         self, fabric: "Fabric", model: nn.Module, optimizer: Optimizer, replayed: int | None
     ):
         self._fabric, self._model, self._optimizer = fabric, model, optimizer
-        self._size = replayed if fabric.device.type == "cuda" else None
+        self._size = replayed
         self._before = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self.names: list[str] = []
 
     def begin(self) -> None:
         """Look, before an epoch, whether what was recorded is still what would be done."""
-        if self._graph is not None and self._counts() != self._counted:
+        if self._graph is not None and plain_numbers(self._model) != self._counted:
             self._graph = None
             self._before = _BEFORE - 1
 
@@ -76,31 +76,32 @@ class Step:
         if self._before == 0:
             self._stream = torch.cuda.Stream()
         self._before += 1
-        counted = self._counts()
+        counted = plain_numbers(self._model)
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream), _waits() as told:
             parts = self._launched(batch)
         torch.cuda.current_stream().wait_stream(self._stream)
-        if self._before == _BEFORE and (told or self._counts() != counted):
+        if self._before == _BEFORE and (told or plain_numbers(self._model) != counted):
             self._size = None
         return parts
 
-    def _counts(self) -> dict[tuple[str, str], Any]:
-        """Plain numbers that the model and the objective hold."""
-        return {
-            (of, name): value
-            for of, module in self._model.named_modules()
-            for name, value in vars(module).items()
-            if isinstance(value, int | float)
-        }
-
     def _record(self, batch: Tensor) -> None:
         """Record a step, which is not done thereby."""
-        self._batch, self._counted = batch.clone(), self._counts()
+        self._batch, self._counted = batch.clone(), plain_numbers(self._model)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self._stream):
             self._parts = self._launched(self._batch)
         self._graph = graph
+
+
+def plain_numbers(module: nn.Module) -> dict[tuple[str, str], Any]:
+    """Plain numbers in a module and its parts, by part and name: a count of calls, say."""
+    return {
+        (of, name): value
+        for of, part in module.named_modules()
+        for name, value in vars(part).items()
+        if isinstance(value, int | float)
+    }
 
 
 @contextmanager

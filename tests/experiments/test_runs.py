@@ -173,6 +173,11 @@ def test_a_start_leaves_epochs_for_the_objective(epochs):
         Point("l2", {}, 0, Setting(epochs=5), Start("l2", {}, epochs))
 
 
+def test_a_start_without_epochs_is_an_error():
+    with pytest.raises(ValueError, match="epochs must be an integer from 1 up, received 0"):
+        Start("l2", {}, 0)
+
+
 def test_seeds_may_be_those_of_numpy():
     point = Point("l2", {}, np.arange(3)[2], Setting("mlp64", 2, epochs=1))
     assert point == dataclasses.replace(point, seed=2)
