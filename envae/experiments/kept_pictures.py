@@ -191,8 +191,9 @@ def load(experiment: str, key: str) -> dict[str, Tensor]:
         If no pictures of this record were kept.
     """
     possible = [_file(place, experiment, key) for place in reversed(records.places())]
-    recorded = [path for path in possible if path.with_suffix(".json").is_file()]
-    possible = recorded[:1] or possible
+    record = records.file(experiment, f"{key}.json")
+    if record is not None:
+        possible = [record.with_suffix(".png")]
     path = next((path for path in possible if path.is_file()), None)
     if path is None:
         raise FileNotFoundError(

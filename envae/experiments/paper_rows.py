@@ -78,7 +78,15 @@ class Row:
         """Options of the objective where the free number has a value."""
         if self.free == "lr":
             return self.options
-        return self.options | {self.free: round(1 - value, 9) if self.one_less else value}
+        return self.options | {self.free: self._other(value)}
+
+    def value_in(self, options: Mapping[str, Any]) -> float:
+        """The value of the free number, an option of the objective, that gives these options."""
+        return self._other(float(options[self.free]))
+
+    def _other(self, number: float) -> float:
+        """The option of a value, and the value of an option."""
+        return round(1 - number, 9) if self.one_less else number
 
 
 def _variance(label: str, objective: str) -> dict[str, Row]:
@@ -592,9 +600,7 @@ def _taken(experiment: str, label: str) -> float | None:
     done = found[(found["label"] == label) & (found["state"] == "done")]
     if done.empty:
         return None
-    row = _row(label)
-    value = float(done["options"].iloc[0][row.free])
-    return round(1 - value, 9) if row.one_less else value
+    return _row(label).value_in(done["options"].iloc[0])
 
 
 def _with_labels(points: pd.DataFrame) -> pd.DataFrame:

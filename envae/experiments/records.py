@@ -193,7 +193,7 @@ def load(experiment: str, expected: Iterable[Mapping[str, Any]] | None = None) -
     rows = []
     for parameters in expected:
         name = key(experiment, parameters)
-        there = _file(experiment, name)
+        there = file(experiment, f"{name}.json")
         missing = {"done": False, "key": name} | dict(parameters)
         rows.append(missing if there is None else _row(there))
     # Columns of a table without rows too, so that it can be asked which of its rows are done.
@@ -209,16 +209,16 @@ def curves(experiment: str, name: str) -> dict[str, list[float]]:
     FileNotFoundError
         If there is no such record.
     """
-    path = _file(experiment, name)
+    path = file(experiment, f"{name}.json")
     if path is None:
         raise FileNotFoundError(f"{experiment} has no record {name}")
     return json.loads(path.read_text())["curves"]
 
 
-def _file(experiment: str, name: str) -> Path | None:
-    """The file of a record, by its key."""
-    possible = [within(place, experiment) / f"{name}.json" for place in reversed(places())]
-    return next((file for file in possible if file.is_file()), None)
+def file(experiment: str, name: str) -> Path | None:
+    """A file in an experiment's folder, such as `<key>.json`; of `$ENVAE_RUNS` if it is in both."""
+    possible = [within(place, experiment) / name for place in reversed(places())]
+    return next((path for path in possible if path.is_file()), None)
 
 
 def _row(path: Path) -> dict[str, Any]:
