@@ -1,7 +1,7 @@
 """Differences of two rows over seeds, with intervals: what a page may conclude from a few runs."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def paired(first: Sequence[float], second: Sequence[float], *, level: float = 0.
     ValueError
         If the rows differ in length, have fewer than two values or one that is not finite.
     """
-    a, b = _checked(first, second, level)
+    a, b = _checked(first, second, level=level)
     if len(a) != len(b):
         raise ValueError(f"paired values: received {len(a)} and {len(b)} of them")
     if np.ptp(a - b) == 0:  # no spread, and t has none to work with
@@ -74,14 +74,56 @@ def unpaired(first: Sequence[float], second: Sequence[float], *, level: float = 
 
     Parameters and errors as for :func:`paired`, but for the lengths, which may differ.
     """
-    a, b = _checked(first, second, level)
+    a, b = _checked(first, second, level=level)
     return _from(stats.ttest_ind(a, b, equal_var=False), a, b, level)
 
 
-def _checked(
-    first: Sequence[float], second: Sequence[float], level: float
-) -> tuple[np.ndarray, np.ndarray]:
-    rows = np.asarray(first, float), np.asarray(second, float)
+def simultaneous(
+    rows: Mapping[str, Sequence[float]], *, level: float = 0.95
+) -> dict[tuple[str, str], Difference]:
+    """Differences of all pairs of rows, in intervals that hold all at once: Tukey and Kramer's.
+
+    For many rows of two or three runs, each of which says little about its own spread: one spread
+    is estimated from all of them. Of distances of different sizes, take logarithms first.
+
+    Parameters
+    ----------
+    rows
+        For each label a value for each seed.
+    level
+        At which no interval is wrong, were the values normal and their spreads alike.
+
+    Returns
+    -------
+    dict
+        For both orders of every pair of labels, the first row less the second.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two rows, a row has fewer than two values or one that is not finite,
+        or the level lies outside 0 and 1.
+    """
+    if len(rows) < 2:
+        raise ValueError(f"needs two or more rows, received {list(rows)}")
+    values = _checked(*rows.values(), level=level)
+    test = stats.tukey_hsd(*values)
+    interval = test.confidence_interval(level)
+    return {
+        (first, second): Difference(
+            float(values[i].mean() - values[j].mean()),
+            float(interval.low[i, j]),
+            float(interval.high[i, j]),
+            level,
+        )
+        for i, first in enumerate(rows)
+        for j, second in enumerate(rows)
+        if i != j
+    }
+
+
+def _checked(*values: Sequence[float], level: float) -> list[np.ndarray]:
+    rows = [np.asarray(row, float) for row in values]
     for row in rows:
         if row.ndim != 1 or len(row) < 2 or not np.isfinite(row).all():
             raise ValueError(f"needs two or more finite values of each row, received {row}")

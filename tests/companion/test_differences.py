@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from envae.companion.differences import paired, unpaired
+from envae.companion.differences import paired, simultaneous, unpaired
 
 
 def test_errors():
@@ -16,6 +16,10 @@ def test_errors():
         paired([1], [2])
     with pytest.raises(ValueError, match="level"):
         paired([1, 2], [2, 1], level=95)
+    with pytest.raises(ValueError, match="two or more rows"):
+        simultaneous({"a": [1, 2]})
+    with pytest.raises(ValueError, match="two or more finite"):
+        simultaneous({"a": [1, 2], "b": [1]})
 
 
 def test_paired_by_hand():
@@ -44,3 +48,22 @@ def test_an_interval_holds_the_truth_as_often_as_it_says(compare):
         for _ in range(1000)
     ]
     assert np.mean(held) == pytest.approx(0.8, abs=0.04)
+
+
+def test_two_rows_at_once_have_students_interval():
+    """Of two rows the studentized range is Student's t, whose spread is one for both."""
+    rows = {"a": [1.0, 2.0, 4.0], "b": [3.0, 3.5]}
+    found = simultaneous(rows, level=0.9)
+    expected = stats.ttest_ind(*rows.values()).confidence_interval(0.9)
+    assert found["a", "b"].mean == pytest.approx(7 / 3 - 3.25)
+    assert (found["a", "b"].low, found["a", "b"].high) == pytest.approx(expected, rel=1e-6)
+    assert found["b", "a"].low == pytest.approx(-found["a", "b"].high)
+
+
+def test_three_rows_at_once_by_hand():
+    """One spread from all rows, 4 degrees of freedom; the range of three rows in its unit."""
+    rows = {"a": [0.0, 2.0], "b": [5.0, 6.0, 7.0], "c": [1.0, 1.0]}
+    found = simultaneous(rows)["a", "b"]
+    spread = ((1 + 1 + 1 + 0 + 1 + 0 + 0) / 4) ** 0.5
+    half = stats.studentized_range.ppf(0.95, 3, 4) * spread * ((1 / 2 + 1 / 3) / 2) ** 0.5
+    assert (found.low, found.high) == pytest.approx((-5 - half, -5 + half), rel=1e-4)
