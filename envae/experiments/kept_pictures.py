@@ -21,6 +21,7 @@ from envae._unknown import unknown
 from envae.datasets import Dataset
 from envae.evaluation import decode, decoded_draws, encode, evaluating
 from envae.experiments import records
+from envae.experiments.measures.quality import from_all_parts
 from envae.objectives import Objective
 from envae.priors import GaussianMixture
 from envae.vae import VAE
@@ -52,11 +53,12 @@ def draw(vae: VAE, objective: Objective, dataset: Dataset, seed: int) -> dict[st
     dict
         Bytes on the CPU, `(N, C, H, W)` where nothing else is said; values outside [0, 1] are
         clipped. `prior`, `gmm10`: samples from the standard normal prior, and from a mixture of ten
-        Gaussians fitted to the codes of the training images. `test`: the first test images.
+        Gaussians fitted to the codes of the training images. `test`: the first test images, or, of
+        a set that is sorted by class, test images from all parts of it.
         `means`: decoded means of their posteriors. `draws`: `(2, N, C, H, W)`, decoded draws.
         `spread`: standard deviation over 39 decoded draws at every pixel, doubled. `walk`:
-        `(walks, 9, C, H, W)`, along the straight line from the mean of each of the first test
-        images to that of the one 8 further. No draws and no spread where the objective is
+        `(walks, 9, C, H, W)`, along the straight line from the mean of each of the first images of
+        `test` to that of the one 8 further. No draws and no spread where the objective is
         deterministic.
 
     Raises
@@ -67,7 +69,7 @@ def draw(vae: VAE, objective: Objective, dataset: Dataset, seed: int) -> dict[st
     counts = {kind: count // dataset.image_shape[0] for kind, count in COUNTS.items()}
     if len(dataset.test) < counts["test"]:
         raise ValueError(f"{counts['test']} test images are kept, received {len(dataset.test)}")
-    test, walks = dataset.test[: counts["test"]], counts["walk"]
+    test, walks = _pictured(dataset, counts["test"]), counts["walk"]
     generator = Generator().manual_seed(seed)
     with evaluating(vae), torch.no_grad():
         posterior = encode(vae, dataset.train)
@@ -90,6 +92,12 @@ def draw(vae: VAE, objective: Objective, dataset: Dataset, seed: int) -> dict[st
             pictures["draws"] = decoded[:SHOWN_DRAWS]
             pictures["spread"] = _SPREAD * decoded.std(0)
     return {kind: _bytes(images) for kind, images in pictures.items()}
+
+
+def _pictured(dataset: Dataset, count: int) -> Tensor:
+    """The first test images; those of a set that is sorted would all be of one class."""
+    is_sorted = bool((dataset.test_labels.diff() >= 0).all())
+    return from_all_parts(dataset.test, count) if is_sorted else dataset.test[:count]
 
 
 def _bytes(images: Tensor) -> Tensor:

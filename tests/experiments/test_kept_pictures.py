@@ -61,6 +61,16 @@ def test_what_is_drawn_is_what_the_model_decodes():
     assert apart(drawn["walk"][:, -1], decoded[8:11]) <= 0.51
 
 
+def test_pictures_of_a_sorted_set_show_all_of_its_classes():
+    order = DIGITS.test_labels.sort(stable=True).indices
+    by_class = dataclasses.replace(
+        DIGITS, test=DIGITS.test[order], test_labels=DIGITS.test_labels[order]
+    )
+    test = kept_pictures.draw(*built(), by_class, 0)["test"].float() / 255
+    apart = (test[:, None] - by_class.test[None]).abs().amax((2, 3, 4))
+    assert set(by_class.test_labels[apart.argmin(1)].tolist()) == set(range(10))
+
+
 def test_the_seed_decides_what_is_drawn():
     first, again, other = (kept_pictures.draw(*built(), DIGITS, seed) for seed in (1, 1, 2))
     assert all(torch.equal(first[kind], again[kind]) for kind in first)

@@ -151,7 +151,7 @@ def measure(
             seen = torch.cat([extractor.probabilities(batch) for batch in batches])
             values["is_generated"] = (inception_score(seen)[0], f"IS by {extractor.name}")
         if likelihood_draws:
-            scored = _spread(test, likelihood_images or len(test))
+            scored = from_all_parts(test, likelihood_images or len(test))
             values |= _likelihood(model, objective, dataset.train, scored, likelihood_draws, seed)
     return values
 
@@ -237,8 +237,8 @@ def _codes_of_priors(
     return {name: prior.sample(count, model.generator) for name, prior in priors.items()}
 
 
-def _spread(images: Tensor, count: int) -> Tensor:
-    """At most so many of the images, from all parts of a set that may be sorted by class."""
+def from_all_parts(images: Tensor, count: int) -> Tensor:
+    """At most so many of the images `(N, ...)`, from all parts of a set that may be sorted."""
     count = min(count, len(images))
     return images[torch.arange(count) * len(images) // count]
 
