@@ -26,12 +26,15 @@ from envae.objectives import Objective
 from envae.priors import GaussianMixture
 from envae.vae import VAE
 
-# Grey images of each kind; of colour ones a third, which takes as much room.
-COUNTS = {"prior": 60, "gmm10": 20, "test": 30, "means": 30, "draws": 30, "spread": 30, "walk": 3}
+# Images of each kind, for grey and for colour ones; no file takes 100 KB.
+COUNTS = {
+    1: {"prior": 60, "gmm10": 20, "test": 30, "means": 30, "draws": 30, "spread": 30, "walk": 3},
+    3: {"prior": 10, "gmm10": 5, "test": 9, "means": 9, "draws": 9, "spread": 9, "walk": 1},
+}
 STEPS = 9  # images of a walk, its ends included
 APART = 8  # a walk ends at the test image so many further than it began
 DRAWS = 39  # of each posterior, whose spread is taken
-SHOWN_DRAWS = 2  # of them that are kept
+SHOWN_DRAWS = {1: 2, 3: 1}  # of them that are kept
 # A standard deviation of values in [0, 1] is at most about 1/2: it is kept doubled.
 _SPREAD = 2
 _COLUMNS = 20  # tiles side by side
@@ -55,7 +58,8 @@ def draw(vae: VAE, objective: Objective, dataset: Dataset, seed: int) -> dict[st
         clipped. `prior`, `gmm10`: samples from the standard normal prior, and from a mixture of ten
         Gaussians fitted to the codes of the training images. `test`: the first test images, or, of
         a set that is sorted by class, test images from all parts of it.
-        `means`: decoded means of their posteriors. `draws`: `(2, N, C, H, W)`, decoded draws.
+        `means`: decoded means of their posteriors. `draws`:
+        `(2, N, C, H, W)`, or `(1, ...)` in colour, decoded draws.
         `spread`: standard deviation over 39 decoded draws at every pixel, doubled. `walk`:
         `(walks, 9, C, H, W)`, along the straight line from the mean of each of the first images of
         `test` to that of the one 8 further. No draws and no spread where the objective is
@@ -66,7 +70,8 @@ def draw(vae: VAE, objective: Objective, dataset: Dataset, seed: int) -> dict[st
     ValueError
         If there are fewer test images than are kept, or a decoded value is not finite.
     """
-    counts = {kind: count // dataset.image_shape[0] for kind, count in COUNTS.items()}
+    channels = dataset.image_shape[0]
+    counts = COUNTS[channels]
     if len(dataset.test) < counts["test"]:
         raise ValueError(f"{counts['test']} test images are kept, received {len(dataset.test)}")
     test, walks = _pictured(dataset, counts["test"]), counts["walk"]
@@ -89,7 +94,7 @@ def draw(vae: VAE, objective: Objective, dataset: Dataset, seed: int) -> dict[st
         }
         if not objective.deterministic:
             decoded = decoded_draws(vae, test, generator, draws=DRAWS)
-            pictures["draws"] = decoded[:SHOWN_DRAWS]
+            pictures["draws"] = decoded[: SHOWN_DRAWS[channels]]
             pictures["spread"] = _SPREAD * decoded.std(0)
     return {kind: _bytes(images) for kind, images in pictures.items()}
 
@@ -155,8 +160,8 @@ def _checked(pictures: Mapping[str, Tensor]) -> tuple[int, ...]:
     if not pictures:
         raise ValueError("no pictures to keep")
     for kind, images in pictures.items():
-        if kind not in COUNTS:
-            raise ValueError(unknown("kind of picture", kind, COUNTS))
+        if kind not in COUNTS[1]:
+            raise ValueError(unknown("kind of picture", kind, COUNTS[1]))
         if images.dtype != torch.uint8:
             raise TypeError(f"{kind}: images must be bytes, received {images.dtype}")
         if images.ndim < 4 or not images.numel():
