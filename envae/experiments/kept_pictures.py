@@ -29,10 +29,10 @@ from envae.vae import VAE
 # Images of each kind, for grey and for colour ones; no file takes 100 KB.
 COUNTS = {
     1: {"prior": 60, "gmm10": 20, "test": 30, "means": 30, "draws": 30, "spread": 30, "walk": 3},
-    3: {"prior": 10, "gmm10": 5, "test": 9, "means": 9, "draws": 9, "spread": 9, "walk": 1},
+    3: {"prior": 10, "gmm10": 5, "test": 6, "means": 6, "draws": 6, "spread": 6, "walk": 1},
 }
 STEPS = 9  # images of a walk, its ends included
-APART = 8  # a walk ends at the test image so many further than it began
+APART = {1: 8, 3: 5}  # a walk ends at the test image so many further than it began
 DRAWS = 39  # of each posterior, whose spread is taken
 SHOWN_DRAWS = {1: 2, 3: 1}  # of them that are kept
 # A standard deviation of values in [0, 1] is at most about 1/2: it is kept doubled.
@@ -62,7 +62,7 @@ def draw(vae: VAE, objective: Objective, dataset: Dataset, seed: int) -> dict[st
         `(2, N, C, H, W)`, or `(1, ...)` in colour, decoded draws.
         `spread`: standard deviation over 39 decoded draws at every pixel, doubled. `walk`:
         `(walks, 9, C, H, W)`, along the straight line from the mean of each of the first images of
-        `test` to that of the one 8 further. No draws and no spread where the objective is
+        `test` to that of the one 8 further, 5 in colour. No draws and no spread where the objective is
         deterministic.
 
     Raises
@@ -84,7 +84,8 @@ def draw(vae: VAE, objective: Objective, dataset: Dataset, seed: int) -> dict[st
         mixture = GaussianMixture.fit(codes, components=10, seed=seed)
         means = encode(vae, test).mean
         ratios = torch.linspace(0, 1, STEPS).to(means)[:, None]
-        start, end = means[:walks, None], means[APART : APART + walks, None]
+        apart = APART[channels]
+        start, end = means[:walks, None], means[apart : apart + walks, None]
         pictures = {
             "prior": decode(vae, torch.randn(counts["prior"], vae.latent_dim, generator=generator)),
             "gmm10": decode(vae, mixture.sample(counts["gmm10"], generator)),

@@ -91,7 +91,7 @@ def test_colour_takes_no_more_room_than_grey():
     vae = networks.build("conv", (3, 32, 32), 4, objective=loss, seed=0)
     drawn = kept_pictures.draw(vae, loss, data, 0)
     assert drawn["prior"].shape == (10, 3, 32, 32)
-    assert drawn["draws"].shape == (1, 9, 3, 32, 32)
+    assert drawn["draws"].shape == (1, 6, 3, 32, 32)
     assert drawn["walk"].shape == (1, 9, 3, 32, 32)
     assert vae.training
 
