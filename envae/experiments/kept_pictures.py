@@ -62,8 +62,8 @@ def draw(vae: VAE, objective: Objective, dataset: Dataset, seed: int) -> dict[st
         `(2, N, C, H, W)`, or `(1, ...)` in colour, decoded draws.
         `spread`: standard deviation over 39 decoded draws at every pixel, doubled. `walk`:
         `(walks, 9, C, H, W)`, along the straight line from the mean of each of the first images of
-        `test` to that of the one 8 further, 5 in colour. No draws and no spread where the objective is
-        deterministic.
+        `test` to that of the one 8 further, 5 in colour. No draws and no spread where the
+        objective is deterministic.
 
     Raises
     ------
