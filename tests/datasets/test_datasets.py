@@ -6,8 +6,10 @@ Sets that cannot be had everywhere are read from small folders made here in the 
 import dataclasses
 import hashlib
 import importlib
+import io
 import pickle
 import shutil
+import struct
 import tarfile
 
 import numpy as np
@@ -17,6 +19,7 @@ from PIL import Image
 
 from envae import cli, datasets
 
+_images = importlib.import_module("envae.datasets._images")
 mnist = importlib.import_module("envae.datasets.mnist")
 
 
@@ -258,6 +261,16 @@ def test_jpeg_copy_of_cifar10_is_the_same_packed_and_unpacked(tiny_jpegs):
 
 
 @pytest.mark.parametrize("packed", [True, False])
+def test_what_an_archiver_leaves_is_no_image_of_the_jpeg_copy(tiny_jpegs, packed):
+    expected = datasets.load("cifar10-jpeg").checksum
+    (tiny_jpegs / "train" / "cat" / "._0000.jpg").write_bytes(b"resources")
+    picture(tiny_jpegs / "test" / ".ipynb_checkpoints" / "0000.jpg")
+    if packed:
+        archived(tiny_jpegs)
+    assert datasets.load("cifar10-jpeg").checksum == expected
+
+
+@pytest.mark.parametrize("packed", [True, False])
 def test_no_more_of_the_jpeg_copy_is_decoded_than_is_asked_for(tiny_jpegs, packed, monkeypatch):
     expected = datasets.load("cifar10-jpeg").subset(2)
     if packed:
@@ -411,9 +424,147 @@ def test_folders_train_and_test_are_the_split_and_those_below_the_classes(tmp_pa
     assert data.train[0, :, 0, 0].tolist() == [0, 1, 0]
 
 
+def test_what_is_no_image_of_the_set_is_left_out_and_links_are_followed(tmp_path):
+    root = tmp_path / ".cache" / "own"  # a hidden folder on the way to the set is none in it
+    for path in ("a/1.png", "a/.ipynb_checkpoints/1.png", "a/._1.png", "__MACOSX/a/1.png"):
+        picture(root / path)
+    picture(root / "a" / "@eaDir" / "1.jpg")
+    (root / "a" / "folder.png").mkdir()
+    picture(tmp_path / "elsewhere" / "2.png")
+    (root / "b").symlink_to(tmp_path / "elsewhere")
+    (root / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(root)
+    (root / "a" / "3.png").symlink_to(tmp_path / "elsewhere" / "2.png")
+    found = _images.listed(root)
+    assert [str(path.relative_to(root)) for path in found if "back" not in path.parts] == [
+        "a/1.png", "a/3.png", "b/2.png", "c/2.png"
+    ]  # fmt: skip
+    assert all(path.parts.count("back") < 2 for path in found)  # and a circle ends
+    (tmp_path / "elsewhere" / "back").unlink()
+    data = datasets.load("imagefolder", root=str(root), size=4)
+    assert torch.cat([data.train_labels, data.test_labels]).sort().values.tolist() == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train", "val"), ("Train", "TEST"), ("training", "validation"), ("train", "val", "x")],
+)
+def test_a_split_by_any_of_its_names_is_one_and_no_class(tmp_path, names):
+    train, test, *rest = names
+    for path in (f"{train}/a/1.png", f"{train}/b/2.png", f"{test}/b/3.png"):
+        picture(tmp_path / path)
+    for name in rest:
+        picture(tmp_path / name / "4.png")
+    data = datasets.load("imagefolder", root=str(tmp_path), size=4)
+    assert (data.train_labels.tolist(), data.test_labels.tolist()) == ([0, 1], [1])
+
+
+def test_half_a_split_is_an_error_and_a_class_may_be_called_train(tmp_path):
+    for number in range(3):
+        picture(tmp_path / "train" / f"{number}.png")
+    with pytest.raises(ValueError, match="has the folders train: a split needs train and test"):
+        datasets.load("imagefolder", root=str(tmp_path))
+    picture(tmp_path / "bus" / "1.png")
+    data = datasets.load("imagefolder", root=str(tmp_path), size=4)
+    assert torch.cat([data.train_labels, data.test_labels]).sort().values.tolist() == [0, 1, 1, 1]
+
+
+LEVELS = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+
+
+def saved(path, array, **options):
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "ppm"])
+def test_sixteen_bits_are_brought_to_eight(tmp_path, ending):
+    path = saved(tmp_path / f"1.{ending}", LEVELS)
+    read = _images.read([path], 8)[0]
+    for channel in read:
+        np.testing.assert_allclose(channel, LEVELS / 65535, atol=0.5001 / 255)
+
+
+def test_twelve_bits_of_a_tiff_are_twelve(tmp_path):
+    """Two pixels, a quarter and white, written by hand: Pillow writes no 12 bits."""
+    tags = [(256, 2), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1),
+            (279, 3)]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    path = tmp_path / "1.tif"
+    path.write_bytes(
+        b"II*\0" + struct.pack("<I", 12) + b"\x40\x0f\xff\x00" + struct.pack("<H", len(tags))
+        + entries + bytes(4)
+    )  # fmt: skip
+    read = _images.read([path], 1, 1)
+    torch.testing.assert_close(read, torch.full_like(read, 1024 / 4095), atol=0.5 / 255, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "pixels", [LEVELS.astype(np.int32), LEVELS.astype(np.float32), (LEVELS / 65535).astype("f4")]
+)
+def test_numbers_of_no_range_are_an_error_that_names_the_file(tmp_path, pixels):
+    path = saved(tmp_path / "1.tif", pixels)
+    with pytest.raises(
+        ValueError, match=r"1\.tif cannot be taken: .* range .* save it with 8 or 16"
+    ):
+        _images.read([path], 8)
+
+
+def test_a_transparent_picture_is_seen_on_white(tmp_path):
+    """Alone, under a palette and as one colour that means none: what it hides is not shown."""
+    hidden = np.full((4, 4, 4), (200, 10, 10, 0), dtype=np.uint8)
+    half = np.full((4, 4, 4), (0, 0, 0, 51), dtype=np.uint8)
+    paths = [saved(tmp_path / f"{name}.png", array) for name, array in
+             {"hidden": hidden, "half": half}.items()]  # fmt: skip
+    paths.append(saved(tmp_path / "grey.png", np.zeros((4, 4, 2), dtype=np.uint8)))
+    palette = Image.new("P", (4, 4))
+    palette.putpalette([255, 0, 0])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    Image.new("RGB", (4, 4), (9, 8, 7)).save(tmp_path / "key.png", transparency=(9, 8, 7))
+    read = _images.read([*paths, tmp_path / "palette.png", tmp_path / "key.png"], 4)
+    expected = torch.tensor([1, 1 - 51 / 255, 1, 1, 1]).reshape(5, 1, 1, 1).expand(5, 3, 4, 4)
+    torch.testing.assert_close(read, expected, atol=0.5 / 255, rtol=0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_its_file_says(tmp_path, orientation):
+    """The corner that orientation 1, 2, ... 8 puts at the top left."""
+    corners = np.array([[10, 20], [40, 30]], dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path / "1.png", corners, exif=exif)
+    top_left = [10, 20, 30, 40, 10, 40, 30, 20][orientation - 1]
+    assert _images.decode([path], 16)[0, 0, 0, 0] == top_left
+
+
+def test_a_picture_above_pillows_limit_is_named(tmp_path, monkeypatch):
+    path = picture(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # twice as many are an error
+    with pytest.raises(ValueError, match=r"huge\.png cannot be taken: .* exceeds limit"):
+        _images.read([path], 8)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "tiff", "webp", "bmp", "ppm"])
+def test_whatever_a_damaged_file_is_it_is_an_image_or_one_error(kind):
+    random, stream = np.random.default_rng(0), io.BytesIO()
+    Image.fromarray(LEVELS.astype(np.uint8)).save(stream, kind)
+    for _ in range(60):
+        content = np.frombuffer(stream.getvalue(), np.uint8).copy()
+        content[random.integers(len(content), size=2)] = random.integers(256, size=2)
+        content = content[: random.integers(len(content) // 2, 2 * len(content))]
+        try:
+            read = _images.read([("damaged", content.tobytes())], 4)
+        except ValueError as error:
+            assert str(error).startswith("damaged ")  # noqa: PT017
+        else:
+            assert read.shape == (1, 3, 4, 4)
+
+
 def test_folders_that_are_none_or_hold_no_images_are_errors(tmp_path):
     with pytest.raises(ValueError, match="imagefolder needs the option root"):
         datasets.load("imagefolder")
+    with pytest.raises(FileNotFoundError, match="needs root, a folder of images"):
+        datasets.load("imagefolder", root="")  # and not whatever lies in the working directory
     with pytest.raises(FileNotFoundError, match=r"there is no .*missing"):
         datasets.load("imagefolder", root=str(tmp_path / "missing"))
     with pytest.raises(
