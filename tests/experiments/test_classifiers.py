@@ -1,5 +1,7 @@
 """The classifiers whose features are stored: what they are trained on, and what is stored."""
 
+import json
+
 import pytest
 import torch
 
@@ -68,3 +70,53 @@ def test_half_of_the_images_are_mirrored_and_all_are_shifted():
 def test_other_data_sets_have_no_recipe(colours):
     with pytest.raises(ValueError, match="trained on digits, mnist, cifar10-jpeg, received cifar1"):
         classifiers.train(colours.subset(5))
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """Weights and manifest of an extractor for the digits, in a checkout of the test's own."""
+    network, manifest = extractor.load("digits-cnn")
+    monkeypatch.setattr("envae._checkout.root", lambda: tmp_path)
+    extractor.store(network, manifest)
+    return extractor.files("digits-cnn")
+
+
+def test_an_extractor_that_was_stored_is_loaded_with_its_manifest(stored):
+    weights, description = stored
+    assert sorted(path.name for path in weights.parent.iterdir()) == [
+        description.name, weights.name
+    ]  # fmt: skip
+    first, manifest = extractor.load("digits-cnn")
+    extractor.store(first, manifest)
+    again, same = extractor.load("digits-cnn")
+    assert same == manifest
+    assert all(map(torch.equal, again.state_dict().values(), first.state_dict().values()))
+
+
+def test_one_wrong_bit_of_the_weights_is_an_error_that_names_the_file(stored):
+    weights, _ = stored
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    for damaged in (content, content[:-100], b""):
+        weights.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"digits-cnn\.safetensors \(\d+ bytes\) is truncated"):
+            extractor.load("digits-cnn")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"classes": 10}', '{"image_shape": 8}'])
+def test_a_manifest_that_is_none_is_an_error_that_names_the_file(stored, content):
+    _, description = stored
+    description.write_text(content)
+    with pytest.raises(ValueError, match=r"digits-cnn\.json is no manifest .*classifiers digits"):
+        extractor.load("digits-cnn")
+
+
+@pytest.mark.parametrize("change", [{"image_shape": [3, 32, 32]}, {"classes": 11}])
+def test_weights_for_other_images_are_one_line(stored, change):
+    _, description = stored
+    description.write_text(json.dumps(json.loads(description.read_text()) | change))
+    with pytest.raises(
+        ValueError, match=r"digits-cnn\.safetensors does not hold weights for"
+    ) as told:
+        extractor.load("digits-cnn")
+    assert "\n" not in str(told.value)
