@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads has read enough, as `head` has
         _drop_output()
         return 0
-    except (notebook_run.RunError, ValueError, OSError) as error:
+    except (notebook_run.RunError, ValueError, OSError, ModuleNotFoundError) as error:
         _drop_output()
         return _fail(error, 2)
     except notebook_run.Stopped as stopped:

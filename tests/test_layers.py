@@ -116,8 +116,39 @@ def test_public_names_are_followed_home():
     assert found == {"envae.experiments.records", "envae.objectives", "envae.datasets"}
 
 
+# What the extras bring: `pip install envae` does without.
+EXTRAS = ("matplotlib", "seaborn", "papermill", "nbformat", "nbclient", "pytorch_fid", "diffusers",
+          "pythae", "IPython", "jupyter_core")  # fmt: skip
+
+
+def test_where_an_extra_is_not_installed_its_name_is_told(tmp_path):
+    """By every module that needs it and by the command, which runs a notebook of one's own."""
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({EXTRAS!r}))
+from envae import cli
+needing = set()
+for name in {list(IMPORTS)!r}:
+    try:
+        __import__(name)
+    except ModuleNotFoundError as error:
+        assert "is not installed: pip install 'envae[book]'" in str(error), (name, error)
+        needing.add(name)
+print(*sorted(needing))
+sys.exit(cli.main(["run", "05", "-o", {str(tmp_path / "out.ipynb")!r}]))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    needing = set(ended.stdout.split())
+    assert {"envae.companion.plots", "envae.metrics.inception"} < needing
+    others = {name for name in needing if not name.startswith("envae.companion.")}
+    assert others == {"envae.metrics.inception"}
+    assert ended.returncode == 2
+    assert ended.stderr == "envae: nbformat is not installed: pip install 'envae[book]'\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_distance_needs_no_more_than_the_base_install():
-    """pytorch-fid and scipy are extras of the book."""
+    """pytorch-fid is an extra of the book."""
     code = """
 import sys
 sys.modules["pytorch_fid"] = None

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 import yaml
 
 from envae._files import whole
-from envae._unknown import unknown
+from envae._unknown import extra, unknown
 from envae.companion import notebook_parameters
 from envae.companion.notebook_parameters import Parameter
 
@@ -269,9 +269,10 @@ def _execute(
     notebook: Path, executed: Path, profile: str, values: dict[str, Any]
 ) -> dict[str, Any]:
     """Run papermill and stamp the result with where it comes from."""
-    import nbformat
-    import papermill
-    from nbclient.exceptions import DeadKernelError
+    with extra("book"):
+        import nbformat
+        import papermill
+        from nbclient.exceptions import DeadKernelError
 
     from envae.experiments import records
 

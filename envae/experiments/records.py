@@ -34,17 +34,26 @@ CURVE_POINTS = 200  # a curve is thinned to about as many points before it is st
 
 def folder() -> Path:
     """Where records are written and read: `$ENVAE_RUNS`, else `data/runs` of the checkout."""
-    configured = os.environ.get("ENVAE_RUNS")
-    return Path(configured) if configured else _committed()
+    if configured := os.environ.get("ENVAE_RUNS"):
+        return Path(configured)
+    try:
+        return _committed(_checkout.root())
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}, or set $ENVAE_RUNS to a folder for records") from None
 
 
 def places() -> list[Path]:
-    """Where records are read: `data/runs` of the checkout, then :func:`folder` if it is another."""
-    return list(dict.fromkeys([_committed(), folder()]))
+    """Where records are read: `data/runs` of the checkout, then :func:`folder` if it is another.
+
+    Outside of a checkout, :func:`folder` alone.
+    """
+    here = _checkout.here()
+    committed = [] if here is None else [_committed(here)]
+    return list(dict.fromkeys([*committed, folder()]))
 
 
-def _committed() -> Path:
-    return _checkout.root() / "data" / "runs"
+def _committed(checkout: Path) -> Path:
+    return checkout / "data" / "runs"
 
 
 def within(place: Path, experiment: str) -> Path:
@@ -241,10 +250,12 @@ def manifest() -> dict[str, Any]:
     The commit is empty, and whether the code differs from it None, where this is no checkout of its
     own: without git, or unpacked into another repository.
     """
-    own = _git("rev-parse", "--show-toplevel") == str(_checkout.root().resolve())
+    own = _checkout.here()
+    if own is not None and _git(own, "rev-parse", "--show-toplevel") != str(own.resolve()):
+        own = None
     return {
-        "commit": _git("rev-parse", "HEAD") if own else "",
-        "dirty": bool(_git("status", "--porcelain", "--", *_CODE)) if own else None,
+        "commit": _git(own, "rev-parse", "HEAD") if own else "",
+        "dirty": bool(_git(own, "status", "--porcelain", "--", *_CODE)) if own else None,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "device": device_name(),
         "python": platform.python_version(),
@@ -268,11 +279,11 @@ def device_name() -> str:
     return f"{platform.machine()} CPU, {os.cpu_count()} cores"
 
 
-def _git(*arguments: str) -> str:
+def _git(checkout: Path, *arguments: str) -> str:
     """Output of a git command in the checkout; empty where there is no git or no commit."""
     try:
         result = subprocess.run(
-            ["git", *arguments], cwd=_checkout.root(), capture_output=True, text=True, check=True
+            ["git", *arguments], cwd=checkout, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return ""

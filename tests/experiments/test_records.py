@@ -88,6 +88,19 @@ def test_committed_records_are_read_too_and_fresh_ones_come_first(runs, monkeypa
     assert records.load("try").set_index("seed")["fd"].to_dict() == {0: 2.0, 1: 3.0}
 
 
+def test_without_a_checkout_a_record_is_written_and_read(runs, monkeypatch):
+    monkeypatch.setattr("envae._checkout.__file__", str(runs / "site-packages" / "_checkout.py"))
+    monkeypatch.chdir(runs)
+    save()
+    [row] = records.load("try").to_dict("records")
+    assert (row["fd"], row["commit"]) == (1.5, "")
+    assert records.load("try", [{"seed": 0, "alpha": 0.1}])["done"].all()
+    monkeypatch.delenv("ENVAE_RUNS")
+    for use in (save, lambda: records.load("try")):
+        with pytest.raises(FileNotFoundError, match=r"or set \$ENVAE_RUNS"):
+            use()
+
+
 def test_bad_records_are_errors(runs):
     with pytest.raises(ValueError, match="finite"):
         save(fd=float("nan"))
