@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from envae._unknown import unknown
 from envae.companion import notebook_run
@@ -152,11 +153,16 @@ def _evidence(options: argparse.Namespace) -> None:
 
 
 def _data(options: argparse.Namespace) -> None:
-    import yaml
-
     from envae import datasets
+    from envae.companion.notebook_parameters import Parameter
 
-    given = {name: yaml.safe_load(value) for name, value in options.given}
+    known = {
+        name: Parameter(name, getattr(kind, "__name__", str(kind)), kind, default=None, comment="")
+        for name, kind in datasets.options_of(options.name).items()
+    }
+    given: dict[str, Any] = {
+        name: known[name].parse(text) if name in known else text for name, text in options.given
+    }
     try:
         data = datasets.load(options.name, **given)
     except FileNotFoundError:

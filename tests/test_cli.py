@@ -23,6 +23,8 @@ lr: float = 1e-3  # learning rate
 models: list[str] = ["l2"]  # objectives
 limit: int | None = None  # images used, all if None
 shuffle: bool = True  # new order in every pass
+seeds: list[int] = [1]  # seeds of the runs
+samples: int = 0  # images that are drawn; 0: as many as there are
 """
 PROGRAMS = Path(sys.executable).parent
 SHOW = "print(epochs, lr, models, limit, shuffle)"
@@ -42,6 +44,8 @@ def notebook(tmp_path):
     (tmp_path / "params" / "small.paper.yaml").write_text("epochs: 70\nlr: 3.0e-4\n")
     (tmp_path / "params" / "small.wrong.yaml").write_text("lr: 1e-3\n")
     (tmp_path / "params" / "small.stale.yaml").write_text("epoch: 70\n")
+    (tmp_path / "params" / "small.idle.yaml").write_text("epochs: 0\n")
+    (tmp_path / "params" / "small.endless.yaml").write_text("lr: .inf\n")
     return write_notebook(tmp_path / "small.ipynb", SHOW)
 
 
@@ -64,6 +68,15 @@ REFUSED = {
     "text for an optional int": (["-p", "limit", "few"], ["limit takes int | None", "'few'"]),
     "unknown profile": (["--profile", "papr"], ["'papr'", "quick", "paper"]),
     "YAML that is text": (["--profile", "wrong"], ["lr takes float", "'1e-3'", "1.0e-3"]),
+    "no epochs": (["-p", "epochs", "0"], ["epochs takes int, from 1 up (passes", "received 0"]),
+    "a rate of nothing": (["-p", "lr", "0"], ["lr takes float, above 0 (learning rate)"]),
+    "not a number": (["-p", "lr", "nan"], ["lr takes float, finite numbers", "nan"]),
+    "an infinite rate": (["-p", "lr", "inf"], ["lr takes float, finite numbers", "inf"]),
+    "no seeds": (["-p", "seeds", ""], ["seeds takes list[int], from 0 up", "received []"]),
+    "a negative seed": (["-p", "seeds", "1,-1"], ["seeds takes list[int], from 0 up", "[1, -1]"]),
+    "less than all": (["-p", "samples", "-1"], ["samples takes int, from 0 up", "received -1"]),
+    "no epochs in the profile": (["--profile", "idle"], ["epochs takes int, from 1 up"]),
+    "no number in the profile": (["--profile", "endless"], ["lr takes float, finite numbers"]),
     "misspelt in the profile": (["--profile", "stale"], ["'epoch'", "did you mean 'epochs'"]),
 }
 
@@ -207,6 +220,39 @@ def test_a_kernel_draws_into_the_page_and_is_of_this_python_whatever_is_set(tmp_
     assert os.environ["MPLBACKEND"] == "Agg"
 
 
+def test_relative_paths_are_the_users_and_braces_in_a_path_are_braces(tmp_path, monkeypatch):
+    folder = tmp_path / "sub{x}"
+    (folder / "pictures").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("ENVAE_RUNS", "runs")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    show = (
+        "import pathlib, sys\nfrom envae import records\n"
+        "print(pathlib.Path(models[0]).resolve(), sys.flags.utf8_mode, '{y}')\n"
+        "print(records.folder().resolve())"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    notebook = write_notebook(tmp_path / "elsewhere" / "{0}.ipynb", show)
+    output = Path("out{z}.ipynb")
+    assert cli.main(["run", str(notebook), "-p", "models", "pictures", "-o", str(output)]) == 0
+    assert printed(output) == f"{folder / 'pictures'} 1 {{y}}\n{folder / 'runs'}\n"
+
+
+def test_a_kernel_may_be_slow_to_start_and_one_that_does_not_is_one_line(
+    tmp_path, monkeypatch, capfd
+):
+    import papermill
+
+    def execute(*_, start_timeout, **__):
+        assert start_timeout >= 600
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    status, _ = run(write_notebook(tmp_path / "small.ipynb", SHOW))
+    assert status == 1
+    assert capfd.readouterr().err == "envae: small: Kernel died before replying to kernel_info\n"
+
+
 def test_failing_cell_is_named_and_nothing_is_written(tmp_path, capfd):
     notebook = write_notebook(tmp_path / "small.ipynb", SHOW, "1 / 0")
     status, _ = run(notebook)
@@ -324,6 +370,27 @@ def test_data_says_what_a_data_set_is(capsys):
     assert "1297" in capsys.readouterr().out
     assert cli.main(["data", "digit"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["2024-01-01", "123", "no", "1e3", "[a"])
+def test_options_of_data_are_of_their_declared_types(name, tmp_path, monkeypatch, capsys):
+    """Whatever YAML would take the name of a folder for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    for number in range(4):
+        Image.new("L", (4, 4)).save(tmp_path / name / f"{number}.png")
+    given = ["-p", "root", name, "-p", "size", "4"]
+    assert cli.main(["data", "imagefolder", *given, "-p", "crop", "none"]) == 0
+    assert "3 training and 1 test images of 3 x 4 x 4" in capsys.readouterr().out
+    wrong = {"size": "0", "crop": "wide", "train_size": "1.5"}
+    for option, value in wrong.items():
+        assert cli.main(["data", "imagefolder", *given, "-p", option, value]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"{option} takes int" in said
+        assert repr(value) in said or f"received {value}" in said
+    assert cli.main(["data", "imagefolder", "-p", "rot", name]) == 2
+    assert "did you mean 'root'" in capsys.readouterr().err
 
 
 HOSTILE = {

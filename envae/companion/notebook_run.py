@@ -32,6 +32,9 @@ _MALLOC = {
 }
 
 
+_STARTS_WITHIN = 600  # seconds: torch may come over a slow network
+
+
 class RunError(Exception):
     """What was asked for cannot be run; the message is one line for the user."""
 
@@ -46,6 +49,9 @@ class Stopped(KeyboardInterrupt):
 
 def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Execute a notebook and write the result, whole or not at all.
+
+    It runs in the working directory: relative paths, in parameters and in `$ENVAE_RUNS`, are the
+    user's.
 
     Parameters
     ----------
@@ -67,8 +73,8 @@ def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str])
     Raises
     ------
     RunError
-        If the profile or a parameter is unknown, or a value has the wrong type; before anything is
-        run, if the output cannot be written there.
+        If the profile or a parameter is unknown, or a value has the wrong type or is out of range;
+        before anything is run, if the output cannot be written there.
     CellError
         If a cell raises.
     KeyboardInterrupt
@@ -256,6 +262,8 @@ def _environment_of_kernels() -> Iterator[None]:
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     # Whoever draws into windows or files elsewhere would get a page without pictures.
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    # Whatever the language of the system is: notebooks and records are UTF-8.
+    os.environ["PYTHONUTF8"] = "1"
     # Its kernels may be of another Python.
     os.environ.pop("JUPYTER_PATH", None)
     try:
@@ -285,13 +293,13 @@ def _execute(
     try:
         with _environment_of_kernels():
             papermill.execute_notebook(
-                str(notebook),
-                str(executed),
+                _literally(notebook),
+                _literally(executed),
                 values,
                 kernel_name="python3",
                 language="python",
                 progress_bar=_progress(notebook.stem),
-                cwd=str(notebook.resolve().parent),
+                start_timeout=_STARTS_WITHIN,
                 extra_arguments=["--log-level=CRITICAL"],  # what a cell raises is reported below
             )
     except papermill.PapermillExecutionError as error:
@@ -301,6 +309,8 @@ def _execute(
         ) from None
     except DeadKernelError:
         raise CellError(f"{notebook.stem}: the kernel died, perhaps out of memory") from None
+    except RuntimeError as error:  # jupyter_client's, of a kernel that did not start
+        raise CellError(f"{notebook.stem}: {error}") from None
     origin = {
         "profile": profile,
         "parameters": values,
@@ -316,6 +326,11 @@ def _execute(
     _strip(document)
     nbformat.write(document, executed)
     return origin
+
+
+def _literally(path: Path) -> str:
+    """A path as papermill takes it, which fills in what stands in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _join_streams(document: Any) -> None:
