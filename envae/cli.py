@@ -4,6 +4,7 @@ What needs torch is imported by the command that needs it, so that help and erro
 """
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from envae.companion import notebook_run
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 0, 1 (a cell failed), 2 (bad input), 130 (stopped)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a sign that the system's language has not
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
@@ -123,10 +126,13 @@ def _claims(options: argparse.Namespace) -> None:
     }
     for column, known in choices.items():
         wanted = getattr(options, column)
-        if wanted and wanted not in known:
+        if wanted is None:
+            continue
+        if wanted not in known:
             raise ValueError(unknown(column, wanted, known))
-        if wanted:
-            table = table[table[column] == wanted]
+        table = table[table[column] == wanted]
+    if table.empty:
+        print("no claim is of this choice")
     for claim, row in table.iterrows():
         print(f"{claim}  [{row.verdict}]  {row.paper}, {row.place}")
         print(f"    {row.statement}")

@@ -347,6 +347,28 @@ def test_a_reader_who_leaves_is_no_error_and_a_full_disk_is_one_line(shell, said
     assert ended.stderr == said
 
 
+def test_a_locale_without_utf8_is_enough(tmp_path, notebook):
+    """Claims and notebooks hold signs that ASCII has not."""
+    said = notebook.read_text().replace("passes over", "p\u00e4sses \u2265")
+    notebook.write_text(said, encoding="utf-8")
+    plain = os.environ | {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    for arguments, status in ((["claims"], 0), (["run", notebook, "-p", "epochs", "x"], 2)):
+        ended = subprocess.run([PROGRAMS / "envae", *arguments], env=plain, capture_output=True)
+        assert ended.returncode == status, ended.stderr
+    assert b"epochs takes int (p\\xe4sses \\u2265" in ended.stderr
+
+
+@pytest.mark.parametrize("column", ["paper", "kind", "verdict"])
+def test_an_empty_filter_of_claims_is_refused(column, capsys):
+    assert cli.main(["claims", f"--{column}", ""]) == 2
+    assert f"unknown {column} ''" in capsys.readouterr().err
+
+
+def test_where_no_claim_is_left_it_is_said(capsys):
+    assert cli.main(["claims", "--kind", "measurement", "--verdict", "holds"]) == 0
+    assert capsys.readouterr().out == "no claim is of this choice\n"
+
+
 def test_claims_can_be_chosen_by_paper_and_verdict(capsys):
     assert cli.main(["claims", "--paper", "xu2025"]) == 0
     assert "E-Eq1-strict" in capsys.readouterr().out

@@ -87,6 +87,16 @@ def test_no_circles():
     assert len(list(order.static_order())) >= len(IMPORTS)  # raises CycleError where there is one
 
 
+@pytest.mark.parametrize("module", IMPORTS)
+def test_text_is_utf8_whatever_the_language_of_the_system(module):
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            told = {keyword.arg for keyword in node.keywords}
+            assert node.func.attr not in ("read_text", "write_text") or "encoding" in told, (
+                f"{module}, line {node.lineno}"
+            )
+
+
 def test_the_top_can_be_seen_at_a_glance():
     entries = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
     assert len(entries) <= 20, sorted(path.name for path in entries)

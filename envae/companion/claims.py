@@ -81,7 +81,7 @@ def load(path: Path | None = None) -> pd.DataFrame:
         If a claim lacks a field, has a kind that is none, or an id is given twice.
     """
     path = path or _checkout.root() / "data" / "claims.yaml"
-    claims = yaml.safe_load(path.read_text())
+    claims = yaml.safe_load(path.read_text(encoding="utf-8"))
     for claim in claims:
         missing = [field for field in ("id", *_FIELDS) if not claim.get(field)]
         if missing:
@@ -380,7 +380,7 @@ def collect(notebooks: Iterable[Path]) -> pd.DataFrame:
 def _stored(notebook: Path) -> dict[str, dict[str, str]]:
     """What the ledgers in a notebook's outputs hold."""
     found: dict[str, dict[str, str]] = {}
-    for cell in json.loads(notebook.read_text())["cells"]:
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         for output in cell.get("outputs", []):
             found |= output.get("data", {}).get(MIME, {"settled": {}})["settled"]
     return found

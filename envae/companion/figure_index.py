@@ -33,7 +33,7 @@ def load(path: Path | None = None) -> pd.DataFrame:
         If an entry lacks a field, or has neither a place nor a reason.
     """
     path = path or _checkout.root() / "data" / "figures.yaml"
-    entries = yaml.safe_load(path.read_text())
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     for entry in entries:
         missing = [field for field in _FIELDS if not entry.get(field)]
         if missing:

@@ -219,7 +219,7 @@ def cell_times(executed: Path) -> list[CellTime]:
 
 def _read(notebook: Path) -> dict[str, Any]:
     try:
-        document = json.loads(notebook.read_text())
+        document = json.loads(notebook.read_text(encoding="utf-8"))
         return {name: document[name] for name in ("cells", "metadata")}
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{notebook} is not a notebook ({error})") from None

@@ -148,7 +148,7 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all; its folder is made if it is not there."""
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
     with whole(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
 
 
 def save_values(
@@ -221,7 +221,7 @@ def curves(experiment: str, name: str) -> dict[str, list[float]]:
     path = file(experiment, f"{name}.json")
     if path is None:
         raise FileNotFoundError(f"{experiment} has no record {name}")
-    return json.loads(path.read_text())["curves"]
+    return json.loads(path.read_text(encoding="utf-8"))["curves"]
 
 
 def file(experiment: str, name: str) -> Path | None:
@@ -233,7 +233,7 @@ def file(experiment: str, name: str) -> Path | None:
 def _row(path: Path) -> dict[str, Any]:
     """A record as a row of a table."""
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         origin = {name: record["manifest"][name] for name in _ORIGIN}
         told = record["parameters"] | record["metrics"] | origin
     except (json.JSONDecodeError, KeyError, TypeError) as error:
@@ -283,7 +283,12 @@ def _git(checkout: Path, *arguments: str) -> str:
     """Output of a git command in the checkout; empty where there is no git or no commit."""
     try:
         result = subprocess.run(
-            ["git", *arguments], cwd=checkout, capture_output=True, text=True, check=True
+            ["git", *arguments],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -248,7 +248,7 @@ def failures(experiment: str) -> pd.DataFrame:
         for place in records.places()
         for file in sorted(records.within(place, experiment).glob("*.failed"))
     ]
-    told = [json.loads(file.read_text()) for file in files]
+    told = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     return pd.DataFrame([failed["parameters"] | {"error": failed["error"]} for failed in told])
 
 
@@ -281,7 +281,7 @@ def _error(experiment: str, parameters: dict[str, Any]) -> str:
     name = _beside_record(experiment, parameters, "failed").name
     for place in records.places():
         if (place / experiment / name).is_file():
-            return json.loads((place / experiment / name).read_text())["error"]
+            return json.loads((place / experiment / name).read_text(encoding="utf-8"))["error"]
     return ""
 
 
