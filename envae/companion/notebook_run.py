@@ -14,11 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import yaml
-
 from envae._files import whole
 from envae._unknown import extra, unknown
-from envae.companion import notebook_parameters
+from envae.companion import _yaml, notebook_parameters
 from envae.companion.notebook_parameters import Parameter
 
 QUICK = "quick"  # the profile without a file: the defaults in the parameters cell
@@ -169,7 +167,7 @@ def declared(notebook: Path) -> dict[str, Parameter]:
     RunError
         If the file is no notebook, or its parameters cell declares none.
     """
-    cells = _read(notebook)["cells"]
+    cells = read(notebook)["cells"]
     tagged = [cell for cell in cells if notebook_parameters.TAG in cell["metadata"].get("tags", [])]
     try:
         return notebook_parameters.declared("".join("".join(cell["source"]) for cell in tagged))
@@ -179,7 +177,7 @@ def declared(notebook: Path) -> dict[str, Parameter]:
 
 def seconds(notebook: Path) -> float:
     """What the run took whose outputs a notebook holds; 0 if it says nothing of it."""
-    return float(_read(notebook)["metadata"].get("envae", {}).get("seconds", 0))
+    return float(read(notebook)["metadata"].get("envae", {}).get("seconds", 0))
 
 
 def priority(notebook: Path) -> float:
@@ -205,7 +203,7 @@ class CellTime(NamedTuple):
 def cell_times(executed: Path) -> list[CellTime]:
     """Times of the cells of a notebook that `run` executed, the slowest first."""
     times = []
-    for cell in _read(executed)["cells"]:
+    for cell in read(executed)["cells"]:
         told = cell["metadata"].get("execution")
         if told:
             start, end = (
@@ -217,12 +215,21 @@ def cell_times(executed: Path) -> list[CellTime]:
     return sorted(times, key=lambda cell: -cell.seconds)
 
 
-def _read(notebook: Path) -> dict[str, Any]:
+def read(notebook: Path) -> dict[str, Any]:
+    """Cells and metadata of a notebook's file.
+
+    Raises
+    ------
+    RunError
+        If it is no notebook; names it.
+    """
     try:
         document = json.loads(notebook.read_text(encoding="utf-8"))
+        for cell in document["cells"]:
+            cell["metadata"], cell["source"]
         return {name: document[name] for name in ("cells", "metadata")}
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{notebook} is not a notebook ({error})") from None
+        raise RunError(f"{notebook} is not a notebook ({error}): get another copy") from None
 
 
 def read_profile(notebook: Path, profile: str) -> dict[str, Any]:
@@ -241,9 +248,9 @@ def read_profile(notebook: Path, profile: str) -> dict[str, Any]:
     if profile not in known:
         raise RunError(f"{notebook.stem}: {unknown('profile', profile, [QUICK, *known])}")
     try:
-        values = yaml.safe_load(known[profile].read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{known[profile]} is no YAML ({error})") from None
+        values = _yaml.read(known[profile]) or {}
+    except ValueError as error:
+        raise RunError(str(error)) from None
     if not isinstance(values, dict):
         raise RunError(
             f"{known[profile]} must hold lines like `epochs: 60`, not a {type(values).__name__}"

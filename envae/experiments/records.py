@@ -15,7 +15,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -221,24 +222,37 @@ def curves(experiment: str, name: str) -> dict[str, list[float]]:
     path = file(experiment, f"{name}.json")
     if path is None:
         raise FileNotFoundError(f"{experiment} has no record {name}")
-    return json.loads(path.read_text(encoding="utf-8"))["curves"]
+    with told_as_damaged(path):
+        return json.loads(path.read_text(encoding="utf-8"))["curves"]
 
 
 def file(experiment: str, name: str) -> Path | None:
     """A file in an experiment's folder, such as `<key>.json`; of `$ENVAE_RUNS` if it is in both."""
     possible = [within(place, experiment) / name for place in reversed(places())]
-    return next((path for path in possible if path.is_file()), None)
+    return next((path for path in possible if path.exists()), None)
 
 
 def _row(path: Path) -> dict[str, Any]:
     """A record as a row of a table."""
-    try:
+    with told_as_damaged(path):
         record = json.loads(path.read_text(encoding="utf-8"))
         origin = {name: record["manifest"][name] for name in _ORIGIN}
-        told = record["parameters"] | record["metrics"] | origin
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        return {"done": True, "key": path.stem} | record["parameters"] | record["metrics"] | origin
+
+
+@contextmanager
+def told_as_damaged(path: Path) -> Iterator[None]:
+    """Turn what goes wrong in reading a file of an experiment into one line that names it.
+
+    Raises
+    ------
+    ValueError
+        If the file is none, is not text in UTF-8 or lacks something.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a whole run record ({error}): remove it") from error
-    return {"done": True, "key": path.stem} | told
 
 
 _ORIGIN = ("device", "date", "commit", "seconds")
