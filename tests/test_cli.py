@@ -432,7 +432,48 @@ def test_types_of_parameters_are_read_and_not_evaluated(source, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
+WHOLE = {
+    "a: int | None = 1": {"none": None, "None": None, "3": 3},
+    "a: str | None = None": {"none": None, "3": "3"},
+    "a: None = None": {"none": None},
+    "a: list[int | None] = []": {"1, none": [1, None], "": []},
+    "a: list = []": {"1, b": ["1", "b"]},
+    "a: int = 0": {str(10**400): 10**400},
+}
+TEXTS = (
+    "",
+    "1",
+    "none",
+    "1e400",
+    "nan",
+    "[",
+    "a: b",
+    "'",
+    "\0",
+    "*a",
+    "&a [*a]",
+    "1,,2",
+    "9" * 5000,
+)
+
+
+@pytest.mark.parametrize("source", WHOLE)
+def test_any_text_is_a_value_of_the_declared_type_or_refused(source):
+    [parameter] = notebook_parameters.declared(source).values()
+    for text, value in WHOLE[source].items():
+        assert parameter.parse(text) == value
+        assert parameter.check(value) == value
+    for text in TEXTS:
+        try:
+            value = parameter.parse(text)
+        except ValueError as error:
+            assert str(error).startswith(f"a takes {parameter.annotation}")  # noqa: PT017
+        else:
+            assert parameter.check(value) == value
+
+
 BROKEN = {
+    "a null byte": "epochs: int = 5\0",
     "a slip": "epochs: int = 5 5",
     "an open bracket": "epochs: list[int] = [5",
     "a magic": "%matplotlib inline",

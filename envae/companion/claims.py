@@ -392,7 +392,13 @@ def _stored(notebook: Path) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for cell in notebook_run.read(notebook)["cells"]:
         for output in cell.get("outputs", []):
-            found |= output.get("data", {}).get(MIME, {"settled": {}})["settled"]
+            try:
+                settled = output.get("data", {}).get(MIME, {"settled": {}})["settled"]
+                found |= {claim: dict(told) for claim, told in settled.items()}
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise ValueError(
+                    f"{notebook} holds a ledger that is none: execute it again (make refresh)"
+                ) from None
     return found
 
 

@@ -100,7 +100,7 @@ class Parameter:
         """The value, of the declared type, if a chapter can run with it."""
         given = value if isinstance(value, list) else [value]
         numbers = [number for number in given if isinstance(number, int | float)]
-        if not all(map(math.isfinite, numbers)):
+        if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
             raise ValueError(self._complaint(value, "finite numbers"))
         possible = _POSSIBLE[self.range]
         if not all(map(possible, numbers)) or (self.range and not given):
@@ -137,10 +137,9 @@ def declared(source: str) -> dict[str, Parameter]:
         }
         nodes = ast.parse(source).body
     except (SyntaxError, tokenize.TokenError) as error:
-        line = getattr(error, "lineno", None) or error.args[1][0]
-        raise ValueError(
-            f"line {line} of the parameters cell is no Python ({error.args[0]})"
-        ) from None
+        what, *where = error.args  # and no place where the source holds a null byte
+        number = getattr(error, "lineno", None) or (where[0][0] if where else "?")
+        raise ValueError(f"line {number} of the parameters cell is no Python ({what})") from None
     parameters = [_parameter(node, comments) for node in nodes]
     return {parameter.name: parameter for parameter in parameters}
 
@@ -193,12 +192,16 @@ def find(name: str, known: Mapping[str, Parameter]) -> Parameter:
 def _parse(text: str, kind: Any) -> object:
     options = typing.get_args(kind)
     if isinstance(kind, types.UnionType):
-        if text.lower() == "none" and types.NoneType in options:
-            return None
-        return _parse_as_first(text, [option for option in options if option is not types.NoneType])
-    if typing.get_origin(kind) is list:
+        none_first = sorted(options, key=lambda option: option is not types.NoneType)
+        return _parse_as_first(text, none_first)
+    if kind is types.NoneType:
+        if text.lower() != "none":
+            raise ValueError
+        return None
+    if kind is list or typing.get_origin(kind) is list:
         inside = text.strip().removeprefix("[").removesuffix("]").strip()
-        return [_parse(item, options[0]) for item in _items(inside)]
+        of_item = options[0] if options else str
+        return [_parse(item, of_item) for item in _items(inside)]
     if kind is bool:
         if text.lower() not in _TRUTH:
             raise ValueError

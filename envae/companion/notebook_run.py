@@ -225,11 +225,22 @@ def read(notebook: Path) -> dict[str, Any]:
     """
     try:
         document = json.loads(notebook.read_text(encoding="utf-8"))
-        for cell in document["cells"]:
-            cell["metadata"], cell["source"]
-        return {name: document[name] for name in ("cells", "metadata")}
+        if not all(map(_is_cell, document["cells"])):
+            raise ValueError("what it lists as cells are none")
+        return {"cells": document["cells"], "metadata": dict(document["metadata"])}
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{notebook} is not a notebook ({error}): get another copy") from None
+
+
+def _is_cell(cell: Any) -> bool:
+    """Whether it has what is asked of a cell here."""
+    return (
+        isinstance(cell, dict)
+        and isinstance(cell["metadata"], dict)
+        and isinstance(cell["metadata"].get("tags", []), list)
+        and all(isinstance(line, str) for line in cell["source"])
+        and all(isinstance(output, dict) for output in cell.get("outputs", []))
+    )
 
 
 def read_profile(notebook: Path, profile: str) -> dict[str, Any]:

@@ -175,7 +175,15 @@ def test_a_wrong_ledger_is_one_line_that_names_the_file_and_the_claim(checkout, 
     assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"cells": [1], "metadata": {}}', "\xe4"])
+CELL = '{{"cells": [{{"metadata": {}, "source": {}, "outputs": {}}}], "metadata": {{}}}}'
+BROKEN = ["", "{", "[]", '{"cells": [1], "metadata": {}}', "\xe4", '{"cells": [], "metadata": [1]}']
+BROKEN += [
+    CELL.format(*cell)
+    for cell in (("[]", '""', "[]"), ("{}", "1", "[]"), ("{}", "[1]", "[]"), ("{}", '""', "[1]"))
+]
+
+
+@pytest.mark.parametrize("content", BROKEN)
 def test_a_broken_notebook_is_one_line_that_names_the_file(checkout, content, capsys):
     ledgers = [claims.Ledger(name) for name in ("first", "second")]
     (checkout / "notebooks").mkdir()
@@ -187,6 +195,14 @@ def test_a_broken_notebook_is_one_line_that_names_the_file(checkout, content, ca
     said = capsys.readouterr().err
     assert said.startswith(f"envae: {broken} is not a notebook (")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("settled", [None, 1, {"A": 1}, {"A": "holds"}, []])
+def test_a_broken_ledger_in_a_notebook_is_one_line_that_names_it(checkout, settled):
+    ledger = claims.Ledger("first")
+    ledger._settled = settled
+    with pytest.raises(ValueError, match=r"first\.ipynb holds a ledger that is none: execute it"):
+        claims.table([executed(checkout / "first.ipynb", _Shown(ledger))])
 
 
 @pytest.mark.parametrize("settled", [{"Z": {"verdict": "holds", "evidence": "seen"}}, {"A": {}}])
