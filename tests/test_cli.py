@@ -120,6 +120,13 @@ def test_unknown_notebook_lists_the_known_ones(capsys):
     assert "01_theory_checks" in error
 
 
+def test_without_a_checkout_a_notebook_is_a_path(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("envae._checkout.__file__", str(tmp_path / "site" / "_checkout.py"))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", "04"]) == 2
+    assert "'04' is no path of a notebook, and names need the" in capsys.readouterr().err
+
+
 def test_ambiguous_beginning_of_a_name_is_refused(capsys):
     assert cli.main(["run", "0"]) == 2
     assert "several" in capsys.readouterr().err

@@ -107,9 +107,9 @@ class Parameter:
             raise ValueError(self._complaint(value, self.range))
         return value
 
-    def _complaint(self, value: object, range: str = "") -> str:
+    def _complaint(self, value: object, numbers: str = "") -> str:
         meaning = f" ({self.comment})" if self.comment else ""
-        wanted = f"{self.annotation}, {range}" if range else self.annotation
+        wanted = f"{self.annotation}, {numbers}" if numbers else self.annotation
         return f"{self.name} takes {wanted}{meaning}, received {value!r}"
 
 

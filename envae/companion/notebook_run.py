@@ -148,10 +148,10 @@ def find(name: str) -> Path:
 
     if Path(name).is_file():
         return Path(name)
-    try:
-        known = sorted((_checkout.root() / "notebooks").glob("*.ipynb"))
-    except FileNotFoundError:
-        known = []
+    checkout = _checkout.here()
+    if checkout is None:
+        raise RunError(f"{name!r} is no path of a notebook, and names need the project's checkout")
+    known = sorted((checkout / "notebooks").glob("*.ipynb"))
     found = [path for path in known if path.stem.startswith(name.removesuffix(".ipynb"))]
     if len(found) != 1:
         what = "is no notebook" if not found else "is the beginning of several notebooks"
