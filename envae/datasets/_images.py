@@ -74,6 +74,8 @@ def decode(files: Sequence[Path | tuple[str, bytes]], size: int, crop: int | Non
     ValueError
         If a file is truncated or corrupt, smaller than the crop, larger than Pillow's limit, or of
         numbers whose range it does not tell; names it.
+    OSError
+        If a file cannot be read.
     """
     pixels = np.empty((len(files), 3, size, size), dtype=np.uint8)
 
@@ -101,6 +103,8 @@ def _pixels(file: Path | tuple[str, bytes], size: int, crop: int | None) -> np.n
     except (_NoRange, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{name} cannot be taken: {error}") from error
     except Exception as error:  # Pillow raises a dozen kinds
+        if getattr(error, "errno", None):
+            raise  # the system's, of a file that may not be read
         raise ValueError(
             f"{name} is truncated or corrupt ({error}): remove it or get another copy"
         ) from error
@@ -126,7 +130,9 @@ def _in_colour(image: Image.Image) -> Image.Image:
         )
     if image.mode.startswith("I"):
         bits = image.tag_v2[_BITS_PER_SAMPLE][0] if isinstance(image, TiffImageFile) else 16
-        levels = np.asarray(image) / (2**bits - 1)
+        pixels = np.asarray(image)
+        hidden = pixels == image.info.get("transparency", -1)  # the one level that is no colour
+        levels = np.where(hidden, 1, pixels / (2**bits - 1))
         return Image.fromarray(np.rint(255 * levels).astype(np.uint8)).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")

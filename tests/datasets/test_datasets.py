@@ -521,8 +521,9 @@ def test_a_transparent_picture_is_seen_on_white(tmp_path):
     palette.putpalette([255, 0, 0])
     palette.save(tmp_path / "palette.png", transparency=0)
     Image.new("RGB", (4, 4), (9, 8, 7)).save(tmp_path / "key.png", transparency=(9, 8, 7))
-    read = _images.read([*paths, tmp_path / "palette.png", tmp_path / "key.png"], 4)
-    expected = torch.tensor([1, 1 - 51 / 255, 1, 1, 1]).reshape(5, 1, 1, 1).expand(5, 3, 4, 4)
+    deep = saved(tmp_path / "deep.png", np.full((4, 4), 7, dtype=np.uint16), transparency=7)
+    read = _images.read([*paths, tmp_path / "palette.png", tmp_path / "key.png", deep], 4)
+    expected = torch.tensor([1, 1 - 51 / 255, 1, 1, 1, 1]).reshape(6, 1, 1, 1).expand(6, 3, 4, 4)
     torch.testing.assert_close(read, expected, atol=0.5 / 255, rtol=0)
 
 
@@ -542,6 +543,12 @@ def test_a_picture_above_pillows_limit_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # twice as many are an error
     with pytest.raises(ValueError, match=r"huge\.png cannot be taken: .* exceeds limit"):
         _images.read([path], 8)
+
+
+def test_a_file_that_cannot_be_read_is_not_called_corrupt(tmp_path):
+    (tmp_path / "1.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"1\.png"):
+        _images.read(_images.listed(tmp_path), 8)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "tiff", "webp", "bmp", "ppm"])
