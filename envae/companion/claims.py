@@ -61,6 +61,7 @@ MIME = "application/vnd.envae.claims+json"
 _FIELDS = ("paper", "place", "statement", "scale", "notebook", "kind")
 _STORED = ("verdict", "evidence", "tried_on")  # of each claim, in a notebook's output
 _OPTIONAL = {"ours": False, "carries": False, "finding": ""}
+_DEFAULTS = {"id": "", "place": "", "statement": ""} | _OPTIONAL
 
 
 def load(path: Path | None = None) -> pd.DataFrame:
@@ -77,8 +78,8 @@ def load(path: Path | None = None) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the file is no list of claims, a claim lacks a field, its kind, paper, scale or notebook
-        is none, or an id is given twice.
+        If the file is no list of claims, a claim lacks a field or has one of another type, its
+        kind, paper, scale or notebook is none, or an id is given twice.
     """
     path = path or _checkout.root() / "data" / "claims.yaml"
     claims = _yaml.entries(path, "id: E-Eq1")
@@ -89,6 +90,10 @@ def load(path: Path | None = None) -> pd.DataFrame:
         missing = [field for field in ("id", *_FIELDS) if not claim.get(field)]
         if missing:
             raise ValueError(f"{path}: claim {claim.get('id', claim)} lacks {missing}")
+        for field, default in _DEFAULTS.items():
+            if not isinstance(claim.get(field, default), type(default)):
+                told = f"{field} takes {type(default).__name__}, received {claim[field]!r}"
+                raise ValueError(f"{path}: claim {claim['id']}: {told}")
         for field, names in known.items():
             if names and claim[field] not in list(names):
                 told = unknown(field, claim[field], names)

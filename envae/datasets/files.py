@@ -110,7 +110,7 @@ def write_tensors(file: Path, tensors: dict[str, Tensor], told: Mapping[str, str
     try:
         with whole(file) as partial:
             save_file(tensors, partial, {**told, "digest": _digest_of_named(tensors)})
-    except OSError:
+    except (OSError, SafetensorError):  # its own, of whatever the system says
         pass  # no room or no permission: whoever comes next computes them again
 
 

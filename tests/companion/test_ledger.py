@@ -154,6 +154,10 @@ WRONG = {
     "an unknown kind": (("kind: statement", "kind: law"), "A: unknown kind 'law'"),
     "an unknown scale": (("scale: seconds", "scale: hours"), "A: unknown scale 'hours'"),
     "an unknown notebook": (("notebook: first", "notebook: frst"), "A: unknown notebook 'frst'"),
+    "a number for an id": (("id: A", "id: 5"), "claim 5: id takes str, received 5"),
+    "a list for a text": (("place: Eq. 1", "place: [1]"), "A: place takes str, received [1]"),
+    "a text for a yes": (("ours: true", "ours: yess"), "B: ours takes bool, received 'yess'"),
+    "a list for a finding": (("finding: it-learns", "finding: [1]"), "D: finding takes str"),
     "a list in place of a name": (("paper: xu2025", "paper: [1]"), "A: unknown paper [1]"),
 }  # fmt: skip
 

@@ -1,5 +1,7 @@
 """Tensors that are kept in the cache folder: once computed, whole, and only where there is room."""
 
+import resource
+import signal
 import socket
 from pathlib import Path
 
@@ -54,6 +56,19 @@ def test_without_a_folder_to_write_to_nothing_is_kept(tmp_path, monkeypatch):
     for _ in range(2):
         assert files.kept("name", lambda: computed(log))["numbers"].tolist() == [1.5, 2.5]
     assert log == ["computed", "computed"]
+
+
+def test_on_a_full_disk_nothing_is_kept_and_no_part_is_left(cache):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # bytes of a file
+    try:
+        found = files.kept("name", lambda: computed([]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert found["numbers"].tolist() == [1.5, 2.5]
+    assert not list(cache.iterdir())
 
 
 @pytest.fixture
