@@ -64,6 +64,7 @@ def test_a_part_of_the_train_split_is_told_by_name_and_lies_within_larger_ones()
     assert torch.equal(small.train, larger.train[:100])
     assert torch.equal(small.train_labels, larger.train_labels[:100])
     assert torch.equal(small.test, whole.test)
+    assert small.checksum == "5823ccdff5d3"  # recorded runs are of these very images
     assert len({whole.checksum, small.checksum, larger.checksum}) == 3
     everything = datasets.load("digits", train_size=1297)
     assert everything.train_labels.bincount().equal(whole.train_labels.bincount())
@@ -108,6 +109,11 @@ def test_resized_images_are_told_by_name_and_keep_a_level_and_their_labels():
     assert torch.equal(small.train_labels, digits.train_labels)
     level = dataclasses.replace(digits, train=torch.full((2, 1, 8, 8), 0.3)).resized(5)
     assert torch.allclose(level.train, torch.tensor(0.3))
+    combs = torch.tensor([1.0, 0, 0, 0]).repeat(8).expand(2, 1, 32, 32)  # no pixel is left out
+    small = dataclasses.replace(digits, train=combs).resized(8)
+    torch.testing.assert_close(
+        small.train[..., 1:-1], torch.full((2, 1, 8, 6), 0.25), atol=0.05, rtol=0
+    )
     with pytest.raises(
         ValueError, match="side must be an integer from 1 up, in pixels, received 0"
     ):
@@ -190,7 +196,8 @@ def tiny_cifar10(place, monkeypatch):
     random = np.random.default_rng(0)
     for batch in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
         content = {
-            "data": random.integers(0, 256, (4, 3072), dtype=np.uint8), "labels": [0, 1, 2, 3],
+            "data": random.integers(0, 256, (4, 3072), dtype=np.uint8),
+            "labels": [0, 1, 2, 3] if batch == "test_batch" else [3, 0, 1, 2],
         }  # fmt: skip
         (folder / batch).write_bytes(pickle.dumps(content))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": ["a", "b", "c", "d"]}))
@@ -206,6 +213,7 @@ def test_cifar10_is_read_in_its_published_split(tiny_cifar10):
     data = datasets.load("cifar10")
     assert data.train.shape == (20, 3, 32, 32)
     assert data.test.shape == (4, 3, 32, 32)
+    assert data.train_labels.tolist() == 5 * [3, 0, 1, 2]
     assert data.test_labels.tolist() == [0, 1, 2, 3]
     content = pickle.loads((tiny_cifar10 / "test_batch").read_bytes())
     np.testing.assert_allclose(data.test[1], content["data"][1].reshape(3, 32, 32) / 255, rtol=1e-6)
@@ -231,7 +239,7 @@ def tiny_jpegs(place, monkeypatch):
     folder = place / "cifar10-jpeg"
     picture(folder / "train" / "cat" / "0000.jpg", (0, 255, 0))
     picture(folder / "train" / "bird" / "0000.jpg")
-    picture(folder / "train" / "bird" / "0001.jpg")
+    picture(folder / "train" / "bird" / "0001.jpg", (128, 0, 0))
     picture(folder / "test" / "bird" / "0000.jpg")
     picture(folder / "test" / "cat" / "0000.jpg", (0, 255, 0))
     return folder
@@ -241,8 +249,8 @@ def archived(folder):
     """The folder as an archive beside it, in its place."""
     path = folder.with_suffix(".tar.xz")
     with tarfile.open(path, "w:xz") as packed:
-        for split in ("train", "test"):
-            packed.add(folder / split, split)
+        for file in sorted(folder.glob("t*/*/*"), reverse=True):  # in no order of ours
+            packed.add(file, file.relative_to(folder))
     shutil.rmtree(folder)
     return path
 
@@ -330,7 +338,8 @@ def tiny_celeba(place, monkeypatch):
     """Three images in CelebA's layout: red, with a green square of 140 in the middle."""
     folder = place / "celeba"
     for number in (1, 2, 3):
-        path = picture(folder / "img_align_celeba" / f"{number:06}.jpg", size=(178, 218))
+        red = (265 - 10 * number, 0, 0)
+        path = picture(folder / "img_align_celeba" / f"{number:06}.jpg", red, size=(178, 218))
         image = Image.open(path)
         image.paste((0, 255, 0), (19, 39, 159, 179))
         image.save(path, format="png")  # without loss, so that the edge of the crop is sharp
@@ -349,7 +358,10 @@ def test_celeba_is_cropped_from_the_middle_and_the_crop_is_told(tiny_celeba):
     red, green = data.train[0, 0], data.train[0, 1]
     assert green.min() == 1
     assert red.max() == 0
-    assert wide.train[0, 0, 0].min() > 0.99
+    corners = [images[0, 0, 0, 0].mul(255).item() for images in (wide.train, wide.test)]
+    assert corners == pytest.approx(
+        [255, 235], abs=2
+    )  # the published split: 0 is training, 2 testing
 
 
 def test_celeba_that_lacks_images_or_is_cropped_too_wide_is_an_error(tiny_celeba):
@@ -366,10 +378,10 @@ def test_celeba_that_lacks_images_or_is_cropped_too_wide_is_an_error(tiny_celeba
 
 
 FOLDERS = {
-    "celebahq128": ("celebahq", "envae.datasets.faces", {"_HQ_IMAGES": 20}, (18, 2), 128),
+    "celebahq128": ("celebahq", "envae.datasets.faces", {"_HQ_IMAGES": 28}, (26, 2), 128),
     "lsun_church64": (
         "lsun/church_outdoor_train", "envae.datasets.folders",
-        {"_CHURCHES": 20, "_CHURCHES_HELD_OUT": 5}, (15, 5), 64,
+        {"_CHURCHES": 28, "_CHURCHES_HELD_OUT": 5}, (23, 5), 64,
     ),
 }  # fmt: skip
 
@@ -379,17 +391,17 @@ def test_sets_that_are_folders(name, place, monkeypatch):
     layout, module, counts, split, side = FOLDERS[name]
     with pytest.raises(FileNotFoundError, match=rf"no {name} data: .*{layout}.*github.com"):
         datasets.load(name)
-    for number in range(20):
-        picture(place / layout / f"{number}.jpg", (12 * number,) * 3, size=(150, 130))
-    with pytest.raises(ValueError, match=r"holds 20 images, not the \d+ of"):
+    for number in range(28):
+        picture(place / layout / f"{number}.jpg", (9 * number,) * 3, size=(150, 130))
+    with pytest.raises(ValueError, match=r"holds 28 images, not the \d+ of"):
         datasets.load(name)
     for constant, value in counts.items():
         monkeypatch.setattr(importlib.import_module(module), constant, value)
     data = datasets.load(name)
     assert (len(data.train), len(data.test)) == split
     assert data.image_shape == (3, side, side)
-    levels = torch.cat([data.train, data.test]).mean((1, 2, 3)).mul(255 / 12).round()
-    assert levels.sort().values.tolist() == list(range(20))
+    levels = torch.cat([data.train, data.test]).mean((1, 2, 3)).mul(255 / 9).round()
+    assert levels.sort().values.tolist() == list(range(28))
     assert data.train_labels.unique().tolist() == [0]
 
 
@@ -475,6 +487,13 @@ LEVELS = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
 def saved(path, array, **options):
     Image.fromarray(array).save(path, **options)
     return path
+
+
+def test_a_smaller_image_is_of_all_the_pixels(tmp_path):
+    combs = np.tile(np.array([255, 0, 0, 0], dtype=np.uint8), (32, 8))
+    path = saved(tmp_path / "1.png", combs)
+    read = _images.read([path], 8)[0, :, :, 1:-1]
+    torch.testing.assert_close(read, torch.full((3, 8, 6), 0.25), atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("ending", ["png", "tif", "ppm"])

@@ -63,8 +63,48 @@ def test_half_of_the_images_are_mirrored_and_all_are_shifted():
     assert set(slopes.unique().tolist()) == {-1.0, 1.0}
     assert (slopes[:, 0, 0, 0] < 0).double().mean() == pytest.approx(0.5, abs=0.1)
     assert (down.diff(dim=2) == 1).all()
+    assert (changed[0::2].diff(dim=3).abs() == 1).all()  # from outside comes the border's mirror
     shifts = down[:, 0, 0, 0] - 12
     assert set(shifts.tolist()) == set(range(-4, 5))
+
+
+@pytest.mark.parametrize("one_cycle", [True, False])
+def test_a_classifier_is_trained_by_its_recipe_and_by_its_own_seed(colours, monkeypatch, one_cycle):
+    recipe = Recipe(
+        2, batch_size=25, lr=1e-3, weight_decay=0.3, one_cycle=one_cycle, augmented=True
+    )
+    monkeypatch.setitem(classifiers.RECIPES, "cifar10-jpeg", recipe)
+    groups, batches, augmented = [], [], classifiers.augmented
+
+    class Watched(torch.optim.AdamW):
+        def step(self, *args):
+            groups.extend(dict(group) for group in self.param_groups)
+            return super().step(*args)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Watched)
+    monkeypatch.setattr(
+        classifiers, "augmented", lambda images: batches.append(images) or augmented(images)
+    )
+    seeds, seeded = [], classifiers.seeded
+    monkeypatch.setattr(classifiers, "seeded", lambda seed: seeds.append(seed) or seeded(seed))
+    torch.manual_seed(1)
+    network, manifest = classifiers.train(colours)
+    assert seeds == [manifest["training"]["seed"]]
+    assert {group["weight_decay"] for group in groups} == {0.3}
+    rates = [group["lr"] for group in groups]
+    assert rates[0] < max(rates) > 1e5 * rates[-1] if one_cycle else set(rates) == {1e-3}
+    assert [len(batch) for batch in batches] == [25, 25, 10] * 2
+    first, second = torch.cat(batches[:3]), torch.cat(batches[3:])
+    assert each(first) == each(second) == each(colours.train)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, colours.train)
+    assert not network.training
+    with torch.no_grad():
+        right = network(colours.test).argmax(1) == colours.test_labels
+    assert manifest["test_accuracy"] == right.double().mean().item()
+    torch.manual_seed(2)
+    again, _ = classifiers.train(colours)
+    assert all(map(torch.equal, again.state_dict().values(), network.state_dict().values()))
 
 
 def test_other_data_sets_have_no_recipe(colours):
