@@ -102,10 +102,11 @@ def test_a_verdict_can_be_announced(checkout, capsys):
 def test_a_notebook_shows_what_it_settled_in_that_order(checkout):
     ledger = claims.Ledger("first")
     assert ledger._repr_mimebundle_()["text/plain"] == ""
-    ledger.settle("B", as_written=False, evidence="seen")
+    ledger.settle("B", as_written=False, evidence="0 < 3")
     ledger.not_run("A", needs="a GPU")
     bundle = ledger._repr_mimebundle_()
-    assert bundle["text/plain"] == "B: does not hold as written (seen)\nA: not run here (a GPU)"
+    assert bundle["text/plain"] == "B: does not hold as written (0 < 3)\nA: not run here (a GPU)"
+    assert "0 &lt; 3" in bundle["text/html"]
     assert "two &lt;3" in bundle["text/html"]
     assert list(ledger.table().index) == ["B", "A"]
 
