@@ -15,11 +15,18 @@ from envae._files import whole
 def places() -> list[Path]:
     """Folders that are searched, in order; a download goes to the first.
 
-    `$ENVAE_DATA` where it is set, then the cache folder.
+    `$ENVAE_DATA` where it is set, then the cache folder where there is one.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "envae"
-    configured = os.environ.get("ENVAE_DATA")
-    return [Path(configured), cache] if configured else [cache]
+    configured, cache = os.environ.get("ENVAE_DATA"), _cache()
+    return ([Path(configured)] if configured else []) + ([cache] if cache else [])
+
+
+def _cache() -> Path | None:
+    """The cache folder; None where the user has no home folder that it would be in."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "envae"
+    except RuntimeError:
+        return None
 
 
 def find(name: str, relative: Sequence[str], by_hand: str | None = None) -> Path:
@@ -43,7 +50,7 @@ def find(name: str, relative: Sequence[str], by_hand: str | None = None) -> Path
         for path in relative:
             if (place / path).exists():
                 return place / path
-    searched = " and in ".join(map(str, places()))
+    searched = " and in ".join(map(str, places())) or "no folder, for there is no home"
     raise FileNotFoundError(
         f"no {name} data: looked for {' or '.join(relative)} in {searched}; "
         f"{by_hand or f'run `envae data {name}`'}, or set $ENVAE_DATA to the folder that holds it"
@@ -78,7 +85,7 @@ def kept(name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tenso
     """Tensors that are computed once and then read from a file in the cache folder.
 
     A file that is truncated or corrupt is not taken, but computed and written anew. Where the
-    folder cannot be written, nothing is kept.
+    folder cannot be written, or there is none, nothing is kept.
 
     Parameters
     ----------
@@ -88,7 +95,9 @@ def kept(name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tenso
     compute
         Gives the tensors, on the CPU, where there is no such file.
     """
-    file = places()[-1] / f"{name}.safetensors"
+    if (cache := _cache()) is None:
+        return compute()
+    file = cache / f"{name}.safetensors"
     if (found := read_tensors(file)) is not None:
         return found[0]
     tensors = compute()
@@ -101,7 +110,7 @@ def write_tensors(file: Path, tensors: dict[str, Tensor], told: Mapping[str, str
     try:
         with whole(file) as partial:
             save_file(tensors, partial, {**told, "digest": _digest_of_named(tensors)})
-    except OSError:
+    except (OSError, SafetensorError):  # its own, of whatever the system says
         pass  # no room or no permission: whoever comes next computes them again
 
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from envae import _torchvision as _torchvision  # before pytorch_fid, which imports torchvision
+from envae._unknown import extra
 
-# ruff: noqa: I001
-from pytorch_fid import inception as pytorch_fid
+with extra("book"):
+    from pytorch_fid import inception as pytorch_fid
 
 FEATURES = 2048
 _SHA256 = pytorch_fid.FID_WEIGHTS_URL.rpartition("-")[2].removesuffix(".pth")  # its beginning

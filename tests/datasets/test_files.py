@@ -1,8 +1,14 @@
 """Tensors that are kept in the cache folder: once computed, whole, and only where there is room."""
 
+import resource
+import signal
+import socket
+from pathlib import Path
+
 import pytest
 import torch
 
+from envae import datasets
 from envae.datasets import files
 
 
@@ -50,6 +56,51 @@ def test_without_a_folder_to_write_to_nothing_is_kept(tmp_path, monkeypatch):
     for _ in range(2):
         assert files.kept("name", lambda: computed(log))["numbers"].tolist() == [1.5, 2.5]
     assert log == ["computed", "computed"]
+
+
+def test_on_a_full_disk_nothing_is_kept_and_no_part_is_left(cache):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # bytes of a file
+    try:
+        found = files.kept("name", lambda: computed([]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert found["numbers"].tolist() == [1.5, 2.5]
+    assert not list(cache.iterdir())
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user whom the system does not know."""
+    for name in ("HOME", "XDG_CACHE_HOME", "ENVAE_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+
+
+def test_without_a_home_nothing_is_kept_and_the_rest_says_what_to_set(homeless, monkeypatch):
+    assert files.kept("name", lambda: computed([]))["numbers"].tolist() == [1.5, 2.5]
+    with pytest.raises(FileNotFoundError, match=r"looked for MNIST/raw in no folder, .*ENVAE_DATA"):
+        datasets.load("mnist")
+    with pytest.raises(FileNotFoundError, match=r"no home .* set \$ENVAE_DATA"):
+        datasets.download("mnist")
+    monkeypatch.setenv("ENVAE_DATA", "data")
+    assert files.places() == [Path("data")]
+
+
+def test_a_host_that_says_nothing_is_given_up(tmp_path, monkeypatch):
+    """A proxy that takes the call and is silent."""
+    monkeypatch.setenv("ENVAE_DATA", str(tmp_path))
+    monkeypatch.setattr("envae.datasets._download._SILENCE", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = "http://{}:{}".format(*silent.getsockname())
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, address)
+        monkeypatch.delenv("no_proxy", raising=False)
+        with pytest.raises(ConnectionError, match=r"could not download mnist .*by hand, in"):
+            datasets.download("mnist")
+    assert socket.getdefaulttimeout() is None
 
 
 def test_digests_tell_values_types_and_shapes():

@@ -128,6 +128,21 @@ def test_a_failed_point_is_listed_with_its_error_and_tried_again(tmp_path, monke
     assert {path.suffix for path in (tmp_path / "try").iterdir()} == {".json"}
 
 
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"error": "\xe4"}'])
+def test_a_broken_note_of_a_failure_is_one_line_that_names_it(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    [point] = runs.points([("l2", {})], (0,), Setting(epochs=1))
+    key = records.key("try", point.parameters("digits"))
+    (tmp_path / "try").mkdir()
+    (tmp_path / "try" / f"{key}.failed").write_bytes(content)
+    for read in (
+        lambda: runs.progress([point], dataset="digits", experiment="try"),
+        lambda: runs.failures("try"),
+    ):
+        with pytest.raises(ValueError, match=rf"{key}\.failed is not a whole .*: remove it"):
+            read()
+
+
 def test_a_run_without_a_finite_loss_is_listed_too(tmp_path, monkeypatch):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")

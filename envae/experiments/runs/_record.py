@@ -248,8 +248,9 @@ def failures(experiment: str) -> pd.DataFrame:
         for place in records.places()
         for file in sorted(records.within(place, experiment).glob("*.failed"))
     ]
-    told = [json.loads(file.read_text()) for file in files]
-    return pd.DataFrame([failed["parameters"] | {"error": failed["error"]} for failed in told])
+    return pd.DataFrame(
+        [failed["parameters"] | {"error": failed["error"]} for failed in map(_failure, files)]
+    )
 
 
 def _attempt(points: Sequence[Point], *, dataset: Dataset, experiment: str, **shared: Any) -> None:
@@ -281,8 +282,15 @@ def _error(experiment: str, parameters: dict[str, Any]) -> str:
     name = _beside_record(experiment, parameters, "failed").name
     for place in records.places():
         if (place / experiment / name).is_file():
-            return json.loads((place / experiment / name).read_text())["error"]
+            return _failure(place / experiment / name)["error"]
     return ""
+
+
+def _failure(file: Path) -> dict[str, Any]:
+    """Parameters and error of a point whose last try failed."""
+    with records.told_as_damaged(file):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {"parameters": dict(found["parameters"]), "error": str(found["error"])}
 
 
 def _beside_record(experiment: str, parameters: dict[str, Any], ending: str) -> Path:
