@@ -10,11 +10,12 @@ Smaller is better. It is strictly proper for beta < 2; at beta = 2 it sees only 
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 
 def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
@@ -35,7 +36,7 @@ def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
 
     The products have lost the distances of samples that lie close together while another is far
     away. On a CPU such observations are scored by their differences, which takes their time; a GPU,
-    which would have to wait to be asked, takes the products in float64.
+    which would have to wait to be asked, takes all products in float64.
 
     Parameters
     ----------
@@ -54,7 +55,8 @@ def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
     Raises
     ------
     ValueError
-        If M < 2, beta is outside (0, 2], or the shapes do not match.
+        If M < 2, beta is outside (0, 2], the shapes do not match, or an argument is not of
+        floating point.
     """
     _check_samples(samples, x, beta)
     draws = len(samples)
@@ -88,6 +90,7 @@ def _by_differences(samples: Tensor, x: Tensor, beta: float, *, steps: int) -> T
 
 def _check_samples(samples: Tensor, x: Tensor, beta: float) -> None:
     check_beta(beta)
+    check_floats(samples=samples, x=x)
     if samples.ndim < 2 or samples.shape[0] < 2:
         raise ValueError(
             "the energy score needs samples of shape (M, B, *event) with M >= 2, "
@@ -98,17 +101,42 @@ def _check_samples(samples: Tensor, x: Tensor, beta: float) -> None:
             f"samples of shape {tuple(samples.shape)} need x of shape {tuple(samples.shape[1:])}, "
             f"received {tuple(x.shape)}"
         )
-    _check_floats(samples=samples, x=x)
 
 
-def _check_floats(**tensors: Tensor) -> None:
-    """Integers would be subtracted as such: 8-bit ones modulo 256."""
-    wrong = {
-        name: tensor.dtype for name, tensor in tensors.items() if not tensor.is_floating_point()
-    }
-    if wrong:
-        told = ", ".join(f"{name} of {dtype}" for name, dtype in wrong.items())
-        raise ValueError(f"scores need floating-point tensors, received {told}: convert them first")
+def check_floats(**tensors: Tensor) -> None:
+    """Raise a ValueError that names the first that is no floating-point tensor.
+
+    Integers would be subtracted as such: 8-bit ones modulo 256.
+    """
+    for name, values in tensors.items():
+        if not isinstance(values, Tensor):
+            kind = f"{type(values).__module__}.{type(values).__qualname__}"
+            told = f"{kind}: take torch.as_tensor(...)"
+        elif not values.is_floating_point():
+            told = f"shape {tuple(values.shape)} of {values.dtype}: of 8-bit images take x / 255"
+        else:
+            continue
+        raise ValueError(f"{name} must be a floating-point tensor, received {told}")
+
+
+def _one_operation(
+    name: str,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: where operations are written down, as in `experiments.batched`, this is one.
+
+    What it does may then depend on values, which are not those of the step that is written down.
+    """
+
+    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
+        operation = torch.library.custom_op(f"envae::{name}", function, mutates_args=())
+
+        @functools.wraps(function)
+        def called(*arguments: Any) -> Any:
+            return (function if get_proxy_mode() is None else operation)(*arguments)
+
+        return called
+
+    return enter
 
 
 class _EnergyScore(torch.autograd.Function):
@@ -122,6 +150,7 @@ class _EnergyScore(torch.autograd.Function):
     """
 
     @staticmethod
+    @_one_operation("energy_score")
     def forward(samples: Tensor, x: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
         draws = samples.shape[0]
         with torch.autocast(samples.device.type, enabled=False):
@@ -172,6 +201,7 @@ class _ScoreGradient(torch.autograd.Function):
     """Gradient of the score by the samples; its own is that of the differences."""
 
     @staticmethod
+    @_one_operation("energy_score_gradient")
     def forward(
         samples: Tensor, x: Tensor, grad_score: Tensor, laplacian: Tensor, lost: Tensor, beta: float
     ) -> Tensor:
@@ -228,14 +258,14 @@ def _gradient_of_differences(samples: Tensor, x: Tensor, grad_score: Tensor, bet
 
 def _fallen_back(lost: Tensor, samples: Tensor) -> Iterator[Tensor]:
     """Indices of the observations without digits, as many at a time as differences may be held."""
-    if _waits_when_read(samples) or not lost.any():
+    if _not_looked_at(samples) or not lost.any():
         return iter(())
     at_once = _CHUNK // (len(samples) ** 2 * samples[0, 0].numel())
     return iter(lost.nonzero().squeeze(1).split(max(at_once, 1)))
 
 
-def _waits_when_read(samples: Tensor) -> bool:
-    """Whether a look at values holds the program up: then all products are taken in float64."""
+def _not_looked_at(samples: Tensor) -> bool:
+    """Whether a look at values would make a GPU wait: then all products are taken in float64."""
     return samples.is_cuda
 
 
@@ -256,7 +286,7 @@ def _centered(samples: Tensor, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
     would cost more time for its memory than the products do for their arithmetic.
     """
     draws, batch = samples.shape[:2]
-    least = torch.float64 if _waits_when_read(samples) else torch.float32
+    least = torch.float64 if _not_looked_at(samples) else torch.float32
     dtype = torch.promote_types(samples.dtype, least)
     flat, target = samples.reshape(draws, batch, -1), x.reshape(batch, -1)  # (M, B, n), (B, n)
     step = max(1, _CHUNK // ((draws + 1) * flat.shape[-1]))
@@ -334,7 +364,7 @@ def fenvae_surrogate(
     Raises
     ------
     ValueError
-        If beta is outside (0, 2] or the shapes differ.
+        If beta is outside (0, 2], the shapes differ, or an argument is not of floating point.
     """
     _check_alike(beta, draw=draw, stretched=stretched, center=center, x=x)
     return norm_power(draw - x, beta) - 0.5 * norm_power(stretched - center, beta)
@@ -367,7 +397,7 @@ def antithetic_score(first: Tensor, second: Tensor, x: Tensor, *, beta: float = 
     Raises
     ------
     ValueError
-        If beta is outside (0, 2] or the shapes differ.
+        If beta is outside (0, 2], the shapes differ, or an argument is not of floating point.
     """
     _check_alike(beta, first=first, second=second, x=x)
     near = 0.5 * (norm_power(first - x, beta) + norm_power(second - x, beta))
@@ -394,8 +424,9 @@ def crps(samples: Tensor, x: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If M < 2 or the shapes do not match.
+        If M < 2, the shapes do not match, or an argument is not of floating point.
     """
+    check_floats(samples=samples, x=x)
     draws = samples.shape[0] if samples.ndim else 0
     if draws < 2 or samples.shape[1:] != x.shape:
         raise ValueError(
@@ -413,6 +444,7 @@ def norm_power(difference: Tensor, beta: float, *, axes: int = 1) -> Tensor:
 
     Its gradient is zero, not infinite, where the difference is zero.
     """
+    check_floats(difference=difference)
     squared = difference.reshape(*difference.shape[:axes], -1).square().sum(-1)
     # The power is taken of 1 in place of 0; what it is too much is constant.
     zero = (squared == 0).to(squared.dtype)
@@ -421,11 +453,11 @@ def norm_power(difference: Tensor, beta: float, *, axes: int = 1) -> Tensor:
 
 def _check_alike(beta: float, **tensors: Tensor) -> None:
     check_beta(beta)
+    check_floats(**tensors)
     shapes = {tuple(tensor.shape) for tensor in tensors.values()}
     if len(shapes) > 1:
         *names, last = tensors
         raise ValueError(f"{', '.join(names)} and {last} must have one shape, received {shapes}")
-    _check_floats(**tensors)
 
 
 def check_beta(beta: float) -> None:

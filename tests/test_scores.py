@@ -7,6 +7,7 @@ import engression.loss_func
 import pytest
 import scoringrules
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from envae import scores
 from envae.scores import crps, cyclic_energy_score, energy_score, fenvae_surrogate, norm_power
@@ -70,9 +71,25 @@ def test_integers_are_refused(dtype):
     for call in (
         lambda: energy_score(whole, torch.rand(3, 5)),
         lambda: energy_score(torch.rand(4, 3, 5), whole[0]),
+        lambda: cyclic_energy_score(whole, torch.rand(3, 5)),
         lambda: fenvae_surrogate(whole[0], whole[1], whole[2], torch.rand(3, 5)),
+        lambda: scores.antithetic_score(torch.rand(3, 5), whole[1], torch.rand(3, 5)),
+        lambda: crps(whole, torch.rand(3, 5)),
+        lambda: crps(torch.rand(4, 3, 5), whole[0]),
+        lambda: norm_power(whole[0], 1.0),
     ):
-        with pytest.raises(ValueError, match="floating-point tensors, received"):
+        with pytest.raises(ValueError, match=r"\w must be a floating-point tensor, received shape"):
+            call()
+
+
+def test_arrays_are_refused():
+    samples, x = random_forecast(3, 2, (4,))
+    for call in (
+        lambda: energy_score(samples.numpy(), x),
+        lambda: crps(samples, x.numpy()),
+        lambda: fenvae_surrogate(x, x, x, x.numpy()),
+    ):
+        with pytest.raises(ValueError, match=r"received numpy.ndarray: take torch.as_tensor"):
             call()
 
 
@@ -131,7 +148,7 @@ def test_energy_score_is_accurate_for_a_sharp_forecast(beta, offset):
     torch.testing.assert_close(samples.grad.double(), exact.grad, rtol=1e-3, atol=1e-5 * scale)
 
 
-@pytest.mark.parametrize("by", ["differences", "products", "products of a GPU"])
+@pytest.mark.parametrize("by", ["differences", "products", "products unseen"])
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize(
     ("draws", "near", "far"), [(4, 3, 1.0), (4, 3, 1e3), (6, 3, 1.0), (9, 8, 1.0)]
@@ -145,8 +162,8 @@ def test_samples_close_together_are_told_apart_beside_one_far_away(
     """
     monkeypatch.setattr(scores, "_FEW", math.inf if by == "differences" else 0)
     monkeypatch.setattr(scores, "_CHUNK", 2**13)  # one or two images at a time
-    if by == "products of a GPU":
-        monkeypatch.setattr(scores, "_waits_when_read", lambda samples: True)
+    if by == "products unseen":
+        monkeypatch.setattr(scores, "_not_looked_at", lambda samples: True)
         monkeypatch.setattr(scores, "_by_differences", None)  # would have to ask
     noise, residual = random_forecast(draws, 4, (300,))
     x = residual / 300**0.5
@@ -163,6 +180,24 @@ def test_samples_close_together_are_told_apart_beside_one_far_away(
     assert ((score - reference).abs() < 1e-5 * size).all()
     error = (samples.grad - exact.grad).norm(dim=(0, 2)) / exact.grad.norm(dim=(0, 2))
     assert error.max() < 1e-2
+
+
+def test_operations_written_down_on_other_samples_tell_them_apart_too(monkeypatch):
+    """As `experiments.batched` writes a step down: nothing is decided by the first samples."""
+    monkeypatch.setattr(scores, "_FEW", 0)
+    others = random_forecast(4, 3, (50,))
+    samples, x = random_forecast(4, 3, (50,), seed=1)
+    samples[:3, :2] = x[:2] + 1e-5 * samples[:3, :2]
+
+    def score_and_gradient(samples, x):
+        samples = samples.detach().requires_grad_()
+        score = energy_score(samples, x)
+        return score, *torch.autograd.grad(score.sum(), samples)
+
+    written = make_fx(score_and_gradient)(*others)
+    torch.testing.assert_close(written(samples, x), score_and_gradient(samples, x))
+    exact = by_definition(samples, x, 1.0)
+    torch.testing.assert_close(written(samples, x)[0].double(), exact, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.usefixtures("way")

@@ -8,6 +8,8 @@ conclusion that holds in its space too does not hang on the other's.
 import torch
 from torch import Generator, Tensor, nn
 
+from envae.objectives.base import check_images
+
 SMALLEST = 8  # pixels, in height and in width
 _WIDTHS = (32, 32, 24)
 _POOLED = 2  # cells in height and in width whose mean activation is a feature
@@ -36,7 +38,7 @@ class RandomConvolutions(nn.Module):
     Raises
     ------
     ValueError
-        If the images are too small, or there are not two of them.
+        If the images are too small or no floats in [0, 1], or there are not two of them.
     """
 
     mean: Tensor
@@ -75,15 +77,16 @@ class RandomConvolutions(nn.Module):
         Raises
         ------
         ValueError
-            If the images have another number of channels, or are too small.
+            If the images have another number of channels, are too small, or no floats in [0, 1].
         """
         if images.ndim != 4 or images.shape[1] != self.channels or min(images.shape[2:]) < SMALLEST:
             raise ValueError(
                 f"{self.name} takes images (N, {self.channels}, H, W) of at least {SMALLEST} x "
                 f"{SMALLEST} pixels, received {tuple(images.shape)}"
             )
+        check_images(images=images)
         with torch.no_grad():
-            raw = torch.cat([self.body(batch) for batch in images.split(_AT_ONCE)])
+            raw = torch.cat([self.body(batch.float()) for batch in images.split(_AT_ONCE)])
         return (raw - self.mean) / self.scale
 
 
