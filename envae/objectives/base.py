@@ -416,14 +416,18 @@ class HasHead(Protocol):
     """A model whose decoder returns maps beside the image."""
 
     def decode_with_head(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Images `(N, *event)` and maps `(N, K, H, W)` of codes `(N, *code)`."""
+        """Images `(N, *event)` and maps `(N, K, H, W)`, or numbers `(N, K)`, of codes."""
         ...
 
 
 def decode_with_head(
     vae: EncodesAndDecodes, draws: Tensor, x: Tensor, objective: Objective
 ) -> tuple[Tensor, Tensor | None]:
-    """Images of M draws per image, and the head's maps `(M, B, K, H, W)` where one is needed."""
+    """Images of M draws per image, and the head's maps `(M, B, K, H, W)` where one is needed.
+
+    A head's axes after K are those of x after its channels, or of one element, and may be missing
+    at the end: a number for the whole image.
+    """
     needed = objective.head_maps(x.shape[1])
     if not needed:
         return decode(vae, draws, x), None
@@ -438,7 +442,13 @@ def decode_with_head(
         raise ValueError(f"{remedy}; received {head.shape[1]}")
     images = images.unflatten(0, draws.shape[:2])
     _check_decoded(images, x)
-    return images, head.unflatten(0, draws.shape[:2])
+    maps = head[(..., *[None] * (x.ndim - head.ndim))]
+    axes = zip(maps.shape[2:], x.shape[2:], strict=False)
+    if maps.ndim != x.ndim or any(own not in (1, of_x) for own, of_x in axes):
+        raise ValueError(
+            f"{remedy}; received maps of shape {tuple(head.shape)} for x of {tuple(x.shape)}"
+        )
+    return images, maps.unflatten(0, draws.shape[:2])
 
 
 def _check_decoded(decoded: Tensor, x: Tensor) -> None:

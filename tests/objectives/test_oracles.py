@@ -518,6 +518,60 @@ def test_trainable_is_the_gaussian_likelihood_at_its_variance(name):
     torch.testing.assert_close(variance, expected_log.exp().expand(1, *x.shape)[0])
 
 
+class Given:
+    """A model that decodes the images and the head that it is given, whatever the code."""
+
+    def __init__(self, image, head):
+        self.image, self.head = image, head
+
+    def encode(self, x):
+        return gaussian(torch.zeros(len(x), 2), torch.ones(len(x), 2))
+
+    def decode(self, z):
+        return self.image
+
+    def decode_with_head(self, z):
+        return self.image, self.head
+
+
+@pytest.mark.parametrize(
+    ("event", "head"),
+    [((5,), (1,)), ((4, 5), (1, 5)), ((4, 5), (1,)), ((3, 4, 5), (1, 4, 5)), ((3, 4, 5), (1,))],
+)
+def test_iso_d_has_a_variance_of_each_image_whatever_the_axes(event, head):
+    """Three images whose variances are 1, 100 and 10,000 times the initial one."""
+    noise = torch.randn(3, *event, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(3, *event, generator=torch.Generator().manual_seed(1))
+    log_ratio = math.log(100) * torch.arange(3.0)
+    wave = torch.randn(3, *head, generator=torch.Generator().manual_seed(2))
+    wave = wave - wave.flatten(1).mean(1).reshape(3, *[1] * len(head))
+    model = Given(x + 0.1 * noise, log_ratio.reshape(3, *[1] * len(head)) + wave)
+    loss = objective("iso_d", estimate="trainable", initial=0.01)
+    stddev = (0.01 * 100 ** torch.arange(3.0)).sqrt().reshape(3, *[1] * len(event))
+    expected = -Normal(model.image, stddev).log_prob(x).flatten(1).sum(1).mean()
+    torch.testing.assert_close(loss(model, x).reconstruction, expected)
+    torch.testing.assert_close(loss.variance(model, x), stddev.square().expand_as(x))
+    density = loss.density(model, x)(x, torch.zeros(1, 3, 2))
+    torch.testing.assert_close(-density.mean(), expected)
+
+
+@pytest.mark.parametrize("name", ["iso_d", "diag_d", "student_t", "distvae", "mol"])
+def test_numbers_for_a_head_are_maps_that_are_the_same_everywhere(name):
+    """Of as many images as they have channels and pixels, where axes could be mistaken."""
+    loss = objective(name, **({"estimate": "trainable"} if name.endswith("_d") else {}))
+    x, image = torch.rand(2, 4, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    numbers = torch.randn(4, loss.head_maps(4), generator=torch.Generator().manual_seed(1))
+    maps = numbers[..., None, None].expand(-1, -1, 4, 4)
+    expected = loss(Given(image, maps), x).reconstruction
+    torch.testing.assert_close(loss(Given(image, numbers), x).reconstruction, expected)
+    with pytest.raises(
+        ValueError, match=r"received maps of shape \(4, \d+, 4, 2\) for x of \(4, 4"
+    ):
+        loss(Given(image, maps[..., :2]), x)
+    with pytest.raises(ValueError, match=r"received maps of shape \(4, \d+, 4, 4, 1\) for x of"):
+        loss(Given(image, maps[..., None]), x)
+
+
 @pytest.mark.parametrize("name", ["iso_i", "diag_i"])
 def test_trained_variance_settles_at_the_maximum_likelihood(name):
     x = digits(200)
