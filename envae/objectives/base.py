@@ -372,6 +372,18 @@ def check_images(**images: Tensor) -> None:
             )
 
 
+def check_finite(**values: Tensor) -> None:
+    """Raise a ValueError that names the first with a value that is infinite or not a number.
+
+    For what compares values: a comparison with one that is not a number is false, and gives a
+    result all the same.
+    """
+    for name, tensor in values.items():
+        bad = (~tensor.isfinite()).sum().item()
+        if bad:
+            raise ValueError(f"{name} must be finite: {bad} of {tensor.numel()} values are not")
+
+
 # What lies beneath vmap, None before torch 2.7.
 _BENEATH: Callable[[Tensor], Tensor] | None = getattr(torch.func, "debug_unwrap", None)
 

@@ -73,8 +73,26 @@ def test_a_distance_of_them_sees_noise_blur_and_a_missing_class():
 
 
 def test_a_feature_that_no_image_moves_is_left_out():
-    network = RandomConvolutions(torch.zeros(10, 1, 8, 8))
-    assert (network.features(torch.rand(5, 1, 8, 8)) == 0).all()
+    """Of images that differ in their upper left corner alone the other quarters say nothing."""
+    images = torch.full((10, 1, 32, 32), 0.5)
+    images[:, 0, :4, :4] = torch.rand(10, 4, 4, generator=torch.Generator().manual_seed(0))
+    features = RandomConvolutions(images).features(torch.rand(5, 1, 32, 32)).reshape(5, 24, 4)
+    assert (features[..., 1:] == 0).all()
+    assert (features[..., 0] != 0).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_images_that_are_all_alike_are_an_error(value):
+    """All features would be 0, and so would every distance."""
+    with pytest.raises(ValueError, match="needs images that differ, received 10 alike"):
+        RandomConvolutions(torch.full((10, 3, 16, 16), value))
+
+
+def test_images_that_are_not_numbers_are_an_error():
+    images = torch.rand(10, 1, 8, 8)
+    images[3, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="features must be finite"):
+        RandomConvolutions(images)
 
 
 @pytest.mark.parametrize("shape", [(50, 1, 7, 8), (1, 1, 8, 8), (50, 8, 8)])
