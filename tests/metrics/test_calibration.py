@@ -64,6 +64,13 @@ def test_spread_over_skill_against_its_closed_form(spread):
         assert expected == 1
 
 
+def test_spread_over_skill_by_hand():
+    """Two draws with variance 2 and mean 1, of which 3 misses by 2; and twice as far apart by 4."""
+    draws, x = torch.tensor([[0.0, 0.0], [2.0, 4.0]]), torch.tensor([3.0, 6.0])
+    variance, error = (2 + 8) / 2, (2**2 + 4**2) / 2
+    assert calibration.spread_skill(draws, x) == pytest.approx((3 / 2 * variance / error) ** 0.5)
+
+
 def test_histograms_have_a_u_a_hump_or_neither():
     narrow, flat, wide = (
         calibration.histogram(calibration.ranks(*forecasts(spread), generator()), K, 8)

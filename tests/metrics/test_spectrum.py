@@ -54,6 +54,31 @@ def test_energy_above_a_frequency():
         spectrum.energy_above(images, 1.0)
 
 
+def test_channels_are_averaged_in_a_ring_and_added_up_in_an_energy():
+    """Red, green and blue waves of sizes 1, 2 and 3, and an image without any."""
+    colour = wave(6 / 16, 0) * torch.tensor([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1)
+    images = torch.cat([colour, torch.zeros_like(colour)])
+    assert spectrum.energy_above(images) == pytest.approx(16 * 16 / 2 * 14 / 2, rel=1e-5)
+    _, grey = spectrum.radial_power(wave(6 / 16, 0))
+    torch.testing.assert_close(spectrum.radial_power(images)[1], grey * 14 / 6)
+
+
+def test_frequencies_from_the_lowest_on_count():
+    """A wave at half of the highest frequency, which is where `energy_above` begins."""
+    assert spectrum.energy_above(wave(spectrum.HIGH, 0)) == pytest.approx(16 * 16 / 2, rel=1e-5)
+    assert spectrum.HIGH == 0.25
+
+
+def test_decibels_apart_are_a_root_mean_square_over_the_rings():
+    images = wave(0, 0, height=8, width=8) + 0.5 * wave(0, 4 / 8, height=8, width=8)
+    images = images + torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    other = images + wave(3 / 8, 0, height=8, width=8)
+    _, apart = spectrum.decibels(images, other)
+    assert apart.std() > 0.5
+    expected = (apart.double() ** 2).mean() ** 0.5
+    assert spectrum.decibels_apart(images, other) == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_ten_times_the_power_is_ten_decibels_apart():
     images = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     frequencies, louder = spectrum.decibels(10**0.5 * images, images)
