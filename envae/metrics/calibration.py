@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from envae.objectives.base import check_count, check_finite
+from envae.scores import check_floats
 
 
 def as_stored(images: Tensor, steps: int) -> Tensor:
@@ -21,7 +22,13 @@ def as_stored(images: Tensor, steps: int) -> Tensor:
 
     Observed images have these levels, a decoder's output has none. Unrounded, a pixel that is
     exactly black lies below all draws, however black they are.
+
+    Raises
+    ------
+    ValueError
+        If the images are not of floating point, as bytes are not, or the steps no count.
     """
+    check_floats(images=images)
     check_count(steps=steps)
     return (steps * images.clamp(0, 1)).round() / steps
 

@@ -149,6 +149,8 @@ def test_what_does_not_fit_is_an_error():
         calibration.histogram(torch.zeros(3, dtype=torch.long), 39, 7)
     with pytest.raises(ValueError, match="steps must be an integer from 1 up"):
         calibration.as_stored(torch.rand(3), 0)
+    with pytest.raises(ValueError, match=r"of torch\.uint8: of 8-bit images take x / 255"):
+        calibration.as_stored(torch.arange(9).byte(), 255)
 
 
 @pytest.mark.parametrize("measure", [calibration.ranks, calibration.distance_ranks])

@@ -461,6 +461,7 @@ def test_fenvae_single_is_equation_14(beta):
     expected = first - 0.5 * spread.flatten(1).norm(dim=1) ** beta
     loss = loss_of(model, x, "fenvae", beta=beta, alpha=0.2)
     torch.testing.assert_close(loss.reconstruction, expected.mean())
+    torch.testing.assert_close(loss.parts["spread"], spread.flatten(1).norm(dim=1).mean())
 
 
 @pytest.mark.parametrize("draws", ["single", "double"])
