@@ -42,6 +42,7 @@ def test_white_noise_is_flat():
 def test_rings_of_an_oblong_image_lie_at_distances_in_cycles_per_pixel():
     frequencies, power = spectrum.radial_power(wave(0, 4 / 20, height=10, width=20))
     assert frequencies[power.argmax()] == pytest.approx(0.2)
+    assert frequencies[1] == pytest.approx(1 / 10)  # a step of the shorter side
 
 
 def test_energy_above_a_frequency():
