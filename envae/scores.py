@@ -120,9 +120,7 @@ def check_floats(**tensors: Tensor) -> None:
         raise ValueError(f"{name} must be a floating-point tensor, received {told}")
 
 
-def _one_operation(
-    name: str,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _one_operation(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator: where operations are written down, as in `experiments.batched`, this is one.
 
     What it does may then depend on values, which are not those of the step that is written down.

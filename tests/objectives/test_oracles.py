@@ -550,6 +550,7 @@ def test_trainable_is_the_gaussian_likelihood_at_its_variance(name, channels, dr
         assert heads.shape[2] == 1
         expected_log = expected_log + heads.mean((2, 3, 4), keepdim=True)
     elif name == "diag_d":
+        assert heads.shape[2] == channels
         expected_log = expected_log + heads
     density = Normal(images, (0.5 * expected_log).exp())
     torch.manual_seed(5)
