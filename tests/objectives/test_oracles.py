@@ -222,6 +222,16 @@ def test_mixture_of_logistics_against_scipy():
     assert loss.per_image(x, image, head).item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_logistic_is_no_narrower_than_in_pixelcnn():
+    loss, image, head = mixture(1, 256)
+    of_scale = {}
+    for log_scale in (-6.0, -7.0, -9.0):
+        maps = head.unflatten(1, (4, 3)).clone()
+        maps[:, :, 2] = log_scale
+        of_scale[log_scale] = loss.per_image(image.round(decimals=2), image, maps.flatten(1, 2))
+    assert of_scale[-9.0] == of_scale[-7.0] != of_scale[-6.0]
+
+
 def test_mixture_of_logistics_in_colour_is_that_of_its_channels_one_after_the_other():
     """The mean of green moves with red, that of blue with red and with green: by its definition."""
     loss, image, head = mixture(3, 9)
