@@ -11,6 +11,7 @@ import socket
 
 import numpy as np
 import pytest
+import pytorch_msssim
 import scipy.integrate
 import scipy.stats
 import torch
@@ -281,6 +282,24 @@ def test_ssim_of_two_grey_images_against_its_closed_form(side):
     assert same.reconstruction.item() == pytest.approx(0, abs=1e-6)
 
 
+def test_ssim_of_dark_images_is_that_of_a_range_of_one():
+    """Where the constant 0.01^2, of the range, is what counts."""
+    a, b = 0.01, 0.03
+    loss = objective("ssim")(Constant(torch.full((1, 8, 8), b), 2), torch.full((2, 1, 8, 8), a))
+    expected = 1 - (2 * a * b + 1e-4) / (a**2 + b**2 + 1e-4)
+    assert loss.reconstruction.item() == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("side", "window", "taken"), [(28, None, 11), (11, None, 11), (10, None, 9), (28, 5, 5)]
+)
+def test_ssim_has_the_window_of_its_package_or_the_largest_that_fits(side, window, taken):
+    x, image = torch.rand(2, 3, 1, side, side, generator=torch.Generator().manual_seed(0))
+    found = objective("ssim", window=window).per_image(x, image)
+    expected = pytorch_msssim.ssim(image, x, data_range=1, size_average=False, win_size=taken)
+    torch.testing.assert_close(found, 1 - expected)
+
+
 def test_ssim_in_colour_is_the_mean_of_its_channels():
     a, b = torch.tensor([[0.3, 0.5, 0.9], [0.8, 0.5, 0.1]]).reshape(2, 3, 1, 1).expand(-1, 3, 8, 8)
     loss = objective("ssim")(Constant(b, 2), a.expand(2, -1, -1, -1))
@@ -343,6 +362,29 @@ def test_mmd_agrees_with_pythae(kernel):
     expected = sum((k - k.diag().diag()).sum() / (30 * 29) for k in within)
     expected = expected - 2 * compute(codes, prior).mean()
     torch.testing.assert_close(mmd(codes, prior, KERNELS[kernel]), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "mmd_weight", "kl_weight"),
+    [
+        ("wae_mmd", {"mmd_weight": 3.0}, 3.0, 0.0),
+        ("infovae", {"information": 0.25, "scaling": 5.0}, 4.25, 0.75),
+    ],
+)
+def test_a_discrepancy_is_that_of_the_codes_that_are_decoded_from_normal_draws(
+    name, options, mmd_weight, kl_weight
+):
+    """WAE decodes the posterior's mean, InfoVAE a draw."""
+    x = digits(40)
+    model = Model(x)
+    torch.manual_seed(5)
+    codes = model.posterior.mean if name == "wae_mmd" else model.posterior.rsample((1,))[0]
+    discrepancy = mmd(codes, torch.randn(40, 3), KERNELS["imq"])
+    loss = loss_of(model, x, name, **options)
+    torch.testing.assert_close(loss.parts["mmd"], discrepancy)
+    torch.testing.assert_close(loss.regularizer, mmd_weight * discrepancy + kl_weight * model.kl)
+    squared_error = (x - model.decode(codes)).square().flatten(1).sum(1).mean()
+    torch.testing.assert_close(loss.reconstruction, 0.5 * squared_error)
 
 
 @pytest.mark.parametrize(("name", "kl_weight"), [("wae_mmd", 0.0), ("infovae", 1.0)])
