@@ -38,6 +38,20 @@ def test_features_are_those_of_the_layers_written_out():
     torch.testing.assert_close(network.features(DIGITS.test), expected)
 
 
+def test_weights_have_hes_variance_and_those_of_a_filter_no_sum():
+    """Over all its channels together: of each alone they see differences between channels."""
+    state = RandomConvolutions(torch.rand(4, 3, 16, 16)).state_dict()
+    weights = [state[f"body.{layer}.weight"] for layer in (0, 3, 6)]
+    assert [tuple(weight.shape[:2]) for weight in weights] == [(32, 3), (32, 32), (24, 32)]
+    for weight in weights:
+        assert weight.sum((1, 2, 3)).abs().max() < 1e-5
+        assert weight.sum((2, 3)).abs().max() > 0.01
+        expected = (2 / weight[0].numel()) ** 0.5
+        assert weight.std().item() == pytest.approx(expected, rel=0.1)
+    biases = torch.cat([state[f"body.{layer}.bias"] for layer in (0, 3, 6)])
+    assert biases.std().item() == pytest.approx(0.1, rel=0.25)
+
+
 def test_weights_are_the_same_in_every_process_and_others_with_another_seed():
     code = (
         "import torch; from envae import datasets;"
