@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from envae import priors
+from envae.vae import VAE
 
 
 def generator(seed=0):
@@ -117,6 +118,18 @@ def test_second_stage_network_is_that_of_dai_and_wipf():
     expected = 2 * hidden + affine(2 + 1024, 4) + affine(2 + 1024, 2)
     vae = second_stage(torch.randn(50, 2), hidden=1024, epochs=1).vae
     assert sum(weight.numel() for weight in vae.parameters()) == expected
+
+
+def test_second_stage_adds_noise_of_variance_gamma_to_what_it_decodes():
+    """A decoder of one point: all that is left of a sample is the noise."""
+    point = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Unflatten(1, (2, 1, 1)))
+    torch.nn.init.zeros_(point[0].weight)
+    sampled = priors.SecondStageVAE(VAE(point, point, (2, 1, 1), 2), 0.09).sample(
+        20_000, generator()
+    )
+    expected = point[0].bias.detach()
+    torch.testing.assert_close(sampled.mean(0), expected, atol=0.01, rtol=0)
+    torch.testing.assert_close(sampled.T.cov(), 0.09 * torch.eye(2), atol=0.004, rtol=0)
 
 
 def test_second_stage_leaves_the_generator_alone():

@@ -42,7 +42,10 @@ def values(history):
             r"finite: \d+ of 128 are not, the first at",
         ),
         ({"validation": IMAGES / 0}, "validation must be finite"),
-        ({"images": IMAGES[:0]}, "images must be a float tensor"),
+        ({"images": IMAGES[:0]}, r"images must be \(N, C, H, W\) with N >= 1"),
+        ({"images": IMAGES.numpy()}, "images must be a floating-point tensor, received numpy"),
+        ({"validation": IMAGES.numpy()}, "validation must be a floating-point tensor, received n"),
+        ({"images": (255 * IMAGES).byte()}, r"of torch.uint8: of 8-bit images take x / 255"),
         ({"images": (255 * IMAGES).byte()}, "of torch.uint8"),
     ],
 )

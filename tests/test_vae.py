@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from envae import networks
-from envae.vae import gaussian, kl_to_prior
+from envae.vae import VAE, gaussian, kl_to_prior
 
 ANY_SIZE = ["linear", "mlp", "conv"]
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 9, 13)]
@@ -92,3 +92,19 @@ def test_linear_network_is_affine_with_one_variance_for_all_images():
     )
     stddev = vae.encode(torch.rand(6, 1, 8, 8)).stddev
     assert torch.equal(stddev, stddev[:1].expand_as(stddev))
+
+
+def test_the_encoders_second_half_is_the_logarithm_of_the_variance():
+    """A network that answers 0.5, 2, ln 9, ln 0.04: standard deviations 3 and 0.2."""
+    answer = torch.tensor([0.5, 2.0, math.log(9), math.log(0.04)])
+    layer = torch.nn.Linear(4, 4)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.copy_(answer)
+    vae = VAE(torch.nn.Sequential(torch.nn.Flatten(), layer), torch.nn.Identity(), (1, 2, 2), 2)
+    posterior = vae.encode(torch.rand(3, 1, 2, 2))
+    torch.testing.assert_close(posterior.mean, torch.tensor([0.5, 2.0]).expand(3, 2))
+    torch.testing.assert_close(posterior.stddev, torch.tensor([3.0, 0.2]).expand(3, 2))
+    torch.manual_seed(0)
+    drawn = posterior.rsample((4000,)).std((0, 1))
+    torch.testing.assert_close(drawn, torch.tensor([3.0, 0.2]), rtol=0.05, atol=0)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from envae import _checkout
 from envae._files import whole
+from envae.objectives.base import check_images
 
 FEATURES = 32  # few enough for a covariance from some hundred images
 
@@ -59,15 +60,17 @@ class Extractor(nn.Module):
         Raises
         ------
         ValueError
-            If the images do not have the shape the extractor was trained on.
+            If the images do not have the shape the extractor was trained on, or are no floats in
+            [0, 1].
         """
         if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(
                 f"{self.name} takes images (N, {', '.join(map(str, self.image_shape))}), "
                 f"received {tuple(images.shape)}"
             )
+        check_images(images=images)
         with torch.no_grad():
-            return torch.cat([self.body(batch) for batch in images.split(1000)])
+            return torch.cat([self.body(batch.float()) for batch in images.split(1000)])
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores `(N, classes)`."""

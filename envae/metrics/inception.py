@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from envae import _torchvision as _torchvision  # before pytorch_fid, which imports torchvision
 from envae._unknown import extra
+from envae.objectives.base import check_images
 
 with extra("book"):
     from pytorch_fid import inception as pytorch_fid
@@ -55,17 +56,18 @@ class Inception(nn.Module):
         Raises
         ------
         ValueError
-            If the images have another shape.
+            If the images have another shape, or are no floats in [0, 1].
         """
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ValueError(
                 f"Inception takes images (N, 1 or 3, H, W), received {tuple(images.shape)}"
             )
+        check_images(images=images)
         with torch.no_grad():
             return torch.cat([self._features(batch) for batch in images.split(_BATCH_SIZE)])
 
     def _features(self, images: Tensor) -> Tensor:
-        as_stored = (255 * images.to(self.classes.device).clamp(0, 1)).round() / 255
+        as_stored = (255 * images.to(self.classes.device)).round() / 255
         return self.body(as_stored.expand(-1, 3, -1, -1))[0].flatten(1).cpu()
 
     def probabilities(self, images: Tensor) -> Tensor:

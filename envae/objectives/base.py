@@ -24,6 +24,7 @@ import functools
 import inspect
 import numbers
 import re
+import weakref
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -32,6 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from envae._unknown import unknown
+from envae.scores import check_floats
 from envae.vae import EncodesAndDecodes, Posterior, kl_to_prior
 
 NATS = "nats per image"
@@ -189,6 +191,13 @@ class Objective(nn.Module):
         kl = kl_to_prior(posterior).mean()
         return self.kl_weight * kl, {"kl": kl}
 
+    def check_range(self, **images: Tensor) -> None:
+        """:func:`check_images` of every batch; on a GPU, which would have to wait, of the first."""
+        on_cpu = any(values.device.type == "cpu" for values in images.values())
+        if on_cpu or self not in _LOOKED:
+            check_images(**images)
+            _LOOKED.add(self)
+
     # --- what it asks of a model --------------------------------------------------------------
 
     def head_maps(self, channels: int) -> int:
@@ -236,6 +245,10 @@ class Objective(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+
+
+# Objectives that have seen a batch. Not in themselves: two would be unlike that differ in it.
+_LOOKED: "weakref.WeakSet[Objective]" = weakref.WeakSet()
 
 
 class HalfSquaredError(Objective):
@@ -340,6 +353,54 @@ def check_count(least: int = 1, **values: int) -> None:
             raise ValueError(f"{name} must be an integer from {least} up, received {value!r}")
 
 
+def check_images(**images: Tensor) -> None:
+    """Raise a ValueError that names the first that is no float tensor with values in [0, 1].
+
+    What is not a number passes: a loss or a feature made of it is none, and says so. Under
+    `torch.func.vmap` the values of all models are looked at.
+    """
+    check_floats(**images)
+    for name, values in images.items():
+        if not values.numel():
+            continue
+        low, high = (bound.item() for bound in _of_all_models(values.detach()).aminmax())
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"{name} must have values in [0, 1], received [{low:.3g}, {high:.3g}]: of images "
+                "in [0, 255] take x / 255, in [-1, 1] (x + 1) / 2, of a decoder that overshoots "
+                "x.clamp(0, 1)"
+            )
+
+
+def check_finite(**values: Tensor) -> None:
+    """Raise a ValueError that names the first with a value that is infinite or not a number.
+
+    For what compares values: a comparison with one that is not a number is false, and gives a
+    result all the same.
+    """
+    for name, tensor in values.items():
+        bad = (~tensor.isfinite()).sum().item()
+        if bad:
+            raise ValueError(f"{name} must be finite: {bad} of {tensor.numel()} values are not")
+
+
+# What lies beneath vmap, None before torch 2.7.
+_BENEATH: Callable[[Tensor], Tensor] | None = getattr(torch.func, "debug_unwrap", None)
+
+
+def _of_all_models(values: Tensor) -> Tensor:
+    return values if _BENEATH is None else _BENEATH(values)
+
+
+def stacked(values: Tensor) -> bool:
+    """Whether these are values of several models, under `torch.func.vmap`.
+
+    Who reads them there cannot be written down as operations on tensors (`experiments.batched`,
+    which shows an objective a batch of one model first).
+    """
+    return _BENEATH is None or _BENEATH(values) is not values
+
+
 def _is_number(value: object) -> bool:
     """Whether it is one number; tensors hold the weights of a stack, in `experiments.batched`."""
     return isinstance(value, numbers.Real | Tensor) and not isinstance(value, bool)
@@ -347,10 +408,10 @@ def _is_number(value: object) -> bool:
 
 def encode(vae: EncodesAndDecodes, x: Tensor) -> Posterior:
     """Posterior of a batch, after a check of the batch."""
-    if x.ndim < 2 or not x.is_floating_point():
+    check_floats(x=x)
+    if x.ndim < 2:
         raise ValueError(
-            "an objective needs a batch of float images (B, C, H, W) in [0, 1], "
-            f"received shape {tuple(x.shape)} of {x.dtype}"
+            f"an objective needs a batch of images (B, C, H, W), received shape {tuple(x.shape)}"
         )
     return vae.encode(x)
 
@@ -367,14 +428,18 @@ class HasHead(Protocol):
     """A model whose decoder returns maps beside the image."""
 
     def decode_with_head(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Images `(N, *event)` and maps `(N, K, H, W)` of codes `(N, *code)`."""
+        """Images `(N, *event)` and maps `(N, K, H, W)`, or numbers `(N, K)`, of codes."""
         ...
 
 
 def decode_with_head(
     vae: EncodesAndDecodes, draws: Tensor, x: Tensor, objective: Objective
 ) -> tuple[Tensor, Tensor | None]:
-    """Images of M draws per image, and the head's maps `(M, B, K, H, W)` where one is needed."""
+    """Images of M draws per image, and the head's maps `(M, B, K, H, W)` where one is needed.
+
+    A head's axes after K are those of x after its channels, or of one element, and may be missing
+    at the end: a number for the whole image.
+    """
     needed = objective.head_maps(x.shape[1])
     if not needed:
         return decode(vae, draws, x), None
@@ -389,7 +454,13 @@ def decode_with_head(
         raise ValueError(f"{remedy}; received {head.shape[1]}")
     images = images.unflatten(0, draws.shape[:2])
     _check_decoded(images, x)
-    return images, head.unflatten(0, draws.shape[:2])
+    maps = head[(..., *[None] * (x.ndim - head.ndim))]
+    axes = zip(maps.shape[2:], x.shape[2:], strict=False)
+    if maps.ndim != x.ndim or any(own not in (1, of_x) for own, of_x in axes):
+        raise ValueError(
+            f"{remedy}; received maps of shape {tuple(head.shape)} for x of {tuple(x.shape)}"
+        )
+    return images, maps.unflatten(0, draws.shape[:2])
 
 
 def _check_decoded(decoded: Tensor, x: Tensor) -> None:

@@ -116,7 +116,7 @@ class GaussianWithVariance(Objective):
     def head_maps(self, channels: int) -> int:
         """A trainable variance of each image comes from the head, as its log over `initial`.
 
-        One map, averaged over pixels, for `iso_d`; a map per channel for `diag_d`.
+        One map or number, averaged over pixels, for `iso_d`; a map per channel for `diag_d`.
         """
         if self.estimate == "mle" or self.one_for_all_images:
             return 0
@@ -212,7 +212,9 @@ class GaussianWithVariance(Objective):
         """Log variance that broadcasts with `(K, B, *event)`."""
         if self.log_variance is not None:
             return self.log_variance
-        log_ratio = heads.mean((-3, -2, -1), keepdim=True) if self.one_for_all_pixels else heads
+        log_ratio = heads
+        if self.one_for_all_pixels:
+            log_ratio = heads.mean(tuple(range(2, heads.ndim)), keepdim=True)
         return math.log(self.initial) + log_ratio
 
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from envae.evaluation import evaluating, seeded
 from envae.objectives import Objective
 from envae.objectives.base import check_count
+from envae.scores import check_floats
 from envae.training._held import Held
 from envae.training._run import Pair, Run, checksum
 from envae.training._step import Step
@@ -249,10 +250,10 @@ def _check(
     for name, batch in {"images": images, "validation": validation}.items():
         if batch is None:
             continue
-        if batch.ndim < 2 or len(batch) == 0 or not batch.is_floating_point():
+        check_floats(**{name: batch})
+        if batch.ndim < 2 or len(batch) == 0:
             raise ValueError(
-                f"{name} must be a float tensor (N, C, H, W) with N >= 1, "
-                f"received shape {tuple(batch.shape)} of {batch.dtype}"
+                f"{name} must be (N, C, H, W) with N >= 1, received shape {tuple(batch.shape)}"
             )
         if weights not in (None, batch.dtype):
             raise ValueError(

@@ -89,6 +89,10 @@ def test_grey_images_are_three_equal_channels_and_probabilities_add_up(weights):
     torch.testing.assert_close(probabilities.sum(1), torch.ones(2))
     with pytest.raises(ValueError, match=r"\(N, 1 or 3, H, W\), received \(2, 2, 8, 8\)"):
         network.features(torch.rand(2, 2, 8, 8))
+    with pytest.raises(ValueError, match=r"must have values in \[0, 1\], received"):
+        network.probabilities(2 * grey - 1)
+    with pytest.raises(ValueError, match=r"of torch\.uint8"):
+        network.features((255 * grey).byte())
 
 
 def test_weights_are_found_in_torch_hubs_cache(weights, monkeypatch):
