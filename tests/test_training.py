@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from envae import datasets, networks
-from envae.objectives import objective
-from envae.training import _step, epoch_seed, fit
+from envae.objectives import names, objective
+from envae.training import _step, batch_sizes, epoch_seed, fit
+from envae.vae import gaussian
 
 IMAGES = datasets.load("digits").train[:128]
 
@@ -139,6 +140,109 @@ def test_early_stopping_goes_back_to_the_best_epoch():
 def test_bfloat16_trains():
     _, history = trained(epochs=6, precision="bf16-mixed")
     assert history["total"].iloc[-1] < history["total"].iloc[0]
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_loss_that_diverges_is_the_error_that_is_promised(name):
+    loss = objective(name)
+    vae = networks.build("mlp", (1, 8, 8), 4, objective=loss, seed=0)
+    with pytest.raises(FloatingPointError, match=r"not finite at epoch 1, step 2, in total"):
+        fit(vae, loss, IMAGES, epochs=1, lr=1e6, progress=False, accelerator="cpu")
+
+
+# --- batches ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "expected"),
+    [(128, 64, [64, 64]), (130, 64, [64, 64, 2]), (129, 64, [64, 65]), (65, 64, [65]),
+     (1, 64, [1]), (3, 1, [1, 1, 1]), (5, 2, [2, 3]), (63, 64, [63])],
+)  # fmt: skip
+def test_a_single_image_that_is_left_over_joins_the_batch_before_it(count, size, expected):
+    assert batch_sizes(count, size) == expected
+
+
+@pytest.mark.parametrize(
+    ("network", "name"), [("mlp", "wae_mmd"), ("mlp", "infovae"), ("arelbo_mnist", "l2")]
+)
+def test_an_epoch_may_leave_one_image_over(network, name):
+    """Neither a discrepancy nor batch normalization is defined on one image."""
+    vae = networks.build(network, (1, 8, 8), 4, seed=0)
+    options = {"epochs": 1, "batch_size": 64, "progress": False, "accelerator": "cpu"}
+    history = fit(vae, objective(name), IMAGES[:65], validation=IMAGES[:65], **options)
+    assert history["validation"].notna().all()
+
+
+# --- half precision ---------------------------------------------------------------------------
+
+
+class Looks(type(objective("l2"))):
+    """An objective that tells what precision it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def reconstruct(self, x, images, heads):
+        # A product of matrices is what autocast rounds first.
+        products = (x.flatten(1) @ x.flatten(1).T, images[0].flatten(1) @ images[0].flatten(1).T)
+        self.seen |= {value.dtype for value in (x, images, *products)}
+        self.x = x
+        return super().reconstruct(x, images, heads)
+
+    def regularize(self, vae, posterior, codes):
+        self.seen |= {posterior.mean.dtype, posterior.stddev.dtype, codes.dtype}
+        return super().regularize(vae, posterior, codes)
+
+
+class Stranger(torch.nn.Module):
+    """Another code base's model, which knows nothing of precision."""
+
+    def __init__(self):
+        super().__init__()
+        self.wrapped = model()
+
+    def encode(self, x):
+        mean, log_variance = self.wrapped.encoder(x).chunk(2, dim=1)
+        return gaussian(mean, (0.5 * log_variance).exp())
+
+    def decode(self, z):
+        return self.wrapped.decoder(z)
+
+
+@pytest.mark.parametrize("vae", [model, Stranger])
+def test_under_half_precision_networks_alone_compute_in_it(vae):
+    vae, loss, outputs = vae(), Looks(), set()
+    for layer in vae.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.register_forward_hook(lambda layer, x, y: outputs.add(y.dtype))
+    options = {"epochs": 1, "batch_size": len(IMAGES), "progress": False, "accelerator": "cpu"}
+    fit(vae, loss, IMAGES + 1e-4, validation=IMAGES, precision="bf16-mixed", **options)
+    assert outputs == {torch.bfloat16}
+    assert loss.seen == {torch.float32}
+    assert torch.equal(loss.x, IMAGES)  # the validation images, which nobody has rounded
+    assert {weight.dtype for weight in vae.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_loss_in_half_precision_is_that_loss(name):
+    """Up to the rounding of the networks, 0.4 % at each layer."""
+    loss = objective(name)
+    vae = networks.build("mlp", (1, 8, 8), 4, objective=loss, seed=0)
+    found = []
+    for half in (False, True):
+        vae.zero_grad()
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            value = loss(vae, IMAGES)
+        value.total.backward()
+        found.append((value, torch.cat([weight.grad.flatten() for weight in vae.parameters()])))
+    (whole, gradient), (rounded, its) = found
+    assert rounded.total.dtype == torch.float32
+    assert rounded.total.item() == pytest.approx(whole.total.item(), rel=5e-3, abs=1e-3)
+    for part, value in whole.parts.items():
+        assert rounded.parts[part].item() == pytest.approx(value.item(), rel=2e-2, abs=2e-3), part
+    assert torch.cosine_similarity(gradient, its, dim=0) > 0.995
 
 
 # --- what a checkpoint belongs to -------------------------------------------------------------

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_map
 from envae.evaluation import seeded
 from envae.objectives import Objective
 from envae.objectives.base import check_count
-from envae.training import Pair, epoch_means, epoch_seed, plain_numbers
+from envae.training import Pair, batch_sizes, epoch_means, epoch_seed, plain_numbers
 from envae.vae import VAE
 
 # Steps from which writing one down, a quarter of a second, takes less time than it saves.
@@ -111,7 +111,7 @@ def fit(
         sources = [Generator().manual_seed(epoch_seed(seed, epoch)) for seed in seeds]
         order = torch.stack([torch.randperm(count, generator=source) for source in sources])
         table, sizes = [], []
-        for batch in order.to(device).split(batch_size, dim=1):
+        for batch in order.to(device).split(batch_sizes(count, batch_size), dim=1):
             x = of_epoch[member, batch] if own_images else of_epoch[batch]
             parts, gradients = stack.step(x, sources)
             for weight, gradient in zip(stack.leaves.values(), gradients, strict=True):

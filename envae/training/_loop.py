@@ -61,7 +61,8 @@ def fit(
     epochs
         Passes over the images.
     batch_size
-        Images per step. The last, smaller batch of an epoch is used as well.
+        Images per step. The last, smaller batch of an epoch is used as well; a single image that
+        would be left over joins the batch before it.
     lr
         Learning rate of Adam.
     seed
@@ -71,8 +72,9 @@ def fit(
     patience
         Stop when `validation` has not improved for so many epochs, and go back to the best one.
     accelerator, precision
-        Passed to Fabric: `"auto"`, `"cpu"`, `"cuda"`; `"32-true"`, `"bf16-mixed"`, ... On a
-        processor without instructions for bfloat16 a warning says so.
+        Passed to Fabric: `"auto"`, `"cpu"`, `"cuda"`; `"32-true"`, `"bf16-mixed"`, ... Under a
+        mixed one the networks compute in half precision, and the objective in that of the images.
+        On a processor without instructions for bfloat16 a warning says so.
     checkpoint
         File (safetensors) written after every epoch. If it exists, training goes on from it: it
         must be of the same objective with the same options, the same images, seed, batch size,
@@ -109,6 +111,7 @@ def fit(
     # Here, since importing them takes longer than importing torch.
     import pandas as pd
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins import MixedPrecision
 
     _check(vae, images, validation, epochs=epochs, batch_size=batch_size, lr=lr, patience=patience)
     fabric = Fabric(
@@ -124,6 +127,9 @@ def fit(
     model, optimizer = fabric.setup(
         pair, torch.optim.Adam(pair.parameters(), lr=lr, fused=True, capturable=recorded)
     )
+    if isinstance(fabric.strategy.precision, MixedPrecision):
+        # What Fabric made of it would round the images as well.
+        pair.precision, model = fabric.autocast, pair
     step = Step(fabric, model, optimizer, batch_size if recorded else None)
     held = Held(images, fabric.device)
     held_out = None if validation is None else Held(validation, fabric.device)

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,28 @@ from envae.vae import EncodesAndDecodes
 
 
 class Pair(nn.Module):
-    """Model and objective as one module, since both may hold parameters; gives the loss's parts."""
+    """Model and objective as one module, since both may hold parameters; gives the loss's parts.
 
-    def __init__(self, vae: EncodesAndDecodes, objective: Objective):
+    Parameters
+    ----------
+    precision
+        Context that losses are computed in, such as autocast; by default none.
+    """
+
+    def __init__(
+        self,
+        vae: EncodesAndDecodes,
+        objective: Objective,
+        precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ):
         super().__init__()
         self.vae = vae
         self.objective = objective
+        self.precision = precision
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        loss = self.objective(self.vae, x)
-        # Without their graphs: Fabric puts a hook on each output that has one.
+        with self.precision():
+            loss = self.objective(self.vae, x)
         terms = {
             "reconstruction": loss.reconstruction.detach(),
             "regularizer": loss.regularizer.detach(),
