@@ -1,11 +1,17 @@
 """The training loop: errors, determinism, resume, early stopping."""
 
+import json
+import resource
 import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from envae import datasets, networks
+from envae.datasets import files
 from envae.objectives import names, objective
 from envae.training import _step, batch_sizes, epoch_seed, fit
 from envae.vae import gaussian
@@ -84,7 +90,7 @@ def test_resumed_run_gives_the_numbers_of_an_uninterrupted_one(tmp_path):
     whole_vae, whole = trained(epochs=4)
     path = tmp_path / "runs" / "run.safetensors"
     trained(epochs=2, checkpoint=path)
-    resumed_vae, resumed = trained(networks.build("mlp", (1, 8, 8), 4), epochs=4, checkpoint=path)
+    resumed_vae, resumed = trained(epochs=4, checkpoint=path)
     assert values(resumed).equals(values(whole))
     for name, weight in whole_vae.state_dict().items():
         assert torch.equal(resumed_vae.state_dict()[name], weight), name
@@ -117,12 +123,51 @@ def test_checkpoint_of_another_run_is_an_error(tmp_path, change):
         trained(checkpoint=path, **change)
 
 
-def test_damaged_checkpoint_is_an_error(tmp_path):
+@pytest.mark.parametrize("damage", ["cut", "empty", "bit", "of another package", "folder"])
+def test_damaged_checkpoint_is_an_error(tmp_path, damage):
     path = tmp_path / "run.safetensors"
     trained(epochs=1, checkpoint=path)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="not a checkpoint of this project"):
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage == "of another package":
+        safetensors.torch.save_file(model().state_dict(), path, {"format": "pt"})
+    else:
+        path.write_bytes({"cut": content[:100], "empty": b"", "bit": content}[damage])
+    with pytest.raises(ValueError, match=r"run\.safetensors is damaged, or not a checkpoint"):
         trained(checkpoint=path)
+
+
+def test_a_checkpoint_that_is_cut_off_while_it_is_written_is_never_read(tmp_path, monkeypatch):
+    path = tmp_path / "run.safetensors"
+
+    def cut_off(tensors, file, told):
+        save(tensors, file, told)
+        if json.loads(told["history"])[-1]["epoch"] == 2:
+            Path(file).write_bytes(Path(file).read_bytes()[:-100])
+            raise KeyboardInterrupt
+
+    save = files.save_file
+    monkeypatch.setattr(files, "save_file", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        trained(checkpoint=path)
+    monkeypatch.undo()
+    assert [file.name for file in tmp_path.iterdir()] == ["run.safetensors"]
+    assert values(trained(checkpoint=path)[1]).equals(values(trained()[1]))
+
+
+def test_a_checkpoint_that_finds_no_room_is_an_error_that_names_it(tmp_path):
+    path = tmp_path / "run.safetensors"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"run\.safetensors: .*File too large"):
+            trained(checkpoint=path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
 
 
 def test_loss_that_is_not_finite_is_an_error_that_says_where():
@@ -283,6 +328,112 @@ def test_a_checkpoint_of_another_network_is_an_error(tmp_path):
     other = networks.build("conv", (1, 8, 8), 4)
     with pytest.raises(ValueError, match=r"differs in \['weights'\]"):
         fit(other, objective("ffl"), IMAGES, epochs=2, checkpoint=path, progress=False)
+
+
+def with_tanh(vae):
+    vae.encoder[2] = torch.nn.Tanh()
+
+
+def with_tied_weights(vae):
+    vae.decoder[2].weight = vae.encoder[3].weight
+
+
+def with_a_frozen_layer(vae):
+    vae.decoder[0].requires_grad_(False)
+
+
+@pytest.mark.parametrize("change", [with_tanh, with_tied_weights, with_a_frozen_layer])
+def test_a_checkpoint_of_another_network_with_weights_of_the_same_shapes_is_an_error(
+    tmp_path, change
+):
+    path, vae = tmp_path / "run.safetensors", model()
+    attempt(path, epochs=1)
+    change(vae)
+    with pytest.raises(ValueError, match=r"differs in \['weights'\]"):
+        fit(vae, objective("ffl"), IMAGES, epochs=2, checkpoint=path, progress=False)
+
+
+def test_a_checkpoint_belongs_to_the_weights_and_numbers_that_it_started_from(tmp_path):
+    path = tmp_path / "run.safetensors"
+    attempt(path, epochs=1)
+    other, heavier = networks.build("mlp", (1, 8, 8), 4, seed=1), objective("ffl")
+    heavier.kl_weight = 5.0
+    for vae, loss in ((other, objective("ffl")), (model(), heavier)):
+        before = {name: value.clone() for name, value in vae.state_dict().items()}
+        with pytest.raises(
+            ValueError, match=r"differs in \['the weights or numbers that it starts"
+        ):
+            fit(vae, loss, IMAGES, epochs=2, checkpoint=path, progress=False, accelerator="cpu")
+        assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
+
+
+def test_a_model_that_was_trained_so_far_goes_on_from_its_checkpoint(tmp_path):
+    whole = attempt(None, epochs=4)
+    vae, loss = model(), objective("ffl")
+    options = {"checkpoint": tmp_path / "c", "progress": False, "accelerator": "cpu"}
+    for epochs in (1, 2, 4):
+        history = fit(vae, loss, IMAGES, epochs=epochs, **options)
+    assert values(history).equals(values(whole))
+
+
+def test_a_model_whose_training_was_interrupted_goes_on_from_its_checkpoint(tmp_path):
+    vae, options = model(), {"checkpoint": tmp_path / "c.safetensors"}
+    decode, calls = vae.decode, []
+
+    def interrupted(z):
+        calls.append(1)
+        if len(calls) == 6:  # two steps an epoch: in the third
+            raise KeyboardInterrupt
+        return decode(z)
+
+    vae.decode = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trained(vae, **options)
+    assert values(trained(vae, **options)[1]).equals(values(trained()[1]))
+
+
+def test_what_an_objective_counts_and_what_a_look_changes_is_in_the_checkpoint(tmp_path):
+    def run(epochs, path=None):
+        loss = CountsItsCalls()
+
+        def anneal(history):
+            loss.kl_weight = 0.5 ** len(history)
+
+        options = {"progress": False, "accelerator": "cpu", "after_epoch": anneal}
+        return fit(model(), loss, IMAGES, epochs=epochs, checkpoint=path, **options)
+
+    whole = run(4)
+    for epochs in (1, 3, 4):
+        pieces = run(epochs, tmp_path / "c.safetensors")
+    assert values(pieces).equals(values(whole))
+
+
+def test_patience_that_would_have_ended_the_checkpoints_run_is_an_error(tmp_path):
+    few = {"images": IMAGES[:20], "validation": IMAGES[100:], "lr": 3e-3, "batch_size": 20}
+    path, options = tmp_path / "c.safetensors", few | {"epochs": 200}
+    _, history = trained(patience=3, checkpoint=path, **options)
+    done = history["validation"].idxmin() + 2
+    with pytest.raises(ValueError, match=f"{len(history)} epochs, and {done} were asked for"):
+        trained(patience=1, checkpoint=path, **options)
+    vae, longer = trained(patience=6, checkpoint=path, **options)
+    other, whole = trained(patience=6, **options)
+    assert values(longer).equals(values(whole))
+    for name, weight in other.state_dict().items():
+        assert torch.equal(vae.state_dict()[name], weight), name
+
+
+def test_numbers_of_numpy_are_stored_as_numbers(tmp_path):
+    path = tmp_path / "run.safetensors"
+    for epochs in (1, 2):
+        attempt(path, epochs=epochs, lr=np.float32(2**-10), batch_size=np.int64(64))
+    assert len(attempt(path, lr=2**-10)) == 2
+
+
+def test_a_checkpoint_keeps_every_precision(tmp_path):
+    whole = attempt(None, precision="bf16-true", epochs=2)
+    for epochs in (1, 2):
+        pieces = attempt(tmp_path / "c", precision="bf16-true", epochs=epochs)
+    assert values(pieces).equals(values(whole))
 
 
 def test_fewer_epochs_than_a_checkpoint_holds_are_an_error(tmp_path):

@@ -5,4 +5,13 @@ from envae.training._loop import check_images, epoch_means, epoch_seed, evaluate
 from envae.training._run import Pair
 from envae.training._step import plain_numbers
 
-__all__ = ["Pair", "batch_sizes", "check_images", "epoch_means", "epoch_seed", "evaluate", "fit", "plain_numbers"]
+__all__ = [
+    "Pair",
+    "batch_sizes",
+    "check_images",
+    "epoch_means",
+    "epoch_seed",
+    "evaluate",
+    "fit",
+    "plain_numbers",
+]

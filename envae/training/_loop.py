@@ -6,17 +6,18 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from envae.datasets import files
 from envae.evaluation import evaluating, seeded
 from envae.objectives import Objective
 from envae.objectives.base import check_count
 from envae.training._held import Held
-from envae.training._run import Pair, Run, checksum
+from envae.training._run import Pair, Run
 from envae.training._step import Step
 from envae.vae import EncodesAndDecodes
 
@@ -77,8 +78,10 @@ def fit(
         On a processor without instructions for bfloat16 a warning says so.
     checkpoint
         File (safetensors) written after every epoch. If it exists, training goes on from it: it
-        must be of the same objective with the same options, the same images, seed, batch size,
-        learning rate and precision, and hold at most `epochs` epochs.
+        must be of the same network and objective with the same options and plain numbers, started
+        from the same weights (or from those that it holds), on the same images, with the same seed,
+        batch size, learning rate and precision, and hold no more epochs than `epochs` and
+        `patience` would have run. An error in training leaves the model as the file has it.
     progress
         Whether to show a progress bar.
     cuda_graph
@@ -89,8 +92,8 @@ def fit(
     after_epoch
         Called after every epoch that is trained in this call, with the history so far. It may look
         at the model, in evaluation mode and with draws of its own: the run goes on as if it had
-        not. It must leave weights and buffers as they are. An epoch whose call fails is in the
-        checkpoint, and not repeated.
+        not. It must leave weights and buffers as they are; plain numbers that it changes are in the
+        checkpoint. An epoch whose call fails is there too, and not repeated.
 
     Returns
     -------
@@ -133,40 +136,44 @@ def fit(
     step = Step(fabric, model, optimizer, batch_size if recorded else None)
     held = Held(images, fabric.device)
     held_out = None if validation is None else Held(validation, fabric.device)
-    run = Run(pair, optimizer, checkpoint)
+    settings: dict[str, Any] = {}
     if checkpoint is not None:
-        run.settings |= {
+        settings = {
             "seed": operator.index(seed),
-            "batch_size": batch_size,
-            "lr": lr,
+            "batch_size": operator.index(batch_size),
+            "lr": float(lr),
             "precision": precision,
+            "images": files.digest(images),
+            "validation": None if validation is None else files.digest(validation),
         }
-        run.settings |= {"images": checksum(images), "validation": checksum(validation)}
-        run.resume(epochs)
+    run = Run(pair, optimizer, checkpoint, settings)
+    run.resume(epochs, patience)
 
     bar = tqdm(
         range(len(run.history), epochs), initial=len(run.history), total=epochs,
         desc=objective.name, disable=not progress,
     )  # fmt: skip
-    for epoch in bar:
-        if run.exhausted(patience):
-            break
-        start = time.perf_counter()
-        with seeded(epoch_seed(seed, epoch)):
-            row = _epoch(model, step, held, batch_size, epoch)
-            if held_out is not None:
-                row["validation"] = evaluate(model, held_out, batch_size)["total"]
-                if not math.isfinite(row["validation"]):
-                    raise FloatingPointError(
-                        f"the validation loss is not finite at epoch {epoch + 1}"
-                    )
-        row["seconds"] = time.perf_counter() - start
-        run.add(row)
-        if after_epoch is not None:
-            # Another stream than the epoch's own order and noise.
-            with evaluating(pair), seeded(epoch_seed(~operator.index(seed), epoch)):
-                after_epoch(pd.DataFrame(run.history))
-        bar.set_postfix(total=row["total"])
+    with run.left_whole():
+        for epoch in bar:
+            if run.exhausted(patience):
+                break
+            start = time.perf_counter()
+            with seeded(epoch_seed(seed, epoch)):
+                row = _epoch(model, step, held, batch_size, epoch)
+                if held_out is not None:
+                    row["validation"] = evaluate(model, held_out, batch_size)["total"]
+                    if not math.isfinite(row["validation"]):
+                        raise FloatingPointError(
+                            f"the validation loss is not finite at epoch {epoch + 1}"
+                        )
+            row["seconds"] = time.perf_counter() - start
+            run.add(row)
+            if after_epoch is not None:
+                # Another stream than the epoch's own order and noise.
+                with evaluating(pair), seeded(epoch_seed(~operator.index(seed), epoch)):
+                    after_epoch(pd.DataFrame(run.history))
+                run.renew()
+            bar.set_postfix(total=row["total"])
     if patience is not None:
         run.restore_best()
     pair.eval()
