@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from safetensors import safe_open
 
 from envae import _checkout, datasets
@@ -126,6 +128,84 @@ def test_a_failed_point_is_listed_with_its_error_and_tried_again(tmp_path, monke
     assert table["state"].tolist() == ["done", "done"]
     assert table["answer"].tolist() == [42, 1]
     assert {path.suffix for path in (tmp_path / "try").iterdir()} == {".json"}
+
+
+class Killed(BaseException):
+    """What ends a process, not caught by anything in it."""
+
+
+def processes(calls, *, jobs):
+    """Calls in this process instead of others, one of which may die."""
+    begun = []
+    try:
+        for call in calls:
+            begun.append(call)
+            if len(begun) == jobs:
+                for function, given, named in begun:
+                    function(*given, **named)
+                begun.clear()
+        for function, given, named in begun:
+            function(*given, **named)
+    except Killed:
+        raise TerminatedWorkerError("a worker process was terminated") from None
+
+
+def dies_of_seed_2(vae, minimized, dataset, seed):
+    if seed == 2:
+        raise Killed
+    return {"answer": (42.0 / seed, "none")}
+
+
+@pytest.mark.parametrize("network", ["linear", "mlp64"])  # by themselves, and as stacks
+def test_a_process_that_is_killed_loses_its_own_point_alone(tmp_path, monkeypatch, network):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setattr("envae.experiments.runs._record.side_by_side", processes)
+    points = runs.points([("l2", {})], (1, 2, 3, 4, 5, 0), Setting(network, 2, epochs=1))
+    told = {"dataset": DIGITS.subset(64), "experiment": "try", "jobs": 2}
+    table = runs.complete(points, measure=dies_of_seed_2, **told)
+    assert table["state"].tolist() == ["done", "failed", "done", "done", "done", "failed"]
+    assert table["error"][1] == "TerminatedWorkerError: a worker process was terminated"
+    assert table["error"][5] == "ZeroDivisionError: float division by zero"
+    table = runs.complete(points, measure=lambda *_: {"answer": (1.0, "none")}, **told)
+    assert (table["state"] == "done").all()
+    assert not runs.failures("try").size
+
+
+def test_failures_that_find_no_room_for_their_note_do_not_end_the_sweep(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fills_the_disk(vae, minimized, dataset, seed):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10 if seed == 0 else soft, hard))
+        return {"answer": (42.0, "none")}
+
+    points = runs.points([("l2", {})], (0, 1), Setting("mlp64", 2, epochs=1))
+    told = {"dataset": DIGITS.subset(64), "experiment": "try", "measure": fills_the_disk}
+    try:
+        assert runs.complete(points, **told)["state"].tolist() == ["missing", "done"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.suffix for path in (tmp_path / "try").iterdir()] == [".json"]
+
+
+def test_a_picture_that_fails_leaves_what_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+
+    def draw(vae, minimized, dataset, seed):
+        raise ValueError("a decoded image has values that are not finite")
+
+    with pytest.warns(UserWarning, match=r"no pictures of .*'seed': 0.*: a decoded image has"):
+        table = runs.complete(
+            [Point("l2", {}, 0, Setting(epochs=1))],
+            dataset=DIGITS.subset(64),
+            experiment="try",
+            measure=lambda *_: {"answer": (42.0, "none")},
+            draw=draw,
+        )
+    assert table["state"].tolist() == ["done"]
+    assert [path.suffix for path in (tmp_path / "try").iterdir()] == [".json"]
 
 
 def test_a_run_without_a_finite_loss_is_listed_too(tmp_path, monkeypatch):

@@ -1,8 +1,11 @@
 """Points run: trained, measured and recorded; a recorded point is not run again."""
 
+import collections
 import functools
+import itertools
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
 from envae.datasets import Dataset
@@ -94,13 +98,13 @@ def complete(
 
     A sweep that was interrupted goes on where it stopped: no recorded point is run again, and one
     that was in training by itself goes on from its last whole epoch. A point that fails does not
-    stop the others; it is tried again the next time.
+    stop the others, not even where the system kills its process; it is tried again the next time.
 
     Parameters
     ----------
     draw
         Called as the measure is, with every model that reached its last epoch; what it gives is
-        kept beside the record.
+        kept beside the record. Where it fails there is a warning, and the record has no pictures.
     points, dataset, experiment, measure, jobs
         As in :func:`run_all`.
 
@@ -114,14 +118,21 @@ def complete(
     left = [point for point, state in zip(points, found["state"], strict=True) if state != "done"]
     if not left:
         return found
-    shared = {"dataset": dataset, "experiment": experiment, "measure": measure, "draw": draw}
-    side_by_side(
-        (
-            delayed(_attempt)([left[index] for index in group], **shared)
-            for group in stacks(left, jobs=jobs)
-        ),
-        jobs=jobs,
+    attempt = functools.partial(
+        _attempt, dataset=dataset, experiment=experiment, measure=measure, draw=draw
     )
+    waiting = collections.deque(
+        [left[index] for index in group] for group in stacks(left, jobs=jobs)
+    )
+    while waiting:
+        groups = list(waiting)
+        try:
+            side_by_side((delayed(attempt)(waiting.popleft()) for _ in groups), jobs=jobs)
+        except TerminatedWorkerError:
+            # A process died, and those beside it were ended: what they had begun, one by one.
+            begun = groups[: len(groups) - len(waiting)]
+            for point in itertools.chain(*begun):
+                _attempt_alone(point, attempt, dataset, experiment)
     return progress(points, dataset=dataset.name, experiment=experiment)
 
 
@@ -179,8 +190,11 @@ def _recorded(
         values = measure(vae, minimized, data, point.seed)
         # First, since a point that has a record is not looked at again; and none of an older run.
         kept_pictures.remove(experiment, parameters)
-        if draw is not None and (drawn := draw(vae, minimized, data, point.seed)):
-            kept_pictures.save(experiment, parameters, drawn)
+        try:
+            if draw is not None and (drawn := draw(vae, minimized, data, point.seed)):
+                kept_pictures.save(experiment, parameters, drawn)
+        except Exception as error:  # what was trained and measured is kept without them
+            warnings.warn(f"no pictures of {parameters}: {error}", stacklevel=2)
     else:
         values = point.lost(len(history) + 1)
     seconds = history["seconds"].sum() + time.perf_counter() - start
@@ -258,6 +272,16 @@ def _attempt(points: Sequence[Point], *, dataset: Dataset, experiment: str, **sh
         for point, trained in zip(points, _trained(points, dataset, experiment), strict=True):
             with _noted([point], dataset, experiment):
                 _recorded(point, trained, dataset=dataset, experiment=experiment, **shared)
+
+
+def _attempt_alone(
+    point: Point, attempt: Callable[[list[Point]], None], dataset: Dataset, experiment: str
+) -> None:
+    """Run a point without a record in a process of its own, whose death is the point's failure."""
+    [state] = progress([point], dataset=dataset.name, experiment=experiment)["state"]
+    if state != "done":
+        with _noted([point], dataset, experiment):
+            side_by_side([delayed(attempt)([point])], jobs=2)  # of one job there is no process
 
 
 @contextmanager
