@@ -80,6 +80,84 @@ def test_history_has_a_row_per_epoch_with_every_part():
     )
 
 
+class Recorder(type(objective("l2"))):
+    """An objective that keeps what it is shown and what it draws, batch by batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches, self.noise = [], []
+
+    def draw(self, posterior):
+        codes = super().draw(posterior)
+        self.noise.append(((codes - posterior.mean) / posterior.stddev).detach())
+        return codes
+
+    def reconstruct(self, x, images, heads):
+        self.batches.append((255 * x[:, 0, 0, 0]).round().long())
+        return super().reconstruct(x, images, heads)
+
+
+def recorded(seed, epochs=3):
+    """Order of the images `(epochs, N)` and noise `(epochs, N, d_z)` of a run."""
+    loss, images = Recorder(), (torch.arange(128) / 255).reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    options = {"epochs": epochs, "batch_size": 50, "progress": False, "accelerator": "cpu"}
+    fit(model(), loss, images.clone(), seed=seed, **options)
+    order = torch.cat(loss.batches).reshape(epochs, 128)
+    return order, torch.cat(loss.noise, dim=1).reshape(epochs, 128, 4)
+
+
+def test_every_epoch_sees_every_image_once_in_an_order_and_with_noise_of_its_own():
+    order, noise = recorded(seed=0)
+    assert torch.equal(order.sort().values, torch.arange(128).expand(3, -1))
+    # Of independent orders one image in 128 is at its place; of independent noise nothing is alike.
+    sets = [(order, noise), recorded(seed=1), recorded(seed=2)]
+    epochs = [epoch for found in sets for epoch in zip(*found, strict=True)]
+    for index, (first, drawn) in enumerate(epochs):
+        assert (first == torch.arange(128)).sum() < 10
+        for second, other in epochs[:index]:
+            assert (first == second).sum() < 10
+            assert abs(torch.corrcoef(torch.stack([drawn.flatten(), other.flatten()]))[0, 1]) < 0.25
+    rows = noise.reshape(-1, 4)
+    assert len(rows.unique(dim=0)) == len(rows)  # no step has the noise of another
+    again, same = recorded(seed=0)
+    assert torch.equal(again, order)
+    assert torch.equal(same, noise)
+
+
+def test_means_are_over_images_and_validation_over_those_held_out():
+    """Of batches of 64 and 36 images, without noise and as good as without a step."""
+    vae, loss = model(), objective("ae")
+    images, held_out = IMAGES[:100], IMAGES[28:128]
+    expected = [loss(vae, batch).total.item() for batch in (images, held_out)]
+    options = {"epochs": 1, "batch_size": 64, "lr": 1e-12, "progress": False}
+    history = fit(vae, loss, images, validation=held_out, accelerator="cpu", **options)
+    found = history[["total", "validation"]].to_numpy()[0]
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert abs(expected[0] / expected[1] - 1) > 1e-3
+
+
+def test_parameters_of_an_objective_are_trained_with_the_model():
+    loss = objective("iso_i", estimate="trainable")
+    before = loss.log_variance.item()
+    fit(model(), loss, IMAGES, epochs=2, lr=0.01, progress=False, accelerator="cpu")
+    assert abs(loss.log_variance.item() - before) > 0.02
+
+
+def test_a_validation_changes_nothing_and_training_updates_batch_normalization():
+    def state(**options):
+        vae = networks.build("arelbo_mnist", (1, 8, 8), 3, seed=0)
+        before = {name: value.clone() for name, value in vae.state_dict().items()}
+        history = fit(vae, objective("l2"), IMAGES, epochs=2, progress=False, **options)
+        return before, vae.state_dict(), values(history)
+
+    before, plain, history = state()
+    _, looked_at, other = state(validation=IMAGES[:40])
+    assert history.equals(other.drop(columns="validation"))
+    for name, value in plain.items():
+        assert torch.equal(value, looked_at[name]), name
+        assert not torch.equal(value, before[name]), name
+
+
 def test_same_seed_same_numbers_and_another_seed_others():
     first, second, other = (values(trained(seed=seed)[1]) for seed in (0, 0, 1))
     assert first.equals(second)

@@ -15,7 +15,7 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from safetensors import safe_open
 
-from envae import _checkout, datasets
+from envae import _checkout, datasets, networks
 from envae.datasets import files
 from envae.experiments import batched, fenvae, noise_recovery, records, runs
 from envae.experiments.runs import Point, Setting, Start
@@ -264,6 +264,43 @@ def test_seeds_may_be_those_of_numpy():
     assert type(point.parameters("digits")["seed"]) is int
     vae, minimized = point.build((1, 8, 8))
     fit(vae, minimized, DIGITS.train[:64], epochs=1, seed=np.int32(7), progress=False)
+
+
+@pytest.mark.parametrize("network", ["linear", "mlp64"])  # by themselves, and as a stack
+def test_a_points_seed_reaches_its_weights_training_measure_and_pictures(
+    tmp_path, monkeypatch, network
+):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    part, setting, called = DIGITS.subset(150), Setting(network, 2, epochs=2), []
+
+    def size(vae):
+        return sum(weight.abs().sum().item() for weight in vae.parameters())
+
+    def measure(vae, minimized, dataset, seed):
+        called.append(("measure", seed))
+        return {"size": (size(vae), "none")}
+
+    def draw(vae, minimized, dataset, seed):
+        called.append(("draw", seed))
+        return {}
+
+    table = runs.complete(
+        runs.points([("l2", {})], (1, 2), setting),
+        dataset=part, experiment="try", measure=measure, draw=draw, jobs=1,
+    )  # fmt: skip
+    assert sorted(called) == [(what, seed) for what in ("draw", "measure") for seed in (1, 2)]
+
+    def fitted(weights, order):
+        vae = networks.build(network, (1, 8, 8), 2, objective=objective("l2"), seed=weights)
+        before = size(vae)
+        fit(vae, objective("l2"), part.train, epochs=2, seed=order, progress=False)
+        return size(vae) - before, size(vae)
+
+    for seed, found in zip((1, 2), table["size"], strict=True):
+        change, expected = fitted(seed, seed)
+        assert found == pytest.approx(expected, abs=1e-4 * abs(change))
+        for others in ((seed, 0), (0, seed)):
+            assert found != pytest.approx(fitted(*others)[1], abs=1e-3 * abs(change))
 
 
 # --- stacks -----------------------------------------------------------------------------------
