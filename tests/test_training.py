@@ -63,12 +63,6 @@ def test_a_model_that_is_no_module_is_an_error():
         trained(object())
 
 
-@pytest.mark.parametrize("name", ["images", "validation"])
-def test_images_that_are_no_tensor_are_an_error(name):
-    with pytest.raises(TypeError, match=f"{name} must be a torch.Tensor, received ndarray"):
-        trained(**{name: IMAGES.numpy()})
-
-
 def test_history_has_a_row_per_epoch_with_every_part():
     _, history = trained(epochs=2, validation=IMAGES[:10])
     assert list(history["epoch"]) == [1, 2]

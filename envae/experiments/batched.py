@@ -26,7 +26,7 @@ from envae.objectives.base import check_count
 from envae.training import (
     Pair,
     batch_sizes,
-    check_images,
+    check_training_images,
     epoch_means,
     epoch_seed,
     plain_numbers,
@@ -83,8 +83,8 @@ def fit(
     ------
     ValueError
         If there are not as many objectives, seeds and image sets as models, a number is out of
-        range, the models are not of one network, or images are not as `training.check_images` wants
-        them.
+        range, the models are not of one network, or images are not as
+        `training.check_training_images` wants them.
     NotTogether
         If the objectives differ in more than numbers, or do what cannot be done for several models
         at once.
@@ -104,7 +104,7 @@ def fit(
             "sets"
         )
     for index, of_member in enumerate(first if own_images else [first]):
-        check_images(vaes[index], images=of_member)
+        check_training_images(vaes[index], images=of_member)
     device = Fabric(accelerator=accelerator, devices=1).device
     for minimized in objectives:
         minimized.prepare(tuple(first.shape[-3:]))

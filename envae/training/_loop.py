@@ -104,7 +104,7 @@ def fit(
     Raises
     ------
     TypeError
-        If the model is no `nn.Module`, or images are no tensors.
+        If the model is no `nn.Module`.
     ValueError
         If an argument is out of range, an image is not finite or of another dtype than the weights,
         or the checkpoint belongs to another run.
@@ -246,16 +246,13 @@ def _check_finite(table: Tensor, names: list[str], epoch: int) -> None:
         )
 
 
-def check_images(vae: nn.Module, **images: Tensor) -> None:
+def check_training_images(vae: nn.Module, **images: Tensor) -> None:
     """Raise a ValueError that names the first images that a model cannot be trained on.
 
     Float tensors `(N, C, H, W)`, finite and in the precision of the model's weights, N at least 1.
-    A TypeError, if they are no tensors.
     """
     weights = next((weight.dtype for weight in vae.parameters()), None)
     for name, batch in images.items():
-        if not isinstance(batch, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, received {type(batch).__name__}")
         if batch.ndim < 2 or len(batch) == 0 or not batch.is_floating_point():
             raise ValueError(
                 f"{name} must be a float tensor (N, C, H, W) with N >= 1, "
@@ -285,9 +282,9 @@ def _check(
 ) -> None:
     if not isinstance(vae, nn.Module):
         raise TypeError(f"fit trains an nn.Module, received {type(vae).__name__}")
-    check_images(vae, images=images)
+    check_training_images(vae, images=images)
     if validation is not None:
-        check_images(vae, validation=validation)
+        check_training_images(vae, validation=validation)
     check_count(epochs=epochs, batch_size=batch_size)
     if not 0 < lr < float("inf"):
         raise ValueError(f"lr must be a positive number, received {lr}")
