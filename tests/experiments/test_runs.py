@@ -189,25 +189,6 @@ def test_failures_that_find_no_room_for_their_note_do_not_end_the_sweep(tmp_path
     assert [path.suffix for path in (tmp_path / "try").iterdir()] == [".json"]
 
 
-def test_a_picture_that_fails_leaves_what_was_measured(tmp_path, monkeypatch):
-    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-
-    def draw(vae, minimized, dataset, seed):
-        raise ValueError("a decoded image has values that are not finite")
-
-    with pytest.warns(UserWarning, match=r"no pictures of .*'seed': 0.*: a decoded image has"):
-        table = runs.complete(
-            [Point("l2", {}, 0, Setting(epochs=1))],
-            dataset=DIGITS.subset(64),
-            experiment="try",
-            measure=lambda *_: {"answer": (42.0, "none")},
-            draw=draw,
-        )
-    assert table["state"].tolist() == ["done"]
-    assert [path.suffix for path in (tmp_path / "try").iterdir()] == [".json"]
-
-
 def test_a_run_without_a_finite_loss_is_listed_too(tmp_path, monkeypatch):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")

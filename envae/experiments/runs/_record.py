@@ -5,7 +5,6 @@ import functools
 import itertools
 import json
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -104,7 +103,7 @@ def complete(
     ----------
     draw
         Called as the measure is, with every model that reached its last epoch; what it gives is
-        kept beside the record. Where it fails there is a warning, and the record has no pictures.
+        kept beside the record. Where it fails, the point has a record, and the error beside it.
     points, dataset, experiment, measure, jobs
         As in :func:`run_all`.
 
@@ -186,18 +185,11 @@ def _recorded(
     vae, minimized, history = trained
     data, parameters = point.data(dataset), point.parameters(dataset.name)
     start = time.perf_counter()
-    if len(history) == point.own_epochs:
-        values = measure(vae, minimized, data, point.seed)
-        # First, since a point that has a record is not looked at again; and none of an older run.
-        kept_pictures.remove(experiment, parameters)
-        try:
-            if draw is not None and (drawn := draw(vae, minimized, data, point.seed)):
-                kept_pictures.save(experiment, parameters, drawn)
-        except Exception as error:  # what was trained and measured is kept without them
-            warnings.warn(f"no pictures of {parameters}: {error}", stacklevel=2)
-    else:
-        values = point.lost(len(history) + 1)
+    whole = len(history) == point.own_epochs
+    values = measure(vae, minimized, data, point.seed) if whole else point.lost(len(history) + 1)
     seconds = history["seconds"].sum() + time.perf_counter() - start
+    # First, since a point that has a record is not looked at again: none of an older run.
+    kept_pictures.remove(experiment, parameters)
     metrics = records.save_values(
         experiment,
         parameters,
@@ -208,6 +200,9 @@ def _recorded(
     )
     for ending in ("checkpoint", "start", "taken"):
         _beside_record(experiment, parameters, ending).unlink(missing_ok=True)
+    # Last, since pictures that fail must not lose what was trained and measured.
+    if whole and draw is not None and (drawn := draw(vae, minimized, data, point.seed)):
+        kept_pictures.save(experiment, parameters, drawn)
     return Outcome(point, vae, minimized, parameters, metrics, history, seconds)
 
 
@@ -227,12 +222,12 @@ def progress(points: Iterable[Point], *, dataset: str, experiment: str) -> pd.Da
     -------
     DataFrame
         As `records.load` gives it, with the columns `state` (done, missing or failed) and `error`
-        (of a failed point, else empty).
+        (of a failed point, or of the pictures of one that is done; else empty).
     """
     wanted = [point.parameters(dataset) for point in points]
     table = records.load(experiment, wanted)
     errors = [_error(experiment, parameters) for parameters in wanted]
-    table["error"] = np.where(table["done"], "", errors)
+    table["error"] = np.array(errors, dtype=object)
     table["state"] = np.select([table["done"], table["error"] != ""], ["done", "failed"], "missing")
     return table
 
@@ -256,11 +251,12 @@ def recorded(points: Iterable[Point], *, dataset: str, experiment: str) -> pd.Da
 
 
 def failures(experiment: str) -> pd.DataFrame:
-    """Points of an experiment whose last try failed: their parameters, and `error`."""
+    """Points without a record whose last try failed: their parameters, and `error`."""
     files = [
         file
         for place in records.places()
         for file in sorted(records.within(place, experiment).glob("*.failed"))
+        if records.file(experiment, f"{file.stem}.json") is None  # its pictures failed
     ]
     told = [json.loads(file.read_text()) for file in files]
     return pd.DataFrame([failed["parameters"] | {"error": failed["error"]} for failed in told])
