@@ -58,7 +58,8 @@ def encode(vae: EncodesAndDecodes, images: Tensor) -> Posterior:
     """Posteriors of images `(N, C, H, W)`, encoded in batches, on the model's device."""
     parts = [vae.encode(batch) for batch in batches(vae, images)]
     return gaussian(
-        torch.cat([part.mean for part in parts]), torch.cat([part.stddev for part in parts])
+        torch.cat([part.mean for part in parts]),
+        torch.cat([part.base_dist.stddev for part in parts]),
     )
 
 

@@ -86,7 +86,8 @@ def test_second_stage_finds_what_no_gaussian_has():
     noise = torch.randn(1500, 4, generator=generator(3))
     moments = codes.mean(0) + noise @ torch.linalg.cholesky(codes.T.cov()).T
     found = energy_distance(prior.sample(1500, generator()), others)
-    assert 4 * found < energy_distance(moments, others) < energy_distance(noise, others)
+    # By 3.5 to 6 from five seeds, and another number wherever a step is rounded otherwise.
+    assert 3 * found < energy_distance(moments, others) < energy_distance(noise, others)
 
 
 def test_second_stage_stops_before_it_knows_a_small_set_by_heart():

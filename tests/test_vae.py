@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from envae import networks
+from envae import evaluation, networks
 from envae.vae import VAE, gaussian, kl_to_prior
 
 ANY_SIZE = ["linear", "mlp", "conv"]
@@ -82,6 +82,35 @@ def test_kl_against_its_closed_form():
     mean, stddev = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, 2.0]])
     expected = 0.5 * (0.25 + 1 - math.log(0.25) - 1) + 0.5 * (4 + 4 - math.log(4) - 1)
     assert kl_to_prior(gaussian(mean, stddev)).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("log_variance", [-120.0, -170.0, 0.0, 40.0])
+def test_kl_of_a_sharp_or_broad_posterior_is_finite_and_so_is_its_gradient(log_variance):
+    """The square of exp(-60) is no float: its logarithm must not be asked for."""
+    vae = networks.build("mlp", (1, 8, 8), 2, posterior="coordinate", seed=0)
+    logs = vae.encoder.log_variance
+    torch.nn.init.constant_(logs, log_variance)
+    posterior = vae.encode(torch.zeros(1, 1, 8, 8))
+    kl = kl_to_prior(posterior)
+    of_mean = 0.5 * posterior.mean.double().square().sum().item()
+    expected = of_mean + math.exp(log_variance) - 1 - log_variance  # two dimensions
+    assert kl.item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    (gradient,) = torch.autograd.grad(kl.sum(), logs)
+    torch.testing.assert_close(gradient, torch.full((2,), 0.5 * (math.exp(log_variance) - 1)))
+    again = evaluation.encode(vae, torch.zeros(1, 1, 8, 8))
+    for stddev in (posterior.stddev, again.stddev):
+        torch.testing.assert_close(stddev, torch.full((1, 2), math.exp(log_variance / 2)))
+    torch.testing.assert_close(kl_to_prior(again), kl)
+
+
+def test_kl_of_a_code_that_is_a_map_is_over_the_whole_map():
+    mean, stddev = torch.randn(3, 2, 4, 4), torch.rand(3, 2, 4, 4) + 0.1
+    flat = kl_to_prior(gaussian(mean.flatten(1), stddev.flatten(1)))
+    torch.testing.assert_close(kl_to_prior(gaussian(mean, stddev)), flat)
+    from_torch = torch.distributions.kl_divergence(
+        torch.distributions.Normal(mean, stddev), torch.distributions.Normal(0.0, 1.0)
+    )
+    torch.testing.assert_close(flat, from_torch.flatten(1).sum(1))
 
 
 def test_linear_network_is_affine_with_one_variance_for_all_images():

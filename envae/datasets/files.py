@@ -1,10 +1,12 @@
 """Where data lie on this machine, whether they are those that were published, what is kept."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -101,17 +103,29 @@ def kept(name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tenso
     if (found := read_tensors(file)) is not None:
         return found[0]
     tensors = compute()
-    write_tensors(file, tensors)
+    with contextlib.suppress(OSError):  # no room or no permission: whoever comes next computes them
+        write_tensors(file, tensors)
     return tensors
 
 
-def write_tensors(file: Path, tensors: dict[str, Tensor], told: Mapping[str, str] = {}) -> None:
-    """Write tensors and what is told of them, for :func:`read_tensors`, if they can be written."""
-    try:
-        with whole(file) as partial:
-            save_file(tensors, partial, {**told, "digest": _digest_of_named(tensors)})
-    except (OSError, SafetensorError):  # its own, of whatever the system says
-        pass  # no room or no permission: whoever comes next computes them again
+def write_tensors(file: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str] = {}) -> None:
+    """Write tensors and what is told of them, for :func:`read_tensors`, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If they cannot be written.
+    """
+    # Copies, since weights that a model uses twice share their memory, which a file cannot.
+    copies = {
+        name: value.detach().clone(memory_format=torch.contiguous_format)
+        for name, value in tensors.items()
+    }
+    with whole(file) as partial:
+        try:
+            save_file(copies, partial, {**told, "digest": _digest_of_named(tensors)})
+        except SafetensorError as error:  # as it calls a full disk
+            raise OSError(f"{file}: {error}") from error
 
 
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
@@ -130,7 +144,8 @@ def digest(*tensors: Tensor) -> str:
     found = hashlib.sha256()
     for tensor in tensors:
         found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().data)
+        # As bytes, since NumPy has no bfloat16.
+        found.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()[:16]
 
 

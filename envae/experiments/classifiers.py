@@ -8,7 +8,6 @@ That of `cifar10-jpeg` sees only the 40,000 that are not among the 10,000 of its
 
 import argparse
 import dataclasses
-import math
 import time
 from typing import Any
 
@@ -20,6 +19,7 @@ from envae import datasets
 from envae.evaluation import seeded
 from envae.experiments import records
 from envae.metrics.extractor import FEATURES, Extractor, name_for, store
+from envae.training import batch_sizes
 
 _SEED = 0
 _SHIFT = 4  # pixels, at most
@@ -109,14 +109,16 @@ def _fit(extractor: Extractor, dataset: datasets.Dataset, recipe: Recipe) -> Non
     optimizer = torch.optim.AdamW(
         extractor.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
     )
-    steps = recipe.epochs * math.ceil(len(dataset.train) / recipe.batch_size)
+    sizes = batch_sizes(len(dataset.train), recipe.batch_size)
     schedule = (
-        torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps)
+        torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, recipe.lr, total_steps=recipe.epochs * len(sizes)
+        )
         if recipe.one_cycle
         else torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
     )
     for _ in range(recipe.epochs):
-        for batch in torch.randperm(len(dataset.train)).split(recipe.batch_size):
+        for batch in torch.randperm(len(dataset.train)).split(sizes):
             images = dataset.train[batch]
             optimizer.zero_grad()
             scores = extractor(augmented(images) if recipe.augmented else images)

@@ -118,6 +118,7 @@ def save(
         Series over epochs; long ones are thinned.
     data_checksum
         Checksum of the data that were used, as `datasets` gives it.
+
     Raises
     ------
     ValueError

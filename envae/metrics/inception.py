@@ -125,14 +125,24 @@ def inception_score(probabilities: Tensor, *, splits: int = 10) -> tuple[float, 
     Raises
     ------
     ValueError
-        If there are fewer images than parts.
+        If there are fewer images than parts, or a row is no distribution over classes.
     """
     if splits < 1 or len(probabilities) < splits:
         raise ValueError(
             f"needs at least one image in each of 1 or more splits, received {splits} splits of "
             f"{len(probabilities)} images"
         )
-    scores = torch.stack([_score(part) for part in probabilities.double().tensor_split(splits)])
+    probabilities = probabilities.double()
+    sums = probabilities.sum(1)
+    bad = ~((probabilities >= 0).all(1) & ((sums - 1).abs() < 1e-3))  # also what is not a number
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise ValueError(
+            "each row must hold probabilities of classes, not negative and adding up to 1, as "
+            f"softmax(1) of logits does; row {row} has {probabilities[row].min().item():.3g} to "
+            f"{probabilities[row].max().item():.3g} and adds up to {sums[row].item():.3g}"
+        )
+    scores = torch.stack([_score(part) for part in probabilities.tensor_split(splits)])
     return scores.mean().item(), scores.std(correction=0).item()
 
 

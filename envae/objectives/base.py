@@ -19,6 +19,7 @@ and the log are :class:`Objective`'s::
 `training.fit` takes it whether it is registered or not.
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -34,7 +35,7 @@ from torch import Tensor, nn
 
 from envae._unknown import unknown
 from envae.scores import check_floats
-from envae.vae import EncodesAndDecodes, Posterior, kl_to_prior
+from envae.vae import EncodesAndDecodes, Posterior, gaussian, kl_to_prior
 
 NATS = "nats per image"
 
@@ -116,6 +117,9 @@ class Objective(nn.Module):
     def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
         """Loss of a batch.
 
+        Under `torch.autocast` the model encodes and decodes in half precision; what it gives is
+        scored in the precision of x.
+
         Parameters
         ----------
         vae
@@ -132,13 +136,14 @@ class Objective(nn.Module):
         self.prepare(tuple(x.shape[1:]))
         codes = self.draw(posterior)  # (M, B, *code)
         images, heads = self.decode(vae, codes, x)
-        reconstruction, parts = self.reconstruct(x, images, heads)
+        with _whole_precision(x):
+            reconstruction, parts = self.reconstruct(x, images, heads)
+            regularizer, others = self.regularize(vae, posterior, codes)
         if reconstruction.shape != x.shape[:1]:
             raise ValueError(
                 f"the reconstruction term of {self.name!r} must be one number per image, "
                 f"({len(x)},), received shape {tuple(reconstruction.shape)}"
             )
-        regularizer, others = self.regularize(vae, posterior, codes)
         logged = others | parts
         return Loss(
             reconstruction=reconstruction.mean(),
@@ -413,14 +418,34 @@ def encode(vae: EncodesAndDecodes, x: Tensor) -> Posterior:
         raise ValueError(
             f"an objective needs a batch of images (B, C, H, W), received shape {tuple(x.shape)}"
         )
-    return vae.encode(x)
+    posterior = vae.encode(x)
+    if not _is_half(x):
+        return posterior
+    return gaussian(_whole(posterior.mean, x), _whole(posterior.base_dist.stddev, x))
+
+
+def _is_half(x: Tensor) -> bool:
+    """Whether operations on a tensor's device compute in half precision now."""
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
+def _whole(values: Tensor, x: Tensor) -> Tensor:
+    """What a network gave, in the precision of x also where the network computes in half of it."""
+    return values.to(x.dtype) if _is_half(x) else values
+
+
+def _whole_precision(x: Tensor) -> contextlib.AbstractContextManager[None]:
+    """A block in which operations on a tensor's device compute in the precision of their input."""
+    half = _is_half(x)  # asked first, since entering costs ten times as much
+    return torch.autocast(x.device.type, enabled=False) if half else contextlib.nullcontext()
 
 
 def decode(vae: EncodesAndDecodes, draws: Tensor, x: Tensor) -> Tensor:
     """Decode M draws per image in one call: `(M, B, *code)` to `(M, B, *event)`."""
     decoded = vae.decode(draws.flatten(0, 1)).unflatten(0, draws.shape[:2])
     _check_decoded(decoded, x)
-    return decoded
+    return _whole(decoded, x)
 
 
 @runtime_checkable
@@ -460,7 +485,7 @@ def decode_with_head(
         raise ValueError(
             f"{remedy}; received maps of shape {tuple(head.shape)} for x of {tuple(x.shape)}"
         )
-    return images, maps.unflatten(0, draws.shape[:2])
+    return _whole(images, x), _whole(maps.unflatten(0, draws.shape[:2]), x)
 
 
 def _check_decoded(decoded: Tensor, x: Tensor) -> None:

@@ -8,8 +8,8 @@ kept, so that the values of different likelihoods can be compared. With an optio
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.distributions import StudentT as StudentTDistribution
 from torch.nn.functional import binary_cross_entropy, softplus
 
 from envae.objectives.base import (
@@ -171,5 +171,9 @@ class StudentT(Likelihood):
 
     def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
         precision, freedom = (softplus(head) + self.least).chunk(2, dim=1)
-        density = StudentTDistribution(freedom, image, precision.rsqrt(), validate_args=False)
-        return -density.log_prob(x).flatten(1).sum(1)
+        # Written out, since torch's refuses what training has diverged to: see `vae.gaussian`.
+        half = 0.5 * freedom
+        nats = (half + 0.5) * torch.log1p(precision * (x - image).square() / freedom)
+        constant = torch.lgamma(half) - torch.lgamma(half + 0.5)
+        constant = constant + 0.5 * torch.log(math.pi * freedom / precision)
+        return (nats + constant).flatten(1).sum(1)

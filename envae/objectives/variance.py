@@ -42,7 +42,8 @@ class GaussianWithVariance(Objective):
 
     With `estimate="mle"` the variance is a statistic of the batch that the loss is computed on.
     Where a batch is split over devices (torch.distributed is initialized) the mean inside the
-    logarithm is taken over all of them, not over each part.
+    logarithm is taken over all of them, not over each part: in training mode and with gradients,
+    since a device that evaluates may be the only one.
 
     Parameters
     ----------
@@ -206,7 +207,12 @@ class GaussianWithVariance(Objective):
         mean = squared.mean(0, keepdim=True)
         if self.one_for_all_pixels:
             mean = mean.mean(tuple(range(2, squared.ndim)), keepdim=True)
-        return _mean_over_whole_batch(mean) if self.one_for_all_images else mean
+        if not self.one_for_all_images:
+            return mean
+        # A device that only looks, such as one that validates while the others are done, is alone.
+        if self.training and torch.is_grad_enabled():
+            return _mean_over_whole_batch(mean)
+        return mean.mean(1, keepdim=True)
 
     def trained_log_variance(self, heads: Any) -> Tensor:
         """Log variance that broadcasts with `(K, B, *event)`."""

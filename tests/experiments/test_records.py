@@ -1,8 +1,11 @@
 """Published tables, run records and the ledger."""
 
 import json
+import resource
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -173,6 +176,33 @@ def test_a_broken_record_is_one_line_that_names_the_file(runs, content):
             ValueError, match=rf"{path.name} is not a whole run record .*: remove it"
         ):
             read()
+
+
+def test_threads_that_save_one_point_do_not_meet(runs):
+    with ThreadPoolExecutor(8) as threads:
+        paths = set(threads.map(lambda fd: save(fd=fd), [float(i) for i in range(40)]))
+    assert records.load("try")["fd"].item() in range(40)
+    assert [*runs.rglob("*.*")] == [*paths]
+
+
+def test_on_a_full_disk_nothing_is_left_of_a_record(runs):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [*runs.rglob("*.*")] == []
+
+
+def test_a_record_that_is_cut_off_while_it_is_written_is_never_read(runs, monkeypatch):
+    save(fd=1.0)
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        save(fd=2.0)
+    assert records.load("try")["fd"].tolist() == [1.0]
+    assert len([*runs.rglob("*.*")]) == 1
 
 
 @pytest.mark.parametrize("name", ["../../x", "/tmp/x", "a/b", "..", ".", "", "a\\b", "a\0b"])

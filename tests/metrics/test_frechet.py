@@ -39,6 +39,14 @@ def test_frechet_distance_of_a_set_with_itself_is_zero_and_it_is_symmetric():
     assert shifted == pytest.approx(6, rel=1e-5)
 
 
+def test_a_set_in_another_order_is_never_at_a_distance_below_zero():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        features = torch.rand(200, 30, generator=generator)
+        order = torch.randperm(200, generator=generator)
+        assert 0 <= frechet.frechet_distance(features, features[order]) < 1e-9
+
+
 @pytest.mark.parametrize(
     ("features", "message"),
     [

@@ -132,6 +132,19 @@ def test_inception_score_is_torch_fidelitys():
     assert found == pytest.approx(tuple(expected.values()), rel=1e-5)
 
 
+@pytest.mark.parametrize("wrong", ["logits", "nan", "percent", "negative"])
+def test_what_is_no_distribution_over_classes_has_no_inception_score(wrong):
+    rows = torch.full((20, 4), 0.25)
+    rows[7] = {
+        "logits": torch.tensor([2.0, -1.0, 0.5, 0.0]),
+        "nan": torch.full((4,), torch.nan),
+        "percent": torch.full((4,), 25.0),
+        "negative": torch.tensor([1.5, -0.5, 0.0, 0.0]),
+    }[wrong]
+    with pytest.raises(ValueError, match=r"softmax\(1\) of logits does; row 7 has"):
+        inception.inception_score(rows, splits=2)
+
+
 def test_inception_score_is_a_mean_over_splits():
     first, second = one_hot(torch.arange(10) % 5, 5), one_hot(torch.zeros(10).long(), 5)
     mean, spread = inception.inception_score(torch.cat([first, second]).double(), splits=2)

@@ -11,7 +11,7 @@ import torch
 from envae import datasets, networks, objectives
 from envae.experiments import batched
 from envae.objectives import objective
-from envae.training import fit
+from envae.training import Pair, fit
 from envae.vae import gaussian
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)]
@@ -128,6 +128,15 @@ def test_missing_head_is_an_error_that_says_how_to_get_it(name):
 
     with pytest.raises(ValueError, match="Foreign has no method decode_with_head"):
         loss(Foreign(), torch.zeros(3, 1, 8, 8))
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_what_is_logged_holds_no_graph(name, options):
+    loss, vae = made(name, options, (1, 8, 8))
+    x = torch.rand(8, 1, 8, 8)
+    assert not any(part.requires_grad for part in loss(vae, x).parts.values())
+    told = Pair(vae, loss)(x)
+    assert [part for part, value in told.items() if value.requires_grad] == ["total"]
 
 
 def test_values_outside_their_range_are_errors():
