@@ -25,6 +25,7 @@ def pytest_configure(config):
     Two notebooks that ask for one model train it once, and none takes what an earlier run left.
     And share the cores: what one worker executes starts processes on its part of them only.
     """
+    _set_options_of_plugins(config.option)
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0))
     if workers:
         share = max(1, (os.cpu_count() or 1) // workers)
@@ -34,6 +35,15 @@ def pytest_configure(config):
     for name in ("runs", "models"):
         os.environ[f"ENVAE_{name.upper()}"] = f"{folder.name}/{name}"
     config.add_cleanup(folder.cleanup)
+
+
+def _set_options_of_plugins(option):
+    """Here and not in addopts, where they would be errors for who has not installed the plugin."""
+    option.nbval_current_env = True
+    # The cells of a notebook, and the tests of a file, stay on one worker, in the order below.
+    if getattr(option, "dist", "no") == "load":  # as -n has it
+        option.dist = "loadscope"
+    option.loadscopereorder = False
 
 
 @pytest.fixture(autouse=True)

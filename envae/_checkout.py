@@ -3,6 +3,14 @@
 from pathlib import Path
 
 
+def here() -> Path | None:
+    """:func:`root`, or None where there is no checkout."""
+    try:
+        return root()
+    except FileNotFoundError:
+        return None
+
+
 def root() -> Path:
     """Folder of the checkout: the one that holds `data/claims.yaml`.
 

@@ -1,7 +1,8 @@
-"""One way to say that a name is not known."""
+"""One way to say that a name is not known, or a package not installed."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -9,4 +10,25 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(str(name), known, n=1)
     meant = f", did you mean {close[0]!r}?" if close else ""
-    return f"unknown {kind} {name!r}{meant} (known: {', '.join(known) or 'none'})"
+    return f"unknown {kind} {name!r}{meant} (known: {', '.join(map(_listed, known)) or 'none'})"
+
+
+def _listed(name: str) -> str:
+    return repr(name) if "," in name else name  # such as Iso-D, mle
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Where packages are imported that come with an extra of this one.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If one of them is not installed; says how to install it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is not installed: pip install 'envae[{name}]'", name=error.name
+        ) from error

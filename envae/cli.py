@@ -4,9 +4,11 @@ What needs torch is imported by the command that needs it, so that help and erro
 """
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from envae._unknown import unknown
 from envae.companion import notebook_run
@@ -14,6 +16,8 @@ from envae.companion import notebook_run
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 0, 1 (a cell failed), 2 (bad input), 130 (stopped)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a sign that the system's language has not
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
@@ -23,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads has read enough, as `head` has
         _drop_output()
         return 0
-    except (notebook_run.RunError, ValueError, OSError) as error:
+    except (notebook_run.RunError, ValueError, OSError, ModuleNotFoundError) as error:
         _drop_output()
         return _fail(error, 2)
     except notebook_run.Stopped as stopped:
@@ -122,10 +126,13 @@ def _claims(options: argparse.Namespace) -> None:
     }
     for column, known in choices.items():
         wanted = getattr(options, column)
-        if wanted and wanted not in known:
+        if wanted is None:
+            continue
+        if wanted not in known:
             raise ValueError(unknown(column, wanted, known))
-        if wanted:
-            table = table[table[column] == wanted]
+        table = table[table[column] == wanted]
+    if table.empty:
+        print("no claim is of this choice")
     for claim, row in table.iterrows():
         print(f"{claim}  [{row.verdict}]  {row.paper}, {row.place}")
         print(f"    {row.statement}")
@@ -152,11 +159,16 @@ def _evidence(options: argparse.Namespace) -> None:
 
 
 def _data(options: argparse.Namespace) -> None:
-    import yaml
-
     from envae import datasets
+    from envae.companion.notebook_parameters import Parameter
 
-    given = {name: yaml.safe_load(value) for name, value in options.given}
+    known = {
+        name: Parameter(name, getattr(kind, "__name__", str(kind)), kind, default=None, comment="")
+        for name, kind in datasets.options_of(options.name).items()
+    }
+    given: dict[str, Any] = {
+        name: known[name].parse(text) if name in known else text for name, text in options.given
+    }
     try:
         data = datasets.load(options.name, **given)
     except FileNotFoundError:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Generator, Tensor, nn
 
+from envae.scores import check_floats
 from envae.vae import EncodesAndDecodes, Posterior, gaussian
 
 AT_ONCE = 1000  # images encoded or decoded in one call
@@ -57,7 +58,8 @@ def encode(vae: EncodesAndDecodes, images: Tensor) -> Posterior:
     """Posteriors of images `(N, C, H, W)`, encoded in batches, on the model's device."""
     parts = [vae.encode(batch) for batch in batches(vae, images)]
     return gaussian(
-        torch.cat([part.mean for part in parts]), torch.cat([part.stddev for part in parts])
+        torch.cat([part.mean for part in parts]),
+        torch.cat([part.base_dist.stddev for part in parts]),
     )
 
 
@@ -100,5 +102,6 @@ def decoded_draws(
 
 
 def squared_error(images: Tensor, x: Tensor) -> float:
-    """Summed over pixels, mean over images."""
+    """Summed over pixels, mean over images; a ValueError if one is not of floating point."""
+    check_floats(images=images, x=x)
     return (images - x).square().flatten(1).sum(1).mean().item()

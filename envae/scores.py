@@ -9,11 +9,13 @@ observation x, for 0 < beta <= 2:
 Smaller is better. It is strictly proper for beta < 2; at beta = 2 it sees only the mean of P.
 """
 
-from collections.abc import Iterator
-from typing import Any, NoReturn
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 
 def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
@@ -28,9 +30,14 @@ def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
     two batched matrix products of the samples with themselves, and beside the samples and their
     gradient hardly any memory is used. Either way the result stays accurate when the samples lie
     close together compared with their size, and its gradient is finite everywhere: where two points
-    coincide, their pair contributes none. Only by differences can it be differentiated twice;
-    by products it is refused. By products, one sample R times as far away as the others lie apart
-    costs these about R^2 times the rounding error.
+    coincide, their pair contributes none. It can be differentiated again, and under `torch.func` in
+    reverse mode; a second derivative is that of the differences, and takes their memory, M^2 / 2
+    times that of x.
+
+    The products have lost the distances of samples that lie close together while another is far
+    away. On a CPU such observations are scored by their differences, which takes their time; a GPU,
+    which would have to wait to be asked, takes all products in float64, where what is lost begins
+    at about 10^7 times the distance.
 
     Parameters
     ----------
@@ -49,7 +56,8 @@ def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
     Raises
     ------
     ValueError
-        If M < 2, beta is outside (0, 2], or the shapes do not match.
+        If M < 2, beta is outside (0, 2], the shapes do not match, or an argument is not of
+        floating point.
     """
     _check_samples(samples, x, beta)
     draws = len(samples)
@@ -83,6 +91,7 @@ def _by_differences(samples: Tensor, x: Tensor, beta: float, *, steps: int) -> T
 
 def _check_samples(samples: Tensor, x: Tensor, beta: float) -> None:
     check_beta(beta)
+    check_floats(samples=samples, x=x)
     if samples.ndim < 2 or samples.shape[0] < 2:
         raise ValueError(
             "the energy score needs samples of shape (M, B, *event) with M >= 2, "
@@ -93,17 +102,40 @@ def _check_samples(samples: Tensor, x: Tensor, beta: float) -> None:
             f"samples of shape {tuple(samples.shape)} need x of shape {tuple(samples.shape[1:])}, "
             f"received {tuple(x.shape)}"
         )
-    _check_floats(samples=samples, x=x)
 
 
-def _check_floats(**tensors: Tensor) -> None:
-    """Integers would be subtracted as such: 8-bit ones modulo 256."""
-    wrong = {
-        name: tensor.dtype for name, tensor in tensors.items() if not tensor.is_floating_point()
-    }
-    if wrong:
-        told = ", ".join(f"{name} of {dtype}" for name, dtype in wrong.items())
-        raise ValueError(f"scores need floating-point tensors, received {told}: convert them first")
+def check_floats(**tensors: Tensor) -> None:
+    """Raise a ValueError that names the first that is no floating-point tensor.
+
+    Integers would be subtracted as such: 8-bit ones modulo 256.
+    """
+    for name, values in tensors.items():
+        if not isinstance(values, Tensor):
+            kind = f"{type(values).__module__}.{type(values).__qualname__}"
+            told = f"{kind}: take torch.as_tensor(...)"
+        elif not values.is_floating_point():
+            told = f"shape {tuple(values.shape)} of {values.dtype}: of 8-bit images take x / 255"
+        else:
+            continue
+        raise ValueError(f"{name} must be a floating-point tensor, received {told}")
+
+
+def _one_operation(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: where operations are written down, as in `experiments.batched`, this is one.
+
+    What it does may then depend on values, which are not those of the step that is written down.
+    """
+
+    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
+        operation = torch.library.custom_op(f"envae::{name}", function, mutates_args=())
+
+        @functools.wraps(function)
+        def called(*arguments: Any) -> Any:
+            return (function if get_proxy_mode() is None else operation)(*arguments)
+
+        return called
+
+    return enter
 
 
 class _EnergyScore(torch.autograd.Function):
@@ -117,11 +149,12 @@ class _EnergyScore(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(samples: Tensor, x: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    @_one_operation("energy_score")
+    def forward(samples: Tensor, x: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
         draws = samples.shape[0]
         with torch.autocast(samples.device.type, enabled=False):
             grams = [torch.bmm(points, points.mT) for _, points in _centered(samples, x)]
-            squared = _squared_distances(torch.cat(grams))  # (B, M+1, M+1)
+            squared, lost = _squared_distances(torch.cat(grams))  # (B, M+1, M+1), (B,)
 
             pair = squared.new_full((draws + 1, draws + 1), -1 / (draws * (draws - 1)))
             pair[draws] = pair[:, draws] = 1 / draws
@@ -131,21 +164,22 @@ class _EnergyScore(torch.autograd.Function):
             laplacian = terms / squared.masked_fill(squared == 0, torch.inf) * -beta
             laplacian.diagonal(dim1=1, dim2=2).copy_(-laplacian.sum(-1))
         score = score.to(torch.promote_types(samples.dtype, x.dtype))
-        return score, laplacian[:, :draws].contiguous()
+        for part in _fallen_back(lost, samples):
+            score[part] = _by_differences(samples[:, part], x[part], beta, steps=draws // 2)
+        return score, laplacian[:, :draws].contiguous(), lost
 
     @staticmethod
     def setup_context(
-        ctx: Any, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor]
+        ctx: Any, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor, Tensor]
     ) -> None:
-        samples, x, _ = inputs
-        _, laplacian = output
-        ctx.mark_non_differentiable(laplacian)
-        ctx.save_for_backward(samples, x, laplacian)
+        samples, x, ctx.beta = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(samples, x, *output[1:])
 
     @staticmethod
-    def backward(ctx: Any, grad_score: Tensor, _: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        samples, x, laplacian = ctx.saved_tensors
-        gradient = _ScoreGradient.apply(samples, x, laplacian, grad_score)
+    def backward(ctx: Any, grad_score: Tensor, *_: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        samples, x, laplacian, lost = ctx.saved_tensors
+        gradient = _ScoreGradient.apply(samples, x, grad_score, laplacian, lost, ctx.beta)
         # Moving samples and x together changes nothing: their gradients add up to zero.
         grad_x = -gradient.sum(0).to(x.dtype) if ctx.needs_input_grad[1] else None
         return gradient.to(samples.dtype), grad_x, None
@@ -153,53 +187,85 @@ class _EnergyScore(torch.autograd.Function):
     @staticmethod
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], samples: Tensor, x: Tensor, beta: float
-    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         """Several batches at once are one batch of all their observations."""
         size = info.batch_size
         samples = _batched(samples, in_dims[0], size, at=1).flatten(1, 2)  # (M, V B, *event)
         x = _batched(x, in_dims[1], size, at=0).flatten(0, 1)  # (V B, *event)
-        score, laplacian = _EnergyScore.apply(samples, x, beta)
-        return (score.unflatten(0, (size, -1)), laplacian.unflatten(0, (size, -1))), (0, 0)
+        output = _EnergyScore.apply(samples, x, beta)
+        return tuple(each.unflatten(0, (size, -1)) for each in output), (0, 0, 0)
 
 
 class _ScoreGradient(torch.autograd.Function):
-    """Gradient of the score by the samples, which has none of its own."""
+    """Gradient of the score by the samples; its own is that of the differences."""
 
     @staticmethod
-    def forward(samples: Tensor, x: Tensor, laplacian: Tensor, grad_score: Tensor) -> Tensor:
+    @_one_operation("energy_score_gradient")
+    def forward(
+        samples: Tensor, x: Tensor, grad_score: Tensor, laplacian: Tensor, lost: Tensor, beta: float
+    ) -> Tensor:
         draws, batch = samples.shape[:2]
         gradient = torch.empty(batch, draws, samples[0, 0].numel(), device=x.device, dtype=x.dtype)
         with torch.autocast(samples.device.type, enabled=False):
             weighted = laplacian * grad_score.to(laplacian.dtype)[:, None, None]
             for rows, points in _centered(samples, x):
                 gradient[rows] = torch.bmm(weighted[rows], points)  # (b, M, n)
-        return gradient.transpose(0, 1).reshape(samples.shape)
+        gradient = gradient.transpose(0, 1).reshape(samples.shape)
+        for part in _fallen_back(lost, samples):
+            gradient[:, part] = _gradient_of_differences(
+                samples[:, part], x[part], grad_score[part], beta
+            ).to(gradient.dtype)
+        return gradient
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        pass
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *_, ctx.beta = inputs
+        ctx.save_for_backward(*inputs[:3])
 
     @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> NoReturn:
-        raise RuntimeError("the energy score can be differentiated once, not twice")
+    def backward(ctx: Any, grad_gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = functools.partial(_gradient_of_differences, beta=ctx.beta)
+        pull_back = torch.func.vjp(gradient, *ctx.saved_tensors)[1]
+        return (*pull_back(grad_gradient), None, None, None)
 
     @staticmethod
     def vmap(
         info: Any,
         in_dims: tuple[int | None, ...],
         samples: Tensor,
-        x: Tensor,
-        laplacian: Tensor,
-        grad_score: Tensor,
+        *others: Any,
     ) -> tuple[Tensor, int]:
         size = info.batch_size
+        *tensors, beta = others  # each of the tensors with the axis B first
         gradient = _ScoreGradient.apply(
             _batched(samples, in_dims[0], size, at=1).flatten(1, 2),
-            _batched(x, in_dims[1], size, at=0).flatten(0, 1),
-            _batched(laplacian, in_dims[2], size, at=0).flatten(0, 1),
-            _batched(grad_score, in_dims[3], size, at=0).flatten(),
+            *(
+                _batched(each, dim, size, at=0).flatten(0, 1)
+                for each, dim in zip(tensors, in_dims[1:-1], strict=True)
+            ),
+            beta,
         )
         return gradient.unflatten(1, (size, -1)), 1
+
+
+def _gradient_of_differences(samples: Tensor, x: Tensor, grad_score: Tensor, beta: float) -> Tensor:
+    """Gradient by the samples from all differences, in plain operations."""
+    score = functools.partial(_by_differences, x=x, beta=beta, steps=len(samples) // 2)
+    gradient: Tensor = torch.func.vjp(score, samples)[1](grad_score)[0]
+    return gradient
+
+
+def _fallen_back(lost: Tensor, samples: Tensor) -> Iterator[Tensor]:
+    """Indices of the observations without digits, as many at a time as differences may be held."""
+    if _not_looked_at(samples) or not lost.any():
+        return iter(())
+    at_once = _CHUNK // (len(samples) ** 2 * samples[0, 0].numel())
+    return iter(lost.nonzero().squeeze(1).split(max(at_once, 1)))
+
+
+def _not_looked_at(samples: Tensor) -> bool:
+    """Whether a look at values would make a GPU wait: then all products are taken in float64."""
+    return samples.is_cuda
 
 
 def _batched(tensor: Tensor, dim: int | None, size: int, *, at: int) -> Tensor:
@@ -219,7 +285,8 @@ def _centered(samples: Tensor, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
     would cost more time for its memory than the products do for their arithmetic.
     """
     draws, batch = samples.shape[:2]
-    dtype = torch.promote_types(samples.dtype, torch.float32)
+    least = torch.float64 if _not_looked_at(samples) else torch.float32
+    dtype = torch.promote_types(samples.dtype, least)
     flat, target = samples.reshape(draws, batch, -1), x.reshape(batch, -1)  # (M, B, n), (B, n)
     step = max(1, _CHUNK // ((draws + 1) * flat.shape[-1]))
     for start in range(0, batch, step):
@@ -232,17 +299,22 @@ def _centered(samples: Tensor, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield rows, points
 
 
-def _squared_distances(gram: Tensor) -> Tensor:
+def _squared_distances(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Squared distances between points, `(B, N, N)`, from their Gram matrix of the same shape.
 
-    What is left of the rounding when two points coincide is set to zero: otherwise its power
-    beta - 2 would turn into a large gradient in a random direction.
+    Also which of the B have one that has lost more than three quarters of its digits. What is left
+    of the rounding when two points coincide is set to zero: otherwise its power beta - 2 would turn
+    into a large gradient in a random direction.
     """
     size = gram.diagonal(dim1=1, dim2=2)  # squared norms (B, N)
     sizes = size[:, :, None] + size[:, None, :]
     squared = sizes - 2 * gram
     rounding = 4 * torch.finfo(gram.dtype).eps * sizes
-    return squared.masked_fill(squared <= rounding, 0)  # not a number stays so
+    unknown = squared <= rounding
+    unsure = squared < 2**10 * rounding
+    unsure.diagonal(dim1=1, dim2=2).fill_(False)
+    lost = unsure.sum((1, 2)) > 0  # `any` takes three times as long
+    return squared.masked_fill(unknown, 0), lost  # not a number stays so
 
 
 def cyclic_energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
@@ -291,7 +363,7 @@ def fenvae_surrogate(
     Raises
     ------
     ValueError
-        If beta is outside (0, 2] or the shapes differ.
+        If beta is outside (0, 2], the shapes differ, or an argument is not of floating point.
     """
     _check_alike(beta, draw=draw, stretched=stretched, center=center, x=x)
     return norm_power(draw - x, beta) - 0.5 * norm_power(stretched - center, beta)
@@ -324,7 +396,7 @@ def antithetic_score(first: Tensor, second: Tensor, x: Tensor, *, beta: float = 
     Raises
     ------
     ValueError
-        If beta is outside (0, 2] or the shapes differ.
+        If beta is outside (0, 2], the shapes differ, or an argument is not of floating point.
     """
     _check_alike(beta, first=first, second=second, x=x)
     near = 0.5 * (norm_power(first - x, beta) + norm_power(second - x, beta))
@@ -351,8 +423,9 @@ def crps(samples: Tensor, x: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If M < 2 or the shapes do not match.
+        If M < 2, the shapes do not match, or an argument is not of floating point.
     """
+    check_floats(samples=samples, x=x)
     draws = samples.shape[0] if samples.ndim else 0
     if draws < 2 or samples.shape[1:] != x.shape:
         raise ValueError(
@@ -370,6 +443,7 @@ def norm_power(difference: Tensor, beta: float, *, axes: int = 1) -> Tensor:
 
     Its gradient is zero, not infinite, where the difference is zero.
     """
+    check_floats(difference=difference)
     squared = difference.reshape(*difference.shape[:axes], -1).square().sum(-1)
     # The power is taken of 1 in place of 0; what it is too much is constant.
     zero = (squared == 0).to(squared.dtype)
@@ -378,11 +452,11 @@ def norm_power(difference: Tensor, beta: float, *, axes: int = 1) -> Tensor:
 
 def _check_alike(beta: float, **tensors: Tensor) -> None:
     check_beta(beta)
+    check_floats(**tensors)
     shapes = {tuple(tensor.shape) for tensor in tensors.values()}
     if len(shapes) > 1:
         *names, last = tensors
         raise ValueError(f"{', '.join(names)} and {last} must have one shape, received {shapes}")
-    _check_floats(**tensors)
 
 
 def check_beta(beta: float) -> None:

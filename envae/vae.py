@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Independent, Normal
 
 # q(z|x): a Gaussian over codes with independent coordinates. Generic for type checkers alone, since
 # in torch before 2.8 the class is not.
@@ -79,7 +79,8 @@ class VAE(nn.Module):
                 f"this VAE encodes images of shape (B, {', '.join(map(str, self.image_shape))}), "
                 f"received {tuple(x.shape)}"
             )
-        mean, log_variance = self.encoder(x).chunk(2, dim=-1)
+        # Under autocast the networks alone compute in half precision.
+        mean, log_variance = self.encoder(x).to(x.dtype).chunk(2, dim=-1)
         return gaussian(mean, torch.exp(0.5 * log_variance))
 
     def decode(self, z: Tensor) -> Tensor:
@@ -105,7 +106,7 @@ class VAE(nn.Module):
                 f"this VAE decodes codes of shape (..., B, {self.latent_dim}), "
                 f"received {tuple(z.shape)}"
             )
-        maps = self.decoder(z.flatten(0, -2))
+        maps = self.decoder(z.flatten(0, -2)).to(z.dtype)
         channels = self.image_shape[0]
         image, head = maps.split([channels, maps.shape[1] - channels], dim=1)
         return (
@@ -120,10 +121,25 @@ def gaussian(mean: Tensor, stddev: Tensor) -> Posterior:
     Parameters are not validated: where training diverges, `training.fit` says so with epoch and
     step, which an error from inside a distribution could not.
     """
-    return Independent(Normal(mean, stddev, validate_args=False), mean.ndim - 1)
+    return _Gaussian(Normal(mean, stddev, validate_args=False), mean.ndim - 1)
+
+
+class _Gaussian(Posterior):
+    """One that knows its standard deviation itself; torch takes the root of the variance.
+
+    The variance of a sharp posterior may be too small for a float, and its root then zero.
+    """
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.base_dist.stddev
 
 
 def kl_to_prior(posterior: Posterior) -> Tensor:
-    """KL(q(z|x) || N(0, I)) of each image in nats, shape `(B,)`: the last term of Eq. 4, xu2025."""
-    prior = gaussian(torch.zeros_like(posterior.mean), torch.ones_like(posterior.mean))
-    return kl_divergence(posterior, prior)
+    """KL(q(z|x) || N(0, I)) of each image in nats, shape `(B,)`: the last term of Eq. 4, xu2025.
+
+    Finite wherever the posterior's standard deviation is above zero, be its square too small for a
+    float; infinite where it is zero.
+    """
+    mean, stddev = posterior.mean, posterior.base_dist.stddev  # of any Independent(Normal)
+    return (0.5 * (mean.square() + stddev.square() - 1) - stddev.log()).flatten(1).sum(1)

@@ -23,6 +23,8 @@ lr: float = 1e-3  # learning rate
 models: list[str] = ["l2"]  # objectives
 limit: int | None = None  # images used, all if None
 shuffle: bool = True  # new order in every pass
+seeds: list[int] = [1]  # seeds of the runs
+samples: int = 0  # images that are drawn; 0: as many as there are
 """
 PROGRAMS = Path(sys.executable).parent
 SHOW = "print(epochs, lr, models, limit, shuffle)"
@@ -42,6 +44,8 @@ def notebook(tmp_path):
     (tmp_path / "params" / "small.paper.yaml").write_text("epochs: 70\nlr: 3.0e-4\n")
     (tmp_path / "params" / "small.wrong.yaml").write_text("lr: 1e-3\n")
     (tmp_path / "params" / "small.stale.yaml").write_text("epoch: 70\n")
+    (tmp_path / "params" / "small.idle.yaml").write_text("epochs: 0\n")
+    (tmp_path / "params" / "small.endless.yaml").write_text("lr: .inf\n")
     return write_notebook(tmp_path / "small.ipynb", SHOW)
 
 
@@ -64,6 +68,15 @@ REFUSED = {
     "text for an optional int": (["-p", "limit", "few"], ["limit takes int | None", "'few'"]),
     "unknown profile": (["--profile", "papr"], ["'papr'", "quick", "paper"]),
     "YAML that is text": (["--profile", "wrong"], ["lr takes float", "'1e-3'", "1.0e-3"]),
+    "no epochs": (["-p", "epochs", "0"], ["epochs takes int, from 1 up (passes", "received 0"]),
+    "a rate of nothing": (["-p", "lr", "0"], ["lr takes float, above 0 (learning rate)"]),
+    "not a number": (["-p", "lr", "nan"], ["lr takes float, finite numbers", "nan"]),
+    "an infinite rate": (["-p", "lr", "inf"], ["lr takes float, finite numbers", "inf"]),
+    "no seeds": (["-p", "seeds", ""], ["seeds takes list[int], from 0 up", "received []"]),
+    "a negative seed": (["-p", "seeds", "1,-1"], ["seeds takes list[int], from 0 up", "[1, -1]"]),
+    "less than all": (["-p", "samples", "-1"], ["samples takes int, from 0 up", "received -1"]),
+    "no epochs in the profile": (["--profile", "idle"], ["epochs takes int, from 1 up"]),
+    "no number in the profile": (["--profile", "endless"], ["lr takes float, finite numbers"]),
     "misspelt in the profile": (["--profile", "stale"], ["'epoch'", "did you mean 'epochs'"]),
 }
 
@@ -105,6 +118,13 @@ def test_unknown_notebook_lists_the_known_ones(capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "01_theory_checks" in error
+
+
+def test_without_a_checkout_a_notebook_is_a_path(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("envae._checkout.__file__", str(tmp_path / "site" / "_checkout.py"))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", "04"]) == 2
+    assert "'04' is no path of a notebook, and names need the" in capsys.readouterr().err
 
 
 def test_ambiguous_beginning_of_a_name_is_refused(capsys):
@@ -207,6 +227,39 @@ def test_a_kernel_draws_into_the_page_and_is_of_this_python_whatever_is_set(tmp_
     assert os.environ["MPLBACKEND"] == "Agg"
 
 
+def test_relative_paths_are_the_users_and_braces_in_a_path_are_braces(tmp_path, monkeypatch):
+    folder = tmp_path / "sub{x}"
+    (folder / "pictures").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("ENVAE_RUNS", "runs")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    show = (
+        "import pathlib, sys\nfrom envae import records\n"
+        "print(pathlib.Path(models[0]).resolve(), sys.flags.utf8_mode, '{y}')\n"
+        "print(records.folder().resolve())"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    notebook = write_notebook(tmp_path / "elsewhere" / "{0}.ipynb", show)
+    output = Path("out{z}.ipynb")
+    assert cli.main(["run", str(notebook), "-p", "models", "pictures", "-o", str(output)]) == 0
+    assert printed(output) == f"{folder / 'pictures'} 1 {{y}}\n{folder / 'runs'}\n"
+
+
+def test_a_kernel_may_be_slow_to_start_and_one_that_does_not_is_one_line(
+    tmp_path, monkeypatch, capfd
+):
+    import papermill
+
+    def execute(*_, start_timeout, **__):
+        assert start_timeout >= 600
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    status, _ = run(write_notebook(tmp_path / "small.ipynb", SHOW))
+    assert status == 1
+    assert capfd.readouterr().err == "envae: small: Kernel died before replying to kernel_info\n"
+
+
 def test_failing_cell_is_named_and_nothing_is_written(tmp_path, capfd):
     notebook = write_notebook(tmp_path / "small.ipynb", SHOW, "1 / 0")
     status, _ = run(notebook)
@@ -301,6 +354,28 @@ def test_a_reader_who_leaves_is_no_error_and_a_full_disk_is_one_line(shell, said
     assert ended.stderr == said
 
 
+def test_a_locale_without_utf8_is_enough(tmp_path, notebook):
+    """Claims and notebooks hold signs that ASCII has not."""
+    said = notebook.read_text().replace("passes over", "p\u00e4sses \u2265")
+    notebook.write_text(said, encoding="utf-8")
+    plain = os.environ | {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    for arguments, status in ((["claims"], 0), (["run", notebook, "-p", "epochs", "x"], 2)):
+        ended = subprocess.run([PROGRAMS / "envae", *arguments], env=plain, capture_output=True)
+        assert ended.returncode == status, ended.stderr
+    assert b"epochs takes int (p\\xe4sses \\u2265" in ended.stderr
+
+
+@pytest.mark.parametrize("column", ["paper", "kind", "verdict"])
+def test_an_empty_filter_of_claims_is_refused(column, capsys):
+    assert cli.main(["claims", f"--{column}", ""]) == 2
+    assert f"unknown {column} ''" in capsys.readouterr().err
+
+
+def test_where_no_claim_is_left_it_is_said(capsys):
+    assert cli.main(["claims", "--kind", "measurement", "--verdict", "holds"]) == 0
+    assert capsys.readouterr().out == "no claim is of this choice\n"
+
+
 def test_claims_can_be_chosen_by_paper_and_verdict(capsys):
     assert cli.main(["claims", "--paper", "xu2025"]) == 0
     assert "E-Eq1-strict" in capsys.readouterr().out
@@ -326,6 +401,27 @@ def test_data_says_what_a_data_set_is(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["2024-01-01", "123", "no", "1e3", "[a"])
+def test_options_of_data_are_of_their_declared_types(name, tmp_path, monkeypatch, capsys):
+    """Whatever YAML would take the name of a folder for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    for number in range(4):
+        Image.new("L", (4, 4)).save(tmp_path / name / f"{number}.png")
+    given = ["-p", "root", name, "-p", "size", "4"]
+    assert cli.main(["data", "imagefolder", *given, "-p", "crop", "none"]) == 0
+    assert "3 training and 1 test images of 3 x 4 x 4" in capsys.readouterr().out
+    wrong = {"size": "0", "crop": "wide", "train_size": "1.5"}
+    for option, value in wrong.items():
+        assert cli.main(["data", "imagefolder", *given, "-p", option, value]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"{option} takes int" in said
+        assert repr(value) in said or f"received {value}" in said
+    assert cli.main(["data", "imagefolder", "-p", "rot", name]) == 2
+    assert "did you mean 'root'" in capsys.readouterr().err
+
+
 HOSTILE = {
     "a call": "x: __import__('pathlib').Path('evaluated').touch() = 1",
     "a walk to builtins": "x: [c for c in ().__class__.__base__.__subclasses__()] = 1",
@@ -343,7 +439,48 @@ def test_types_of_parameters_are_read_and_not_evaluated(source, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
+WHOLE = {
+    "a: int | None = 1": {"none": None, "None": None, "3": 3},
+    "a: str | None = None": {"none": None, "3": "3"},
+    "a: None = None": {"none": None},
+    "a: list[int | None] = []": {"1, none": [1, None], "": []},
+    "a: list = []": {"1, b": ["1", "b"]},
+    "a: int = 0": {str(10**400): 10**400},
+}
+TEXTS = (
+    "",
+    "1",
+    "none",
+    "1e400",
+    "nan",
+    "[",
+    "a: b",
+    "'",
+    "\0",
+    "*a",
+    "&a [*a]",
+    "1,,2",
+    "9" * 5000,
+)
+
+
+@pytest.mark.parametrize("source", WHOLE)
+def test_any_text_is_a_value_of_the_declared_type_or_refused(source):
+    [parameter] = notebook_parameters.declared(source).values()
+    for text, value in WHOLE[source].items():
+        assert parameter.parse(text) == value
+        assert parameter.check(value) == value
+    for text in TEXTS:
+        try:
+            value = parameter.parse(text)
+        except ValueError as error:
+            assert str(error).startswith(f"a takes {parameter.annotation}")  # noqa: PT017
+        else:
+            assert parameter.check(value) == value
+
+
 BROKEN = {
+    "a null byte": "epochs: int = 5\0",
     "a slip": "epochs: int = 5 5",
     "an open bracket": "epochs: list[int] = [5",
     "a magic": "%matplotlib inline",

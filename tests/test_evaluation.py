@@ -80,3 +80,30 @@ def test_draws_come_from_the_generator_that_is_given():
     )
     assert torch.equal(first, second)
     assert not torch.equal(first[0], first[1])
+
+
+class PassesOn:
+    """A decoder of codes as they are, and posteriors of standard deviations 0.1 and 3."""
+
+    def encode(self, x):
+        return gaussian(x.flatten(1)[:, :2], torch.tensor([0.1, 3.0]).expand(len(x), 2))
+
+    def decode(self, z):
+        return z
+
+
+def test_decoded_draws_have_the_standard_deviation_of_the_posterior():
+    generator = torch.Generator().manual_seed(0)
+    drawn = evaluation.decoded_draws(PassesOn(), IMAGES, generator, draws=4000)
+    mean = IMAGES.flatten(1)[:, :2]
+    stddev = torch.tensor([0.1, 3.0]).expand(5, 2)
+    assert ((drawn.mean(0) - mean) / stddev).abs().max() < 4 / 4000**0.5
+    torch.testing.assert_close(drawn.std(0), stddev, rtol=0.05, atol=0)
+
+
+def test_squared_error_is_a_sum_over_pixels_and_a_mean_over_images():
+    images, x = torch.zeros(2, 3, 1, 2), torch.ones(2, 3, 1, 2)
+    x[1] = 2
+    assert evaluation.squared_error(images, x) == (6 * 1 + 6 * 4) / 2
+    with pytest.raises(ValueError, match=r"x must be .* received shape .* of torch\.uint8"):
+        evaluation.squared_error(images, x.byte())  # else modulo 256

@@ -87,6 +87,16 @@ def test_no_circles():
     assert len(list(order.static_order())) >= len(IMPORTS)  # raises CycleError where there is one
 
 
+@pytest.mark.parametrize("module", IMPORTS)
+def test_text_is_utf8_whatever_the_language_of_the_system(module):
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            told = {keyword.arg for keyword in node.keywords}
+            assert node.func.attr not in ("read_text", "write_text") or "encoding" in told, (
+                f"{module}, line {node.lineno}"
+            )
+
+
 def test_the_top_can_be_seen_at_a_glance():
     entries = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
     assert len(entries) <= 20, sorted(path.name for path in entries)
@@ -116,20 +126,38 @@ def test_public_names_are_followed_home():
     assert found == {"envae.experiments.records", "envae.objectives", "envae.datasets"}
 
 
-def test_a_distance_needs_no_more_than_the_base_install():
-    """pytorch-fid and scipy are extras of the book."""
-    code = """
+# What the extras bring: `pip install envae` does without.
+EXTRAS = ("matplotlib", "seaborn", "papermill", "nbformat", "nbclient", "pytorch_fid", "diffusers",
+          "pythae", "IPython", "jupyter_core")  # fmt: skip
+
+
+def test_the_base_install_measures_a_distance_and_an_extra_that_lacks_is_told(tmp_path):
+    """By every module that needs it and by the command, which runs a notebook."""
+    code = f"""
 import sys
-sys.modules["pytorch_fid"] = None
+sys.modules.update(dict.fromkeys({EXTRAS!r}))
 import torch
+from envae import cli
 from envae.experiments import paper_rows
 from envae.experiments.measures import quality
 from envae.metrics import extractor, frechet
 network, _ = extractor.load("digits-cnn")
 images = torch.rand(2, 200, 1, 8, 8)
 print(frechet.unit(network), frechet.fd(network, *images) >= 0)
+for name in {list(IMPORTS)!r}:
+    try:
+        __import__(name)
+    except ModuleNotFoundError as error:
+        assert "is not installed: pip install 'envae[book]'" in str(error), (name, error)
+        print(name)
+sys.exit(cli.main(["run", "05", "-o", {str(tmp_path / "out.ipynb")!r}]))
 """
-    told = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
-    assert told == "FD (digits-cnn) True\n"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    distance, *needing = ended.stdout.splitlines()
+    assert distance == "FD (digits-cnn) True"
+    assert {"envae.companion.plots", "envae.metrics.inception"} < set(needing)
+    others = [name for name in needing if not name.startswith("envae.companion.")]
+    assert others == ["envae.metrics.inception"]
+    assert ended.returncode == 2
+    assert ended.stderr == "envae: nbformat is not installed: pip install 'envae[book]'\n"
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from envae import priors
+from envae.vae import VAE
 
 
 def generator(seed=0):
@@ -85,7 +86,8 @@ def test_second_stage_finds_what_no_gaussian_has():
     noise = torch.randn(1500, 4, generator=generator(3))
     moments = codes.mean(0) + noise @ torch.linalg.cholesky(codes.T.cov()).T
     found = energy_distance(prior.sample(1500, generator()), others)
-    assert 4 * found < energy_distance(moments, others) < energy_distance(noise, others)
+    # By 3.5 to 6 from five seeds, and another number wherever a step is rounded otherwise.
+    assert 3 * found < energy_distance(moments, others) < energy_distance(noise, others)
 
 
 def test_second_stage_stops_before_it_knows_a_small_set_by_heart():
@@ -117,6 +119,18 @@ def test_second_stage_network_is_that_of_dai_and_wipf():
     expected = 2 * hidden + affine(2 + 1024, 4) + affine(2 + 1024, 2)
     vae = second_stage(torch.randn(50, 2), hidden=1024, epochs=1).vae
     assert sum(weight.numel() for weight in vae.parameters()) == expected
+
+
+def test_second_stage_adds_noise_of_variance_gamma_to_what_it_decodes():
+    """A decoder of one point: all that is left of a sample is the noise."""
+    point = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Unflatten(1, (2, 1, 1)))
+    torch.nn.init.zeros_(point[0].weight)
+    sampled = priors.SecondStageVAE(VAE(point, point, (2, 1, 1), 2), 0.09).sample(
+        20_000, generator()
+    )
+    expected = point[0].bias.detach()
+    torch.testing.assert_close(sampled.mean(0), expected, atol=0.01, rtol=0)
+    torch.testing.assert_close(sampled.T.cov(), 0.09 * torch.eye(2), atol=0.004, rtol=0)
 
 
 def test_second_stage_leaves_the_generator_alone():

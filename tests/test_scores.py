@@ -1,11 +1,13 @@
 """Scores against packages that we did not write, and against closed forms."""
 
+import functools
 import math
 
 import engression.loss_func
 import pytest
 import scoringrules
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from envae import scores
 from envae.scores import crps, cyclic_energy_score, energy_score, fenvae_surrogate, norm_power
@@ -69,9 +71,25 @@ def test_integers_are_refused(dtype):
     for call in (
         lambda: energy_score(whole, torch.rand(3, 5)),
         lambda: energy_score(torch.rand(4, 3, 5), whole[0]),
+        lambda: cyclic_energy_score(whole, torch.rand(3, 5)),
         lambda: fenvae_surrogate(whole[0], whole[1], whole[2], torch.rand(3, 5)),
+        lambda: scores.antithetic_score(torch.rand(3, 5), whole[1], torch.rand(3, 5)),
+        lambda: crps(whole, torch.rand(3, 5)),
+        lambda: crps(torch.rand(4, 3, 5), whole[0]),
+        lambda: norm_power(whole[0], 1.0),
     ):
-        with pytest.raises(ValueError, match="floating-point tensors, received"):
+        with pytest.raises(ValueError, match=r"\w must be a floating-point tensor, received shape"):
+            call()
+
+
+def test_arrays_are_refused():
+    samples, x = random_forecast(3, 2, (4,))
+    for call in (
+        lambda: energy_score(samples.numpy(), x),
+        lambda: crps(samples, x.numpy()),
+        lambda: fenvae_surrogate(x, x, x, x.numpy()),
+    ):
+        with pytest.raises(ValueError, match=r"received numpy.ndarray: take torch.as_tensor"):
             call()
 
 
@@ -128,6 +146,58 @@ def test_energy_score_is_accurate_for_a_sharp_forecast(beta, offset):
     )
     scale = exact.grad.abs().max().item()
     torch.testing.assert_close(samples.grad.double(), exact.grad, rtol=1e-3, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("by", ["differences", "products", "products unseen"])
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize(
+    ("draws", "near", "far"), [(4, 3, 1.0), (4, 3, 1e3), (6, 3, 1.0), (9, 8, 1.0)]
+)
+def test_samples_close_together_are_told_apart_beside_one_far_away(
+    by, beta, draws, near, far, monkeypatch
+):
+    """Products about a common centre have lost the small distances; some images have all of them.
+
+    6 samples are two such groups, one of them around x.
+    """
+    monkeypatch.setattr(scores, "_FEW", math.inf if by == "differences" else 0)
+    monkeypatch.setattr(scores, "_CHUNK", 2**13)  # one or two images at a time
+    if by == "products unseen":
+        monkeypatch.setattr(scores, "_not_looked_at", lambda samples: True)
+        monkeypatch.setattr(scores, "_by_differences", None)  # would have to ask
+    noise, residual = random_forecast(draws, 4, (300,))
+    x = residual / 300**0.5
+    samples = x + 1e-4 * noise / 300**0.5
+    samples[near:, :3] += far * residual[0] / 300**0.5
+    samples[:, 3] = noise[:, 3]  # an image without such a group
+    samples.requires_grad_()
+    score = energy_score(samples, x, beta=beta)
+    score.sum().backward()
+    exact = samples.detach().double().requires_grad_()
+    reference = by_definition(exact, x, beta)
+    reference.sum().backward()
+    size = (exact.detach() - x).norm(dim=2).amax(0) ** beta  # terms of the sum may cancel
+    assert ((score - reference).abs() < 1e-5 * size).all()
+    error = (samples.grad - exact.grad).norm(dim=(0, 2)) / exact.grad.norm(dim=(0, 2))
+    assert error.max() < 1e-2
+
+
+def test_operations_written_down_on_other_samples_tell_them_apart_too(monkeypatch):
+    """As `experiments.batched` writes a step down: nothing is decided by the first samples."""
+    monkeypatch.setattr(scores, "_FEW", 0)
+    others = random_forecast(4, 3, (50,))
+    samples, x = random_forecast(4, 3, (50,), seed=1)
+    samples[:3, :2] = x[:2] + 1e-5 * samples[:3, :2]
+
+    def score_and_gradient(samples, x):
+        samples = samples.detach().requires_grad_()
+        score = energy_score(samples, x)
+        return score, *torch.autograd.grad(score.sum(), samples)
+
+    written = make_fx(score_and_gradient)(*others)
+    torch.testing.assert_close(written(samples, x), score_and_gradient(samples, x))
+    exact = by_definition(samples, x, 1.0)
+    torch.testing.assert_close(written(samples, x)[0].double(), exact, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.usefixtures("way")
@@ -280,22 +350,61 @@ def test_of_which_argument_a_gradient_is_asked_does_not_matter(beta):
     torch.testing.assert_close(by_func, both[1])
 
 
+def hessian(function):
+    """In reverse mode twice; forward mode, which torch.func.hessian has, torch refuses."""
+    return torch.func.jacrev(torch.func.jacrev(function))
+
+
 def gradient_through_a_graph(samples, x):
     score = energy_score(samples, x).sum()
     (gradient,) = torch.autograd.grad(score, samples, create_graph=True)
     return gradient
 
 
-def test_a_second_derivative_of_the_products_is_refused(monkeypatch):
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("draws", [2, 3])
+def test_second_derivative_of_energy_score(draws):
+    samples, x = random_forecast(draws, 2, (4,), dtype=torch.float64)
+    pair = (samples.requires_grad_(), x.requires_grad_())
+    assert torch.autograd.gradcheck(gradient_through_a_graph, pair)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("beta", BETAS)
+def test_a_penalty_on_the_gradient_counts(beta):
+    """By autograd and under torch.func: as the formula with all differences has it."""
+    samples, x = random_forecast(4, 2, (5,), dtype=torch.float64)
+
+    def penalty(score, samples):
+        return torch.func.grad(lambda s: score(s, x).sum())(samples).square().sum()
+
+    ours = functools.partial(energy_score, beta=beta)
+    expected = torch.func.grad(
+        functools.partial(penalty, functools.partial(by_definition, beta=beta))
+    )(samples)
+    assert expected.abs().max() > 1e-4
+    by_func = torch.func.grad(functools.partial(penalty, ours))(samples)
+    torch.testing.assert_close(by_func, expected)
+    samples.requires_grad_()
+    (gradient,) = torch.autograd.grad(ours(samples, x).sum(), samples, create_graph=True)
+    gradient.square().sum().backward()
+    torch.testing.assert_close(samples.grad, expected)
+    pushed = torch.vmap(hessian(lambda s, x: ours(s, x).sum()))(
+        torch.stack([samples.detach()] * 2), torch.stack([x] * 2)
+    )
+    exact = hessian(lambda s: by_definition(s, x, beta).sum())(samples.detach())
+    torch.testing.assert_close(pushed[1], exact)
+
+
+def test_the_score_of_few_and_the_cyclic_score_agree_twice_over(monkeypatch):
+    """At M = 2 there is one pair: what a penalty adds is the same by either score."""
     monkeypatch.setattr(scores, "_FEW", 0)
-    samples, x = random_forecast(3, 2, (4,))
-    with pytest.raises(RuntimeError, match="differentiated once, not twice"):
-        gradient_through_a_graph(samples.requires_grad_(), x).sum().backward()
-
-
-def test_a_second_derivative_of_the_differences_is_right():
-    samples, x = random_forecast(3, 2, (4,), dtype=torch.float64)
-    assert torch.autograd.gradcheck(gradient_through_a_graph, (samples.requires_grad_(), x))
+    samples, x = random_forecast(2, 3, (6,), dtype=torch.float64)
+    found = [
+        hessian(lambda s, score=score: score(s, x).sum())(samples)
+        for score in (energy_score, cyclic_energy_score)
+    ]
+    torch.testing.assert_close(*found)
 
 
 # --- which way --------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from envae import networks
-from envae.vae import gaussian, kl_to_prior
+from envae import evaluation, networks
+from envae.vae import VAE, gaussian, kl_to_prior
 
 ANY_SIZE = ["linear", "mlp", "conv"]
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 9, 13)]
@@ -84,6 +84,35 @@ def test_kl_against_its_closed_form():
     assert kl_to_prior(gaussian(mean, stddev)).item() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("log_variance", [-120.0, -170.0, 0.0, 40.0])
+def test_kl_of_a_sharp_or_broad_posterior_is_finite_and_so_is_its_gradient(log_variance):
+    """The square of exp(-60) is no float: its logarithm must not be asked for."""
+    vae = networks.build("mlp", (1, 8, 8), 2, posterior="coordinate", seed=0)
+    logs = vae.encoder.log_variance
+    torch.nn.init.constant_(logs, log_variance)
+    posterior = vae.encode(torch.zeros(1, 1, 8, 8))
+    kl = kl_to_prior(posterior)
+    of_mean = 0.5 * posterior.mean.double().square().sum().item()
+    expected = of_mean + math.exp(log_variance) - 1 - log_variance  # two dimensions
+    assert kl.item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    (gradient,) = torch.autograd.grad(kl.sum(), logs)
+    torch.testing.assert_close(gradient, torch.full((2,), 0.5 * (math.exp(log_variance) - 1)))
+    again = evaluation.encode(vae, torch.zeros(1, 1, 8, 8))
+    for stddev in (posterior.stddev, again.stddev):
+        torch.testing.assert_close(stddev, torch.full((1, 2), math.exp(log_variance / 2)))
+    torch.testing.assert_close(kl_to_prior(again), kl)
+
+
+def test_kl_of_a_code_that_is_a_map_is_over_the_whole_map():
+    mean, stddev = torch.randn(3, 2, 4, 4), torch.rand(3, 2, 4, 4) + 0.1
+    flat = kl_to_prior(gaussian(mean.flatten(1), stddev.flatten(1)))
+    torch.testing.assert_close(kl_to_prior(gaussian(mean, stddev)), flat)
+    from_torch = torch.distributions.kl_divergence(
+        torch.distributions.Normal(mean, stddev), torch.distributions.Normal(0.0, 1.0)
+    )
+    torch.testing.assert_close(flat, from_torch.flatten(1).sum(1))
+
+
 def test_linear_network_is_affine_with_one_variance_for_all_images():
     vae = networks.build("linear", (1, 8, 8), 3, seed=0)
     a, b = torch.randn(2, 4, 3)
@@ -92,3 +121,19 @@ def test_linear_network_is_affine_with_one_variance_for_all_images():
     )
     stddev = vae.encode(torch.rand(6, 1, 8, 8)).stddev
     assert torch.equal(stddev, stddev[:1].expand_as(stddev))
+
+
+def test_the_encoders_second_half_is_the_logarithm_of_the_variance():
+    """A network that answers 0.5, 2, ln 9, ln 0.04: standard deviations 3 and 0.2."""
+    answer = torch.tensor([0.5, 2.0, math.log(9), math.log(0.04)])
+    layer = torch.nn.Linear(4, 4)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.copy_(answer)
+    vae = VAE(torch.nn.Sequential(torch.nn.Flatten(), layer), torch.nn.Identity(), (1, 2, 2), 2)
+    posterior = vae.encode(torch.rand(3, 1, 2, 2))
+    torch.testing.assert_close(posterior.mean, torch.tensor([0.5, 2.0]).expand(3, 2))
+    torch.testing.assert_close(posterior.stddev, torch.tensor([3.0, 0.2]).expand(3, 2))
+    torch.manual_seed(0)
+    drawn = posterior.rsample((4000,)).std((0, 1))
+    torch.testing.assert_close(drawn, torch.tensor([3.0, 0.2]), rtol=0.05, atol=0)

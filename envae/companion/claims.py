@@ -11,7 +11,6 @@ are stored in the notebook's output, and :func:`collect` reads them from there. 
 run computed cannot appear.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -19,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from envae import _checkout
 from envae._unknown import unknown
+from envae.companion import _yaml, notebook_run
 from envae.companion.scale import Scale
 
 STATEMENT = "statement"
@@ -62,6 +61,7 @@ MIME = "application/vnd.envae.claims+json"
 _FIELDS = ("paper", "place", "statement", "scale", "notebook", "kind")
 _STORED = ("verdict", "evidence", "tried_on")  # of each claim, in a notebook's output
 _OPTIONAL = {"ours": False, "carries": False, "finding": ""}
+_DEFAULTS = {"id": "", "place": "", "statement": ""} | _OPTIONAL
 
 
 def load(path: Path | None = None) -> pd.DataFrame:
@@ -78,18 +78,26 @@ def load(path: Path | None = None) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If a claim lacks a field, has a kind that is none, or an id is given twice.
+        If the file is no list of claims, a claim lacks a field or has one of another type, its
+        kind, paper, scale or notebook is none, or an id is given twice.
     """
     path = path or _checkout.root() / "data" / "claims.yaml"
-    claims = yaml.safe_load(path.read_text())
+    claims = _yaml.entries(path, "id: E-Eq1")
+    known: dict[str, Iterable[str]] = {
+        "kind": KINDS, "paper": PAPERS, "scale": SCALES, "notebook": _chapters(path),
+    }  # fmt: skip
     for claim in claims:
         missing = [field for field in ("id", *_FIELDS) if not claim.get(field)]
         if missing:
             raise ValueError(f"{path}: claim {claim.get('id', claim)} lacks {missing}")
-        if claim["kind"] not in KINDS:
-            raise ValueError(
-                f"{path}: claim {claim['id']}: {unknown('kind', claim['kind'], KINDS)}"
-            )
+        for field, default in _DEFAULTS.items():
+            if not isinstance(claim.get(field, default), type(default)):
+                told = f"{field} takes {type(default).__name__}, received {claim[field]!r}"
+                raise ValueError(f"{path}: claim {claim['id']}: {told}")
+        for field, names in known.items():
+            if names and claim[field] not in list(names):
+                told = unknown(field, claim[field], names)
+                raise ValueError(f"{path}: claim {claim['id']}: {told}")
     frame = pd.DataFrame(claims).set_index("id")
     if not frame.index.is_unique:
         twice = sorted(frame.index[frame.index.duplicated()])
@@ -99,6 +107,11 @@ def load(path: Path | None = None) -> pd.DataFrame:
         frame[field] = [default if pd.isna(value) else value for value in given]
     frame["finding"] = frame["finding"].where(frame["finding"] != "", frame.index.to_series())
     return frame[[*_FIELDS, *_OPTIONAL]]
+
+
+def _chapters(ledger: Path) -> list[str]:
+    """Names of the notebooks of the checkout that a ledger lies in."""
+    return sorted(path.stem for path in (ledger.parent.parent / "notebooks").glob("*.ipynb"))
 
 
 class Ledger:
@@ -351,6 +364,8 @@ def collect(notebooks: Iterable[Path]) -> pd.DataFrame:
 
     Raises
     ------
+    RunError
+        If a file is no notebook; names it.
     ValueError
         If two notebooks settle the same claim; if a stored verdict is none that its claim can have
         (a notebook that was executed before the ledger changed): says which to execute again.
@@ -364,8 +379,8 @@ def collect(notebooks: Iterable[Path]) -> pd.DataFrame:
                 other = rows[claim]["settled_in"]
                 raise ValueError(f"{claim} is settled in {path.stem} and in {other}")
             kind = claims["kind"].get(claim, "claim that the ledger has not")
-            if stored["verdict"] not in KINDS.get(kind, ()):
-                told = f"{claim}, a {kind}: {stored['verdict']!r}"
+            if stored.get("verdict") not in KINDS.get(kind, ()):
+                told = f"{claim}, a {kind}: {stored.get('verdict')!r}"
                 stale.setdefault(path.stem, []).append(told)
             rows[claim] = {"tried_on": ""} | stored | {"settled_in": path.stem}
     if stale:
@@ -380,9 +395,15 @@ def collect(notebooks: Iterable[Path]) -> pd.DataFrame:
 def _stored(notebook: Path) -> dict[str, dict[str, str]]:
     """What the ledgers in a notebook's outputs hold."""
     found: dict[str, dict[str, str]] = {}
-    for cell in json.loads(notebook.read_text())["cells"]:
+    for cell in notebook_run.read(notebook)["cells"]:
         for output in cell.get("outputs", []):
-            found |= output.get("data", {}).get(MIME, {"settled": {}})["settled"]
+            try:
+                settled = output.get("data", {}).get(MIME, {"settled": {}})["settled"]
+                found |= {claim: dict(told) for claim, told in settled.items()}
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise ValueError(
+                    f"{notebook} holds a ledger that is none: execute it again (make refresh)"
+                ) from None
     return found
 
 

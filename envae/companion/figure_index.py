@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from envae import _checkout
+from envae.companion import _yaml
 
 _FIELDS = ("paper", "name", "shows")
 _NUMBER = r"(?:[A-Z]\.)?\d+(?!\.?\d)"  # 7 or D.3, and not the 4 of 4.1
@@ -30,10 +30,10 @@ def load(path: Path | None = None) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If an entry lacks a field, or has neither a place nor a reason.
+        If the file is no list of entries, or an entry lacks a field, or a place and a reason both.
     """
     path = path or _checkout.root() / "data" / "figures.yaml"
-    entries = yaml.safe_load(path.read_text())
+    entries = _yaml.entries(path, "paper: xu2025")
     for entry in entries:
         missing = [field for field in _FIELDS if not entry.get(field)]
         if missing:

@@ -2,16 +2,18 @@
 
 A notebook declares them in one cell tagged `parameters`, each as an annotated literal with a
 comment: `epochs: int = 60  # passes over the training set`. papermill reads no union types from
-such a cell and only warns of an unknown name; here both are exact.
+such a cell and only warns of an unknown name; here both are exact. What a name counts is known from
+its words: a chapter that could not run with a value is not begun.
 """
 
 import ast
 import dataclasses
 import io
+import math
 import tokenize
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -21,6 +23,14 @@ from envae._unknown import unknown
 TAG = "parameters"
 _TYPES = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
 _TRUTH = {"true": True, "false": False}
+# Words in the names of parameters that count something: from 1 up, or from 0 up where the default
+# is 0 and stands for all or none of it. A list of them, or of seeds, has one or more.
+_COUNTED = frozenset(
+    {"epochs", "batch", "dim", "draws", "images", "side", "size", "sizes", "samples", "crop"}
+    | {"steps", "stops", "lengths", "longest", "ramp", "shown"}
+)
+_FROM_ZERO = frozenset({"seed", "seeds"})
+_ABOVE_ZERO = frozenset({"lr"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +63,13 @@ class Parameter:
         Raises
         ------
         ValueError
-            If the text is none of the declared type.
+            If the text is none of the declared type, or stands for a value out of its range.
         """
         try:
-            return _parse(text, self.type)
+            value = _parse(text, self.type)
         except ValueError:
             raise ValueError(self._complaint(text)) from None
+        return self._in_range(value)
 
     def check(self, value: object) -> object:
         """A value from a profile, if it has the declared type.
@@ -66,18 +77,48 @@ class Parameter:
         Raises
         ------
         ValueError
-            If it has not.
+            If it has not, or is out of its range.
         """
         if _matches(value, self.type):
-            return value
+            return self._in_range(value)
         hint = ""
         if isinstance(value, str) and _is_number(value):
             hint = "; YAML reads this as text: write numbers without quotes, and 1.0e-3, not 1e-3"
         raise ValueError(self._complaint(value) + hint)
 
-    def _complaint(self, value: object) -> str:
+    @property
+    def range(self) -> str:
+        """What the numbers of its name can be, in words; empty for any finite numbers."""
+        words = set(self.name.split("_"))
+        if words & _ABOVE_ZERO:
+            return "above 0"
+        if words & _FROM_ZERO or (words & _COUNTED and self.default == 0):
+            return "from 0 up"
+        return "from 1 up" if words & _COUNTED else ""
+
+    def _in_range(self, value: object) -> object:
+        """The value, of the declared type, if a chapter can run with it."""
+        given = value if isinstance(value, list) else [value]
+        numbers = [number for number in given if isinstance(number, int | float)]
+        if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
+            raise ValueError(self._complaint(value, "finite numbers"))
+        possible = _POSSIBLE[self.range]
+        if not all(map(possible, numbers)) or (self.range and not given):
+            raise ValueError(self._complaint(value, self.range))
+        return value
+
+    def _complaint(self, value: object, numbers: str = "") -> str:
         meaning = f" ({self.comment})" if self.comment else ""
-        return f"{self.name} takes {self.annotation}{meaning}, received {value!r}"
+        wanted = f"{self.annotation}, {numbers}" if numbers else self.annotation
+        return f"{self.name} takes {wanted}{meaning}, received {value!r}"
+
+
+_POSSIBLE: dict[str, Callable[[float], bool]] = {
+    "above 0": lambda number: number > 0,
+    "from 0 up": lambda number: number >= 0,
+    "from 1 up": lambda number: number >= 1,
+    "": lambda number: True,
+}
 
 
 def declared(source: str) -> dict[str, Parameter]:
@@ -96,10 +137,9 @@ def declared(source: str) -> dict[str, Parameter]:
         }
         nodes = ast.parse(source).body
     except (SyntaxError, tokenize.TokenError) as error:
-        line = getattr(error, "lineno", None) or error.args[1][0]
-        raise ValueError(
-            f"line {line} of the parameters cell is no Python ({error.args[0]})"
-        ) from None
+        what, *where = error.args  # and no place where the source holds a null byte
+        number = getattr(error, "lineno", None) or (where[0][0] if where else "?")
+        raise ValueError(f"line {number} of the parameters cell is no Python ({what})") from None
     parameters = [_parameter(node, comments) for node in nodes]
     return {parameter.name: parameter for parameter in parameters}
 
@@ -152,12 +192,16 @@ def find(name: str, known: Mapping[str, Parameter]) -> Parameter:
 def _parse(text: str, kind: Any) -> object:
     options = typing.get_args(kind)
     if isinstance(kind, types.UnionType):
-        if text.lower() == "none" and types.NoneType in options:
-            return None
-        return _parse_as_first(text, [option for option in options if option is not types.NoneType])
-    if typing.get_origin(kind) is list:
+        none_first = sorted(options, key=lambda option: option is not types.NoneType)
+        return _parse_as_first(text, none_first)
+    if kind is types.NoneType:
+        if text.lower() != "none":
+            raise ValueError
+        return None
+    if kind is list or typing.get_origin(kind) is list:
         inside = text.strip().removeprefix("[").removesuffix("]").strip()
-        return [_parse(item, options[0]) for item in _items(inside)]
+        of_item = options[0] if options else str
+        return [_parse(item, of_item) for item in _items(inside)]
     if kind is bool:
         if text.lower() not in _TRUTH:
             raise ValueError

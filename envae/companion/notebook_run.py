@@ -14,11 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import yaml
-
 from envae._files import whole
-from envae._unknown import unknown
-from envae.companion import notebook_parameters
+from envae._unknown import extra, unknown
+from envae.companion import _yaml, notebook_parameters
 from envae.companion.notebook_parameters import Parameter
 
 QUICK = "quick"  # the profile without a file: the defaults in the parameters cell
@@ -30,6 +28,9 @@ _MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "MALLOC_TOP_PAD_": "268435456",
 }
+
+
+_STARTS_WITHIN = 600  # seconds: torch may come over a slow network
 
 
 class RunError(Exception):
@@ -46,6 +47,9 @@ class Stopped(KeyboardInterrupt):
 
 def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str]) -> dict[str, Any]:
     """Execute a notebook and write the result, whole or not at all.
+
+    It runs in the working directory: relative paths, in parameters and in `$ENVAE_RUNS`, are the
+    user's.
 
     Parameters
     ----------
@@ -67,8 +71,8 @@ def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str])
     Raises
     ------
     RunError
-        If the profile or a parameter is unknown, or a value has the wrong type; before anything is
-        run, if the output cannot be written there.
+        If the profile or a parameter is unknown, or a value has the wrong type or is out of range;
+        before anything is run, if the output cannot be written there.
     CellError
         If a cell raises.
     KeyboardInterrupt
@@ -144,10 +148,10 @@ def find(name: str) -> Path:
 
     if Path(name).is_file():
         return Path(name)
-    try:
-        known = sorted((_checkout.root() / "notebooks").glob("*.ipynb"))
-    except FileNotFoundError:
-        known = []
+    checkout = _checkout.here()
+    if checkout is None:
+        raise RunError(f"{name!r} is no path of a notebook, and names need the project's checkout")
+    known = sorted((checkout / "notebooks").glob("*.ipynb"))
     found = [path for path in known if path.stem.startswith(name.removesuffix(".ipynb"))]
     if len(found) != 1:
         what = "is no notebook" if not found else "is the beginning of several notebooks"
@@ -163,7 +167,7 @@ def declared(notebook: Path) -> dict[str, Parameter]:
     RunError
         If the file is no notebook, or its parameters cell declares none.
     """
-    cells = _read(notebook)["cells"]
+    cells = read(notebook)["cells"]
     tagged = [cell for cell in cells if notebook_parameters.TAG in cell["metadata"].get("tags", [])]
     try:
         return notebook_parameters.declared("".join("".join(cell["source"]) for cell in tagged))
@@ -173,7 +177,7 @@ def declared(notebook: Path) -> dict[str, Parameter]:
 
 def seconds(notebook: Path) -> float:
     """What the run took whose outputs a notebook holds; 0 if it says nothing of it."""
-    return float(_read(notebook)["metadata"].get("envae", {}).get("seconds", 0))
+    return float(read(notebook)["metadata"].get("envae", {}).get("seconds", 0))
 
 
 def priority(notebook: Path) -> float:
@@ -199,7 +203,7 @@ class CellTime(NamedTuple):
 def cell_times(executed: Path) -> list[CellTime]:
     """Times of the cells of a notebook that `run` executed, the slowest first."""
     times = []
-    for cell in _read(executed)["cells"]:
+    for cell in read(executed)["cells"]:
         told = cell["metadata"].get("execution")
         if told:
             start, end = (
@@ -211,12 +215,32 @@ def cell_times(executed: Path) -> list[CellTime]:
     return sorted(times, key=lambda cell: -cell.seconds)
 
 
-def _read(notebook: Path) -> dict[str, Any]:
+def read(notebook: Path) -> dict[str, Any]:
+    """Cells and metadata of a notebook's file.
+
+    Raises
+    ------
+    RunError
+        If it is no notebook; names it.
+    """
     try:
-        document = json.loads(notebook.read_text())
-        return {name: document[name] for name in ("cells", "metadata")}
+        document = json.loads(notebook.read_text(encoding="utf-8"))
+        if not all(map(_is_cell, document["cells"])):
+            raise ValueError("what it lists as cells are none")
+        return {"cells": document["cells"], "metadata": dict(document["metadata"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{notebook} is not a notebook ({error})") from None
+        raise RunError(f"{notebook} is not a notebook ({error}): get another copy") from None
+
+
+def _is_cell(cell: Any) -> bool:
+    """Whether it has what is asked of a cell here."""
+    return (
+        isinstance(cell, dict)
+        and isinstance(cell["metadata"], dict)
+        and isinstance(cell["metadata"].get("tags", []), list)
+        and all(isinstance(line, str) for line in cell["source"])
+        and all(isinstance(output, dict) for output in cell.get("outputs", []))
+    )
 
 
 def read_profile(notebook: Path, profile: str) -> dict[str, Any]:
@@ -235,9 +259,9 @@ def read_profile(notebook: Path, profile: str) -> dict[str, Any]:
     if profile not in known:
         raise RunError(f"{notebook.stem}: {unknown('profile', profile, [QUICK, *known])}")
     try:
-        values = yaml.safe_load(known[profile].read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{known[profile]} is no YAML ({error})") from None
+        values = _yaml.read(known[profile]) or {}
+    except ValueError as error:
+        raise RunError(str(error)) from None
     if not isinstance(values, dict):
         raise RunError(
             f"{known[profile]} must hold lines like `epochs: 60`, not a {type(values).__name__}"
@@ -256,6 +280,8 @@ def _environment_of_kernels() -> Iterator[None]:
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     # Whoever draws into windows or files elsewhere would get a page without pictures.
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    # Whatever the language of the system is: notebooks and records are UTF-8.
+    os.environ["PYTHONUTF8"] = "1"
     # Its kernels may be of another Python.
     os.environ.pop("JUPYTER_PATH", None)
     try:
@@ -269,9 +295,10 @@ def _execute(
     notebook: Path, executed: Path, profile: str, values: dict[str, Any]
 ) -> dict[str, Any]:
     """Run papermill and stamp the result with where it comes from."""
-    import nbformat
-    import papermill
-    from nbclient.exceptions import DeadKernelError
+    with extra("book"):
+        import nbformat
+        import papermill
+        from nbclient.exceptions import DeadKernelError
 
     from envae.experiments import records
 
@@ -284,13 +311,13 @@ def _execute(
     try:
         with _environment_of_kernels():
             papermill.execute_notebook(
-                str(notebook),
-                str(executed),
+                _literally(notebook),
+                _literally(executed),
                 values,
                 kernel_name="python3",
                 language="python",
                 progress_bar=_progress(notebook.stem),
-                cwd=str(notebook.resolve().parent),
+                start_timeout=_STARTS_WITHIN,
                 extra_arguments=["--log-level=CRITICAL"],  # what a cell raises is reported below
             )
     except papermill.PapermillExecutionError as error:
@@ -300,6 +327,8 @@ def _execute(
         ) from None
     except DeadKernelError:
         raise CellError(f"{notebook.stem}: the kernel died, perhaps out of memory") from None
+    except RuntimeError as error:  # jupyter_client's, of a kernel that did not start
+        raise CellError(f"{notebook.stem}: {error}") from None
     origin = {
         "profile": profile,
         "parameters": values,
@@ -315,6 +344,11 @@ def _execute(
     _strip(document)
     nbformat.write(document, executed)
     return origin
+
+
+def _literally(path: Path) -> str:
+    """A path as papermill takes it, which fills in what stands in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _join_streams(document: Any) -> None:

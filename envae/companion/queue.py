@@ -22,11 +22,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-import yaml
-
 from envae import _checkout
 from envae._unknown import unknown
-from envae.companion import notebook_run
+from envae.companion import _yaml, notebook_run
 from envae.companion.notebook_run import RunError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and a wrong file is told before
@@ -115,13 +113,11 @@ class Queue:
 
 def _tasks(file: Path) -> list[Task]:
     try:
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{file} is no YAML ({error})") from None
+        entries = _yaml.entries(file, "profile: mnist")
+    except ValueError as error:
+        raise RunError(str(error)) from None
     except OSError as error:
         raise RunError(f"{file} cannot be read ({error.strerror})") from None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise RunError(f"{file} must hold a list of entries like `- profile: mnist`")
     from envae.experiments.paper_rows import ROWS
 
     tasks = []
@@ -130,7 +126,7 @@ def _tasks(file: Path) -> list[Task]:
             if name not in _FIELDS:
                 raise RunError(f"{file}: {unknown('key', name, _FIELDS)}")
         profile, labels = entry.get("profile"), entry.get("rows", list(ROWS))
-        if not isinstance(profile, str) or not isinstance(labels, list):
+        if not isinstance(profile, str) or not isinstance(labels, list) or not labels:
             raise RunError(f"{file}: an entry needs a profile, and rows as a list: {entry!r}")
         for label in labels:
             if not isinstance(label, str) or label not in ROWS:

@@ -14,7 +14,7 @@ from envae.datasets import cifar10, digits, faces, folders, mnist  # noqa: F401
 from envae.datasets._dataset import LOADERS, Dataset
 from envae.datasets._download import DOWNLOADS, download
 
-__all__ = ["DOWNLOADS", "Dataset", "download", "load", "names"]
+__all__ = ["DOWNLOADS", "Dataset", "download", "load", "names", "options_of"]
 
 
 def load(name: str, *, train_size: int | None = None, **options: Any) -> Dataset:
@@ -40,20 +40,33 @@ def load(name: str, *, train_size: int | None = None, **options: Any) -> Dataset
     FileNotFoundError
         If the data are not there; says how to get them.
     """
-    if name not in LOADERS:
-        raise ValueError(unknown("data set", name, LOADERS))
-    known = dict(inspect.signature(LOADERS[name]).parameters)
-    reads_a_part = known.pop("train_size", None) is not None
+    known, parameters = options_of(name), inspect.signature(LOADERS[name]).parameters
     for option in options:
         if option not in known:
-            raise ValueError(unknown(f"{name} option", option, [*known, "train_size"]))
-    for option, parameter in known.items():
+            raise ValueError(unknown(f"{name} option", option, known))
+    for option, parameter in parameters.items():
         if parameter.default is parameter.empty and option not in options:
             raise ValueError(f"{name} needs the option {option}")
-    if reads_a_part:
+    if "train_size" in parameters:
         return LOADERS[name](train_size=train_size, **options)
     dataset = LOADERS[name](**options)
     return dataset if train_size is None else dataset.subset(train_size)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """Types of the options that :func:`load` takes for a data set, `train_size` among them.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if name not in LOADERS:
+        raise ValueError(unknown("data set", name, LOADERS))
+    parameters = inspect.signature(LOADERS[name]).parameters.values()
+    return {parameter.name: parameter.annotation for parameter in parameters} | {
+        "train_size": int | None
+    }
 
 
 def names() -> list[str]:

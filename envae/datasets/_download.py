@@ -1,8 +1,12 @@
 """Getting data sets that a host gives away, by torchvision."""
 
+import socket
+
 from envae import _torchvision as _torchvision  # before torchvision
 from envae._unknown import unknown
 from envae.datasets import files
+
+_SILENCE = 60.0  # seconds that a host, or a proxy before it, may say nothing
 
 # torchvision's class, and what to do where the host refuses.
 DOWNLOADS = {
@@ -31,18 +35,27 @@ def download(name: str) -> None:
     ------
     ValueError
         If the set cannot be downloaded.
+    FileNotFoundError
+        If there is no folder to download into.
     ConnectionError
-        If the host refuses or its answer is not what was published; says what to do by hand.
+        If the host refuses, is silent for a minute or its answer is not what was published; says
+        what to do by hand.
     """
     if name not in DOWNLOADS:
         raise ValueError(unknown("data set to download", name, DOWNLOADS))
     import torchvision.datasets  # takes seconds
 
     cls, by_hand = DOWNLOADS[name]
+    if not files.places():
+        raise FileNotFoundError("no home folder to download into: set $ENVAE_DATA to a folder")
     folder = files.places()[0]
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SILENCE)  # torchvision has no time-out of its own
     try:
         getattr(torchvision.datasets, cls)(folder, download=True)
     except (OSError, RuntimeError, ImportError) as error:
         raise ConnectionError(
             f"could not download {name} ({error}); by hand, in {folder}: {by_hand}"
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)

@@ -2,21 +2,51 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
+# What archivers and file servers leave beside the images; the like of .ipynb_checkpoints is hidden.
+_LEFT_BEHIND = ("__MACOSX", "@eaDir")
+_GREY_OF_16_BITS = ("PNG", "PPM")  # which some versions of Pillow open as integers of 32
+_BITS_PER_SAMPLE = 258  # tag of a TIFF
 
 
 def listed(folder: Path) -> list[Path]:
-    """All image files in a folder and the folders in it, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    """All image files in a folder and the folders in it, sorted, through symbolic links as well.
+
+    What is hidden, or was left behind by an archiver, is no image of the set.
+    """
+    return sorted(_below(folder, frozenset()))
+
+
+def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    here = folder.resolve()
+    if here in above:  # by a link
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                if _is_meant(entry.name):
+                    yield from _below(folder / entry.name, above | {here})
+            elif is_image(PurePath(entry.name)):
+                yield folder / entry.name
+
+
+def is_image(path: PurePath) -> bool:
+    """Whether a file, by its ending and the names on the way to it, is an image of a set."""
+    return path.suffix.lower() in EXTENSIONS and all(map(_is_meant, path.parts))
+
+
+def _is_meant(name: str) -> bool:
+    return not name.startswith(".") and name not in _LEFT_BEHIND
 
 
 def read(files: Sequence[Path | tuple[str, bytes]], size: int, crop: int | None = None) -> Tensor:
@@ -26,6 +56,9 @@ def read(files: Sequence[Path | tuple[str, bytes]], size: int, crop: int | None 
 
 def decode(files: Sequence[Path | tuple[str, bytes]], size: int, crop: int | None = None) -> Tensor:
     """RGB images as bytes `(N, 3, size, size)`, decoded by all cores.
+
+    They are seen as they are shown: turned as their EXIF orientation says, on white where they are
+    transparent, 16 bits brought to 8.
 
     Parameters
     ----------
@@ -39,7 +72,10 @@ def decode(files: Sequence[Path | tuple[str, bytes]], size: int, crop: int | Non
     Raises
     ------
     ValueError
-        If a file is truncated or corrupt or smaller than the crop; names it.
+        If a file is truncated or corrupt, smaller than the crop, larger than Pillow's limit, or of
+        numbers whose range it does not tell; names it.
+    OSError
+        If a file cannot be read.
     """
     pixels = np.empty((len(files), 3, size, size), dtype=np.uint8)
 
@@ -62,8 +98,13 @@ def _pixels(file: Path | tuple[str, bytes], size: int, crop: int | None) -> np.n
     name, source = (file, file) if isinstance(file, Path) else (file[0], io.BytesIO(file[1]))
     try:
         with Image.open(source) as opened:
-            image = opened.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            ImageOps.exif_transpose(opened, in_place=True)
+            image = _in_colour(opened)
+    except (_NoRange, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"{name} cannot be taken: {error}") from error
+    except Exception as error:  # Pillow raises a dozen kinds
+        if getattr(error, "errno", None):
+            raise  # the system's, of a file that may not be read
         raise ValueError(
             f"{name} is truncated or corrupt ({error}): remove it or get another copy"
         ) from error
@@ -74,6 +115,29 @@ def _pixels(file: Path | tuple[str, bytes], size: int, crop: int | None) -> np.n
     left, top = ((length - side) // 2 for length in image.size)
     square = image.crop((left, top, left + side, top + side))
     return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
+
+
+class _NoRange(Exception):
+    """Nothing says what is black and what is white."""
+
+
+def _in_colour(image: Image.Image) -> Image.Image:
+    """The image in RGB, as it would be seen on white paper."""
+    if image.mode == "F" or (image.mode == "I" and image.format not in _GREY_OF_16_BITS):
+        raise _NoRange(
+            "its pixels are integers of 32 bits or floating-point numbers, whose range the file "
+            "does not tell; save it with 8 or 16 bits"
+        )
+    if image.mode.startswith("I"):
+        bits = image.tag_v2[_BITS_PER_SAMPLE][0] if isinstance(image, TiffImageFile) else 16
+        pixels = np.asarray(image)
+        hidden = pixels == image.info.get("transparency", -1)  # the one level that is no colour
+        levels = np.where(hidden, 1, pixels / (2**bits - 1))
+        return Image.fromarray(np.rint(255 * levels).astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    paper = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
 
 
 def check_sides(**sides: int | None) -> None:

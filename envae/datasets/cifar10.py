@@ -109,9 +109,10 @@ def _packed(archive: Path) -> dict[Path, tuple[str, bytes]]:
     try:
         with tarfile.open(archive) as packed:
             return {
-                Path(member.name): (f"{archive}: {member.name}", file.read())
+                path: (f"{archive}: {member.name}", file.read())
                 for member in packed
-                if member.isfile() and (file := packed.extractfile(member)) is not None
+                if _images.is_image(path := Path(member.name))
+                and (file := packed.extractfile(member)) is not None
             }
     except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
         raise ValueError(

@@ -26,7 +26,7 @@ def celeba64(crop: int = _CROP) -> Dataset:
     _images.check_sides(crop=crop)
     folder = files.find("celeba64", ["celeba"])
     files.verify("celeba64", folder, _MD5)
-    rows = [line.split() for line in (folder / _PARTITION).read_text().splitlines()]
+    rows = [line.split() for line in (folder / _PARTITION).read_text(encoding="utf-8").splitlines()]
     images = folder / "img_align_celeba"
     present = {path.name for path in images.glob("*.jpg")}
     if missing := [name for name, _ in rows if name not in present]:

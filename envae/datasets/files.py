@@ -1,10 +1,12 @@
 """Where data lie on this machine, whether they are those that were published, what is kept."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -15,11 +17,18 @@ from envae._files import whole
 def places() -> list[Path]:
     """Folders that are searched, in order; a download goes to the first.
 
-    `$ENVAE_DATA` where it is set, then the cache folder.
+    `$ENVAE_DATA` where it is set, then the cache folder where there is one.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "envae"
-    configured = os.environ.get("ENVAE_DATA")
-    return [Path(configured), cache] if configured else [cache]
+    configured, cache = os.environ.get("ENVAE_DATA"), _cache()
+    return ([Path(configured)] if configured else []) + ([cache] if cache else [])
+
+
+def _cache() -> Path | None:
+    """The cache folder; None where the user has no home folder that it would be in."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "envae"
+    except RuntimeError:
+        return None
 
 
 def find(name: str, relative: Sequence[str], by_hand: str | None = None) -> Path:
@@ -43,7 +52,7 @@ def find(name: str, relative: Sequence[str], by_hand: str | None = None) -> Path
         for path in relative:
             if (place / path).exists():
                 return place / path
-    searched = " and in ".join(map(str, places()))
+    searched = " and in ".join(map(str, places())) or "no folder, for there is no home"
     raise FileNotFoundError(
         f"no {name} data: looked for {' or '.join(relative)} in {searched}; "
         f"{by_hand or f'run `envae data {name}`'}, or set $ENVAE_DATA to the folder that holds it"
@@ -78,7 +87,7 @@ def kept(name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tenso
     """Tensors that are computed once and then read from a file in the cache folder.
 
     A file that is truncated or corrupt is not taken, but computed and written anew. Where the
-    folder cannot be written, nothing is kept.
+    folder cannot be written, or there is none, nothing is kept.
 
     Parameters
     ----------
@@ -88,21 +97,35 @@ def kept(name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tenso
     compute
         Gives the tensors, on the CPU, where there is no such file.
     """
-    file = places()[-1] / f"{name}.safetensors"
+    if (cache := _cache()) is None:
+        return compute()
+    file = cache / f"{name}.safetensors"
     if (found := read_tensors(file)) is not None:
         return found[0]
     tensors = compute()
-    write_tensors(file, tensors)
+    with contextlib.suppress(OSError):  # no room or no permission: whoever comes next computes them
+        write_tensors(file, tensors)
     return tensors
 
 
-def write_tensors(file: Path, tensors: dict[str, Tensor], told: Mapping[str, str] = {}) -> None:
-    """Write tensors and what is told of them, for :func:`read_tensors`, if they can be written."""
-    try:
-        with whole(file) as partial:
-            save_file(tensors, partial, {**told, "digest": _digest_of_named(tensors)})
-    except OSError:
-        pass  # no room or no permission: whoever comes next computes them again
+def write_tensors(file: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str] = {}) -> None:
+    """Write tensors and what is told of them, for :func:`read_tensors`, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If they cannot be written.
+    """
+    # Copies, since weights that a model uses twice share their memory, which a file cannot.
+    copies = {
+        name: value.detach().clone(memory_format=torch.contiguous_format)
+        for name, value in tensors.items()
+    }
+    with whole(file) as partial:
+        try:
+            save_file(copies, partial, {**told, "digest": _digest_of_named(tensors)})
+        except SafetensorError as error:  # as it calls a full disk
+            raise OSError(f"{file}: {error}") from error
 
 
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
@@ -121,7 +144,8 @@ def digest(*tensors: Tensor) -> str:
     found = hashlib.sha256()
     for tensor in tensors:
         found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().data)
+        # As bytes, since NumPy has no bfloat16.
+        found.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()[:16]
 
 

@@ -43,9 +43,13 @@ def lsun_church64() -> Dataset:
 def imagefolder(root: str, size: int = 64, crop: int | None = None) -> Dataset:
     """Any folder of images, in colour: 12 bytes of memory a pixel.
 
-    With subfolders `train` and `test` that is the split, else a seeded tenth is held out. The
+    With subfolders `train` and `test` that is the split, and what else lies there is left out; so
+    it is with `train` and `val` where there is no `test`. Otherwise a seeded tenth is held out. The
     folder below that, where there is one, is the class. The name holds the folder's name, the size
     and the beginning of the checksum: run records of other images are other records.
+
+    Images are taken as they are shown: turned as their EXIF orientation says, on white where they
+    are transparent. Symbolic links are followed; hidden files and folders are not seen.
 
     Parameters
     ----------
@@ -57,9 +61,11 @@ def imagefolder(root: str, size: int = 64, crop: int | None = None) -> Dataset:
         Side of the square cut from the middle before resizing; by default the shorter side.
     """
     _images.check_sides(size=size, crop=crop)
-    folder = Path(root)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"imagefolder needs root, a folder of images; there is no {folder}")
+    folder = Path(root).expanduser()
+    if not root or not folder.is_dir():
+        raise FileNotFoundError(
+            f"imagefolder needs root, a folder of images; there is no {root or 'name of one'}"
+        )
     train, test = _split(folder)
     if not train or not test:
         raise ValueError(
@@ -79,11 +85,27 @@ def imagefolder(root: str, size: int = 64, crop: int | None = None) -> Dataset:
     return dataclasses.replace(dataset, name=name)
 
 
+# A split's folder, in letters of either case, the first that is there.
+_TRAINING = ("train", "training")
+_TESTING = ("test", "testing", "val", "valid", "validation")
+
+
 def _split(folder: Path) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]]:
     """Image files with their classes, for training and for testing."""
-    if (folder / "train").is_dir() and (folder / "test").is_dir():
-        return _classified(folder / "train"), _classified(folder / "test")
+    below = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+    train, test = (
+        next((below[name] for name in names if name in below), None)
+        for names in (_TRAINING, _TESTING)
+    )
+    if train and test:
+        return _classified(train), _classified(test)
     images = _classified(folder)
+    classes = {name for _, name in images}
+    if classes and {name.lower() for name in classes} <= {*_TRAINING, *_TESTING}:
+        raise ValueError(
+            f"{folder} has the folders {', '.join(sorted(classes))}: a split needs train and test "
+            "(or val); images that are not split lie there themselves, or in folders of classes"
+        )
     return held_out(images, max(len(images) // 10, 1))
 
 

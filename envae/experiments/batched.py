@@ -23,7 +23,14 @@ from torch.utils._pytree import tree_map
 from envae.evaluation import seeded
 from envae.objectives import Objective
 from envae.objectives.base import check_count
-from envae.training import Pair, epoch_means, epoch_seed, plain_numbers
+from envae.training import (
+    Pair,
+    batch_sizes,
+    check_training_images,
+    epoch_means,
+    epoch_seed,
+    plain_numbers,
+)
 from envae.vae import VAE
 
 # Steps from which writing one down, a quarter of a second, takes less time than it saves.
@@ -76,7 +83,8 @@ def fit(
     ------
     ValueError
         If there are not as many objectives, seeds and image sets as models, a number is out of
-        range, or the models are not of one network.
+        range, the models are not of one network, or images are not as
+        `training.check_training_images` wants them.
     NotTogether
         If the objectives differ in more than numbers, or do what cannot be done for several models
         at once.
@@ -95,6 +103,8 @@ def fit(
             f"{members} models, {len(objectives)} objectives, {len(seeds)} seeds and {sets} image "
             "sets"
         )
+    for index, of_member in enumerate(first if own_images else [first]):
+        check_training_images(vaes[index], images=of_member)
     device = Fabric(accelerator=accelerator, devices=1).device
     for minimized in objectives:
         minimized.prepare(tuple(first.shape[-3:]))
@@ -111,7 +121,7 @@ def fit(
         sources = [Generator().manual_seed(epoch_seed(seed, epoch)) for seed in seeds]
         order = torch.stack([torch.randperm(count, generator=source) for source in sources])
         table, sizes = [], []
-        for batch in order.to(device).split(batch_size, dim=1):
+        for batch in order.to(device).split(batch_sizes(count, batch_size), dim=1):
             x = of_epoch[member, batch] if own_images else of_epoch[batch]
             parts, gradients = stack.step(x, sources)
             for weight, gradient in zip(stack.leaves.values(), gradients, strict=True):

@@ -8,20 +8,18 @@ That of `cifar10-jpeg` sees only the 40,000 that are not among the 10,000 of its
 
 import argparse
 import dataclasses
-import json
-import math
 import time
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
 from envae import datasets
 from envae.evaluation import seeded
 from envae.experiments import records
-from envae.metrics.extractor import FEATURES, Extractor, files, name_for
+from envae.metrics.extractor import FEATURES, Extractor, name_for, store
+from envae.training import batch_sizes
 
 _SEED = 0
 _SHIFT = 4  # pixels, at most
@@ -111,14 +109,16 @@ def _fit(extractor: Extractor, dataset: datasets.Dataset, recipe: Recipe) -> Non
     optimizer = torch.optim.AdamW(
         extractor.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
     )
-    steps = recipe.epochs * math.ceil(len(dataset.train) / recipe.batch_size)
+    sizes = batch_sizes(len(dataset.train), recipe.batch_size)
     schedule = (
-        torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps)
+        torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, recipe.lr, total_steps=recipe.epochs * len(sizes)
+        )
         if recipe.one_cycle
         else torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
     )
     for _ in range(recipe.epochs):
-        for batch in torch.randperm(len(dataset.train)).split(recipe.batch_size):
+        for batch in torch.randperm(len(dataset.train)).split(sizes):
             images = dataset.train[batch]
             optimizer.zero_grad()
             scores = extractor(augmented(images) if recipe.augmented else images)
@@ -148,9 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("dataset", choices=RECIPES)
     options = parser.parse_args(arguments)
     extractor, manifest = train(datasets.load(options.dataset))
-    weights, description = files(extractor.name)
-    save_file(extractor.state_dict(), weights)
-    description.write_text(json.dumps(manifest, indent=1) + "\n")
+    weights = store(extractor, manifest)
     print(f"{weights}: test accuracy {manifest['test_accuracy']:.3f}")
 
 

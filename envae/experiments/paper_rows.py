@@ -180,7 +180,7 @@ class Experiment:
     extractor, samples
         As `quality.measure` takes them.
     seeds
-        Of the runs that are reported.
+        Of the runs that are reported; a ValueError, if the search's is among them.
     prefix
         Of the name that the runs are recorded under.
     priors
@@ -208,6 +208,13 @@ class Experiment:
     likelihood_images: int | None = None
     numbers_of: str = ""
     draw: Draw | None = None
+
+    def __post_init__(self) -> None:
+        if SEARCH_SEED in self.seeds:
+            raise ValueError(
+                f"the search has seed {SEARCH_SEED}: runs that are reported need others, received "
+                f"{self.seeds}"
+            )
 
     @classmethod
     def of(

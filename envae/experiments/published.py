@@ -1,6 +1,9 @@
 """The papers' tables as they print them: numbers of the kind `published`."""
 
+import hashlib
+import io
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -28,7 +31,7 @@ def table(paper: str, number: str | int) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If there is no such table.
+        If there is no such table, or its file is not as it was transcribed.
     """
     return _read(f"{paper}_table{number}")
 
@@ -50,11 +53,14 @@ def printed(name: str) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If there is no such file.
+        If there is no such file, it is not as it was transcribed, or a value is no number.
     """
     frame = _read(name, dtype=str, keep_default_na=False).rename(columns={"value": "text"})
     frame = frame[frame["text"] != ""].reset_index(drop=True)
-    return frame.assign(value=frame["text"].map(float), half_unit=frame["text"].map(half_unit))
+    try:
+        return frame.assign(value=frame["text"].map(float), half_unit=frame["text"].map(half_unit))
+    except ValueError as error:
+        raise ValueError(f"{name}.csv holds a value that is no number: {error}") from error
 
 
 def wide(name: str, dataset: str | None = None) -> pd.DataFrame:
@@ -88,4 +94,21 @@ def _read(name: str, **options: Any) -> pd.DataFrame:
     if not path.is_file():
         known = sorted(file.stem for file in folder.glob("*.csv"))
         raise ValueError(unknown("published table", name, known))
-    return pd.read_csv(path, **options)
+    content = path.read_bytes().replace(b"\r\n", b"\n")  # as git may have it elsewhere
+    found, expected = hashlib.sha256(content).hexdigest(), _transcribed(folder).get(path.name)
+    if expected is not None and found != expected:
+        raise ValueError(
+            f"{path} ({len(content)} bytes) is not as it was transcribed: its SHA-256 is {found}, "
+            f"not {expected}; get it from the repository again, or, if it was corrected, write "
+            f"`sha256sum *.csv > {_SUMS}` there"
+        )
+    return pd.read_csv(io.BytesIO(content), **options)
+
+
+_SUMS = "SHA256SUMS"  # of the tables that came with the project; others are read unchecked
+
+
+def _transcribed(folder: Path) -> dict[str, str]:
+    """Checksums by the names of files."""
+    lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, name in (line.split() for line in lines)}

@@ -15,7 +15,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,17 +35,26 @@ CURVE_POINTS = 200  # a curve is thinned to about as many points before it is st
 
 def folder() -> Path:
     """Where records are written and read: `$ENVAE_RUNS`, else `data/runs` of the checkout."""
-    configured = os.environ.get("ENVAE_RUNS")
-    return Path(configured) if configured else _committed()
+    if configured := os.environ.get("ENVAE_RUNS"):
+        return Path(configured)
+    try:
+        return _committed(_checkout.root())
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}, or set $ENVAE_RUNS to a folder for records") from None
 
 
 def places() -> list[Path]:
-    """Where records are read: `data/runs` of the checkout, then :func:`folder` if it is another."""
-    return list(dict.fromkeys([_committed(), folder()]))
+    """Where records are read: `data/runs` of the checkout, then :func:`folder` if it is another.
+
+    Outside of a checkout, :func:`folder` alone.
+    """
+    here = _checkout.here()
+    committed = [] if here is None else [_committed(here)]
+    return list(dict.fromkeys([*committed, folder()]))
 
 
-def _committed() -> Path:
-    return _checkout.root() / "data" / "runs"
+def _committed(checkout: Path) -> Path:
+    return checkout / "data" / "runs"
 
 
 def within(place: Path, experiment: str) -> Path:
@@ -108,6 +118,7 @@ def save(
         Series over epochs; long ones are thinned.
     data_checksum
         Checksum of the data that were used, as `datasets` gives it.
+
     Raises
     ------
     ValueError
@@ -139,7 +150,7 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all; its folder is made if it is not there."""
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
     with whole(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
 
 
 def save_values(
@@ -212,24 +223,37 @@ def curves(experiment: str, name: str) -> dict[str, list[float]]:
     path = file(experiment, f"{name}.json")
     if path is None:
         raise FileNotFoundError(f"{experiment} has no record {name}")
-    return json.loads(path.read_text())["curves"]
+    with told_as_damaged(path):
+        return json.loads(path.read_text(encoding="utf-8"))["curves"]
 
 
 def file(experiment: str, name: str) -> Path | None:
     """A file in an experiment's folder, such as `<key>.json`; of `$ENVAE_RUNS` if it is in both."""
     possible = [within(place, experiment) / name for place in reversed(places())]
-    return next((path for path in possible if path.is_file()), None)
+    return next((path for path in possible if path.exists()), None)
 
 
 def _row(path: Path) -> dict[str, Any]:
     """A record as a row of a table."""
-    try:
-        record = json.loads(path.read_text())
+    with told_as_damaged(path):
+        record = json.loads(path.read_text(encoding="utf-8"))
         origin = {name: record["manifest"][name] for name in _ORIGIN}
-        told = record["parameters"] | record["metrics"] | origin
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        return {"done": True, "key": path.stem} | record["parameters"] | record["metrics"] | origin
+
+
+@contextmanager
+def told_as_damaged(path: Path) -> Iterator[None]:
+    """Turn what goes wrong in reading a file of an experiment into one line that names it.
+
+    Raises
+    ------
+    ValueError
+        If the file is none, is not text in UTF-8 or lacks something.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a whole run record ({error}): remove it") from error
-    return {"done": True, "key": path.stem} | told
 
 
 _ORIGIN = ("device", "date", "commit", "seconds")
@@ -241,10 +265,12 @@ def manifest() -> dict[str, Any]:
     The commit is empty, and whether the code differs from it None, where this is no checkout of its
     own: without git, or unpacked into another repository.
     """
-    own = _git("rev-parse", "--show-toplevel") == str(_checkout.root().resolve())
+    own = _checkout.here()
+    if own is not None and _git(own, "rev-parse", "--show-toplevel") != str(own.resolve()):
+        own = None
     return {
-        "commit": _git("rev-parse", "HEAD") if own else "",
-        "dirty": bool(_git("status", "--porcelain", "--", *_CODE)) if own else None,
+        "commit": _git(own, "rev-parse", "HEAD") if own else "",
+        "dirty": bool(_git(own, "status", "--porcelain", "--", *_CODE)) if own else None,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "device": device_name(),
         "python": platform.python_version(),
@@ -268,11 +294,16 @@ def device_name() -> str:
     return f"{platform.machine()} CPU, {os.cpu_count()} cores"
 
 
-def _git(*arguments: str) -> str:
+def _git(checkout: Path, *arguments: str) -> str:
     """Output of a git command in the checkout; empty where there is no git or no commit."""
     try:
         result = subprocess.run(
-            ["git", *arguments], cwd=_checkout.root(), capture_output=True, text=True, check=True
+            ["git", *arguments],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -11,6 +11,7 @@ from envae.datasets import Dataset
 from envae.experiments import records, runs
 from envae.experiments.records import Values
 from envae.experiments.runs import Point
+from envae.training import batch_sizes
 
 _EXPERIMENT = "step_cost"
 _BETWEEN = " | "  # a row and what is told of it, in the name of a metric
@@ -59,9 +60,8 @@ def seconds_in_training(case: Point, dataset: Dataset, *, steps: int = 4) -> flo
         dataset, train=dataset.train[:count], train_labels=dataset.train_labels[:count]
     )
     *_, history = runs.train(case, few)
-    return float(history["seconds"].iloc[-1]) / min(
-        steps, -(-len(few.train) // case.setting.batch_size)
-    )
+    done = len(batch_sizes(len(few.train), case.setting.batch_size))
+    return float(history["seconds"].iloc[-1]) / done
 
 
 def _step(case: Point, image_shape: tuple[int, int, int]) -> Callable[[], None]:

@@ -13,7 +13,8 @@ are calibrated too, and useless.
 import torch
 from torch import Generator, Tensor
 
-from envae.objectives.base import check_count
+from envae.objectives.base import check_count, check_finite
+from envae.scores import check_floats
 
 
 def as_stored(images: Tensor, steps: int) -> Tensor:
@@ -21,7 +22,13 @@ def as_stored(images: Tensor, steps: int) -> Tensor:
 
     Observed images have these levels, a decoder's output has none. Unrounded, a pixel that is
     exactly black lies below all draws, however black they are.
+
+    Raises
+    ------
+    ValueError
+        If the images are not of floating point, as bytes are not, or the steps no count.
     """
+    check_floats(images=images)
     check_count(steps=steps)
     return (steps * images.clamp(0, 1)).round() / steps
 
@@ -147,12 +154,10 @@ def spread_skill(draws: Tensor, x: Tensor) -> float:
 
 
 def _check(draws: Tensor, x: Tensor, *, least: int, axes: int = 2) -> None:
-    """A comparison with a NaN is false, and would give a rank all the same."""
     fits = draws.ndim >= axes and draws.shape[1:] == x.shape and len(draws) >= least
     if not fits or x.numel() == 0:
         raise ValueError(
             f"needs {least} or more draws (K, N, *event) of observations (N, *event), received "
             f"shapes {tuple(draws.shape)} and {tuple(x.shape)}"
         )
-    if not (draws.isfinite().all() and x.isfinite().all()):
-        raise ValueError("draws and observations must be finite")
+    check_finite(draws=draws, x=x)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from envae.objectives.base import check_finite
 from envae.vae import Posterior
 
 
@@ -42,13 +43,14 @@ def class_agreement(codes: Tensor, labels: Tensor) -> float:
     Raises
     ------
     ValueError
-        If there are not two codes, or not a label for each.
+        If there are not two codes, or not a label for each, or a code is not finite.
     """
     if len(codes) < 2 or labels.shape != (len(codes),):
         raise ValueError(
             "needs at least two codes (N, d_z) and labels (N,), "
             f"received shapes {tuple(codes.shape)} and {tuple(labels.shape)}"
         )
+    check_finite(codes=codes)
     nearest = torch.cdist(codes, codes).fill_diagonal_(torch.inf).argmin(1)
     return (labels[nearest] == labels).float().mean().item()
 

@@ -4,15 +4,19 @@ A distance measured with one of them is an **FD (name)**, never an FID. They are
 by `envae.experiments.classifiers`.
 """
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from envae import _checkout
+from envae._files import whole
+from envae.objectives.base import check_images
 
 FEATURES = 32  # few enough for a covariance from some hundred images
 
@@ -56,15 +60,17 @@ class Extractor(nn.Module):
         Raises
         ------
         ValueError
-            If the images do not have the shape the extractor was trained on.
+            If the images do not have the shape the extractor was trained on, or are no floats in
+            [0, 1].
         """
         if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(
                 f"{self.name} takes images (N, {', '.join(map(str, self.image_shape))}), "
                 f"received {tuple(images.shape)}"
             )
+        check_images(images=images)
         with torch.no_grad():
-            return torch.cat([self.body(batch) for batch in images.split(1000)])
+            return torch.cat([self.body(batch.float()) for batch in images.split(1000)])
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores `(N, classes)`."""
@@ -117,18 +123,57 @@ def load(name: str) -> tuple[Extractor, dict[str, Any]]:
     ------
     FileNotFoundError
         If no extractor of that name is stored.
+    ValueError
+        If a file of it is truncated or corrupt, or its weights and its manifest are of two
+        extractors: one wrong bit would move every distance.
     """
     weights, description = files(name)
+    again = f"python -m envae.experiments.classifiers {name.removesuffix('-cnn')}"
     if not weights.is_file():
         known = sorted(file.stem for file in weights.parent.glob("*.safetensors"))
         raise FileNotFoundError(
-            f"no extractor {name!r} in {weights.parent}: stored are {known}; train it with "
-            f"python -m envae.experiments.classifiers {name.removesuffix('-cnn')}"
+            f"no extractor {name!r} in {weights.parent}: stored are {known}; train it with {again}"
         )
-    manifest = json.loads(description.read_text())
-    extractor = Extractor(name, manifest["image_shape"], manifest["classes"])
-    extractor.load_state_dict(load_file(weights))
+    remedy = f"get {weights.name} and {description.name} from the repository again, or run {again}"
+    try:
+        manifest = json.loads(description.read_text(encoding="utf-8"))
+        extractor = Extractor(name, manifest["image_shape"], manifest["classes"])
+        expected = manifest["sha256"]
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{description} is no manifest ({error!r}): {remedy}") from error
+    content = weights.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"{weights} ({len(content)} bytes) is truncated or corrupt: its SHA-256 is {found}, "
+            f"not {expected}; {remedy}"
+        )
+    try:
+        extractor.load_state_dict(safetensors.torch.load(content))
+    except RuntimeError as error:  # of a line for each layer
+        raise ValueError(
+            f"{weights} does not hold weights for {extractor.image_shape} and "
+            f"{manifest['classes']} classes, as {description.name} says: {remedy}"
+        ) from error
     return extractor.eval(), manifest
+
+
+def store(extractor: Extractor, manifest: Mapping[str, Any]) -> Path:
+    """Write an extractor for :func:`load`, and its manifest with the checksum of its weights.
+
+    Returns
+    -------
+    Path
+        File of the weights.
+    """
+    weights, description = files(extractor.name)
+    content = safetensors.torch.save(extractor.state_dict())
+    told = {**manifest, "sha256": hashlib.sha256(content).hexdigest()}
+    with whole(weights) as partial:
+        partial.write_bytes(content)
+    with whole(description) as partial:
+        partial.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return weights
 
 
 def files(name: str) -> tuple[Path, Path]:

@@ -129,7 +129,8 @@ def distance(first: Moments, second: Moments) -> float:
     product = torch.linalg.eigvalsh(root.T @ second.covariance @ root)
     traces = first.covariance.trace() + second.covariance.trace()
     apart = (first.mean - second.mean).square().sum()
-    return (apart + traces - 2 * product.clamp_min(0).sqrt().sum()).item()
+    # Of two equal sets what is left of the traces may be a rounding error below zero.
+    return (apart + traces - 2 * product.clamp_min(0).sqrt().sum()).clamp_min(0).item()
 
 
 def frechet_distance(features: Tensor, other: Tensor) -> float:

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from envae import _torchvision as _torchvision  # before pytorch_fid, which imports torchvision
+from envae._unknown import extra
+from envae.objectives.base import check_images
 
-# ruff: noqa: I001
-from pytorch_fid import inception as pytorch_fid
+with extra("book"):
+    from pytorch_fid import inception as pytorch_fid
 
 FEATURES = 2048
 _SHA256 = pytorch_fid.FID_WEIGHTS_URL.rpartition("-")[2].removesuffix(".pth")  # its beginning
@@ -54,17 +56,18 @@ class Inception(nn.Module):
         Raises
         ------
         ValueError
-            If the images have another shape.
+            If the images have another shape, or are no floats in [0, 1].
         """
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ValueError(
                 f"Inception takes images (N, 1 or 3, H, W), received {tuple(images.shape)}"
             )
+        check_images(images=images)
         with torch.no_grad():
             return torch.cat([self._features(batch) for batch in images.split(_BATCH_SIZE)])
 
     def _features(self, images: Tensor) -> Tensor:
-        as_stored = (255 * images.to(self.classes.device).clamp(0, 1)).round() / 255
+        as_stored = (255 * images.to(self.classes.device)).round() / 255
         return self.body(as_stored.expand(-1, 3, -1, -1))[0].flatten(1).cpu()
 
     def probabilities(self, images: Tensor) -> Tensor:
@@ -122,14 +125,24 @@ def inception_score(probabilities: Tensor, *, splits: int = 10) -> tuple[float, 
     Raises
     ------
     ValueError
-        If there are fewer images than parts.
+        If there are fewer images than parts, or a row is no distribution over classes.
     """
     if splits < 1 or len(probabilities) < splits:
         raise ValueError(
             f"needs at least one image in each of 1 or more splits, received {splits} splits of "
             f"{len(probabilities)} images"
         )
-    scores = torch.stack([_score(part) for part in probabilities.double().tensor_split(splits)])
+    probabilities = probabilities.double()
+    sums = probabilities.sum(1)
+    bad = ~((probabilities >= 0).all(1) & ((sums - 1).abs() < 1e-3))  # also what is not a number
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise ValueError(
+            "each row must hold probabilities of classes, not negative and adding up to 1, as "
+            f"softmax(1) of logits does; row {row} has {probabilities[row].min().item():.3g} to "
+            f"{probabilities[row].max().item():.3g} and adds up to {sums[row].item():.3g}"
+        )
+    scores = torch.stack([_score(part) for part in probabilities.tensor_split(splits)])
     return scores.mean().item(), scores.std(correction=0).item()
 
 

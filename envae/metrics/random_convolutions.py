@@ -8,6 +8,8 @@ conclusion that holds in its space too does not hang on the other's.
 import torch
 from torch import Generator, Tensor, nn
 
+from envae.objectives.base import check_finite, check_images
+
 SMALLEST = 8  # pixels, in height and in width
 _WIDTHS = (32, 32, 24)
 _POOLED = 2  # cells in height and in width whose mean activation is a feature
@@ -36,7 +38,7 @@ class RandomConvolutions(nn.Module):
     Raises
     ------
     ValueError
-        If the images are too small, or there are not two of them.
+        If the images are too small or no floats in [0, 1], or no two of them differ.
     """
 
     mean: Tensor
@@ -64,9 +66,16 @@ class RandomConvolutions(nn.Module):
         self.register_buffer("mean", torch.zeros(FEATURES))
         self.register_buffer("scale", torch.ones(FEATURES))
         raw = self.features(images)
-        self.mean = raw.mean(0)
+        check_finite(features=raw)
+        self.mean, spread = raw.mean(0), raw.std(0)
         # A feature that no image moves says nothing, and must not divide by zero.
-        self.scale = torch.where(raw.std(0) > 1e-6, raw.std(0), torch.inf)
+        moved = spread > 1e-6
+        if not moved.any():
+            raise ValueError(
+                f"needs images that differ, received {len(images)} alike: no feature has a unit, "
+                "and all distances would be 0"
+            )
+        self.scale = spread.where(moved, torch.inf)
         self.eval()
 
     def features(self, images: Tensor) -> Tensor:
@@ -75,15 +84,16 @@ class RandomConvolutions(nn.Module):
         Raises
         ------
         ValueError
-            If the images have another number of channels, or are too small.
+            If the images have another number of channels, are too small, or no floats in [0, 1].
         """
         if images.ndim != 4 or images.shape[1] != self.channels or min(images.shape[2:]) < SMALLEST:
             raise ValueError(
                 f"{self.name} takes images (N, {self.channels}, H, W) of at least {SMALLEST} x "
                 f"{SMALLEST} pixels, received {tuple(images.shape)}"
             )
+        check_images(images=images)
         with torch.no_grad():
-            raw = torch.cat([self.body(batch) for batch in images.split(_AT_ONCE)])
+            raw = torch.cat([self.body(batch.float()) for batch in images.split(_AT_ONCE)])
         return (raw - self.mean) / self.scale
 
 

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from envae.objectives.base import check_finite
+
 Map = Callable[[Tensor], Tensor]
 _AT_ONCE = 2**23  # bytes of Jacobians computed in one call; a network holds 6 to 130 times that
 
@@ -105,8 +107,9 @@ def lipschitz_from_pairs(function: Map, points: Tensor) -> float:
     Raises
     ------
     ValueError
-        If no two of the points differ.
+        If no two of the points differ, or one is not finite.
     """
+    check_finite(points=points)
     with torch.no_grad():
         outputs = function(points).flatten(1).double()
     before = torch.pdist(points.flatten(1).double())

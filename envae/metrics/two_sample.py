@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from envae.objectives.base import check_count
+from envae.objectives.base import check_count, check_finite
 
 _AT_ONCE = 1000  # rows of a matrix of distances that are held together
 
@@ -44,7 +44,7 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
             "needs two sets (N, *event) and (N', *event) of at least 2 members, received shapes "
             f"{tuple(x.shape)} and {tuple(y.shape)}"
         )
-    _check_finite(x, y)
+    check_finite(x=x, y=y)
     x, y = x.flatten(1), y.flatten(1)
     between = sum(part.double().sum() for part in _distances(x, y)) / (len(x) * len(y))
     return float(2 * between - _mean_within(x) - _mean_within(y))
@@ -114,12 +114,7 @@ def _check_features(generated: Tensor, real: Tensor, neighbours: int) -> None:
             f"needs features (N, F) and (N', F) of more than {neighbours} members, received shapes "
             f"{tuple(generated.shape)} and {tuple(real.shape)}"
         )
-    _check_finite(generated, real)
-
-
-def _check_finite(*sets: Tensor) -> None:
-    if not all(values.isfinite().all() for values in sets):
-        raise ValueError("members must be finite: a distance from others lies within no radius")
+    check_finite(generated=generated, real=real)
 
 
 def _distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:

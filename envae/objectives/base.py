@@ -19,11 +19,13 @@ and the log are :class:`Objective`'s::
 `training.fit` takes it whether it is registered or not.
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
 import numbers
 import re
+import weakref
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -32,7 +34,8 @@ import torch
 from torch import Tensor, nn
 
 from envae._unknown import unknown
-from envae.vae import EncodesAndDecodes, Posterior, kl_to_prior
+from envae.scores import check_floats
+from envae.vae import EncodesAndDecodes, Posterior, gaussian, kl_to_prior
 
 NATS = "nats per image"
 
@@ -114,6 +117,9 @@ class Objective(nn.Module):
     def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
         """Loss of a batch.
 
+        Under `torch.autocast` the model encodes and decodes in half precision; what it gives is
+        scored in the precision of x.
+
         Parameters
         ----------
         vae
@@ -130,13 +136,14 @@ class Objective(nn.Module):
         self.prepare(tuple(x.shape[1:]))
         codes = self.draw(posterior)  # (M, B, *code)
         images, heads = self.decode(vae, codes, x)
-        reconstruction, parts = self.reconstruct(x, images, heads)
+        with _whole_precision(x):
+            reconstruction, parts = self.reconstruct(x, images, heads)
+            regularizer, others = self.regularize(vae, posterior, codes)
         if reconstruction.shape != x.shape[:1]:
             raise ValueError(
                 f"the reconstruction term of {self.name!r} must be one number per image, "
                 f"({len(x)},), received shape {tuple(reconstruction.shape)}"
             )
-        regularizer, others = self.regularize(vae, posterior, codes)
         logged = others | parts
         return Loss(
             reconstruction=reconstruction.mean(),
@@ -189,6 +196,13 @@ class Objective(nn.Module):
         kl = kl_to_prior(posterior).mean()
         return self.kl_weight * kl, {"kl": kl}
 
+    def check_range(self, **images: Tensor) -> None:
+        """:func:`check_images` of every batch; on a GPU, which would have to wait, of the first."""
+        on_cpu = any(values.device.type == "cpu" for values in images.values())
+        if on_cpu or self not in _LOOKED:
+            check_images(**images)
+            _LOOKED.add(self)
+
     # --- what it asks of a model --------------------------------------------------------------
 
     def head_maps(self, channels: int) -> int:
@@ -236,6 +250,10 @@ class Objective(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+
+
+# Objectives that have seen a batch. Not in themselves: two would be unlike that differ in it.
+_LOOKED: "weakref.WeakSet[Objective]" = weakref.WeakSet()
 
 
 class HalfSquaredError(Objective):
@@ -340,6 +358,54 @@ def check_count(least: int = 1, **values: int) -> None:
             raise ValueError(f"{name} must be an integer from {least} up, received {value!r}")
 
 
+def check_images(**images: Tensor) -> None:
+    """Raise a ValueError that names the first that is no float tensor with values in [0, 1].
+
+    What is not a number passes: a loss or a feature made of it is none, and says so. Under
+    `torch.func.vmap` the values of all models are looked at.
+    """
+    check_floats(**images)
+    for name, values in images.items():
+        if not values.numel():
+            continue
+        low, high = (bound.item() for bound in _of_all_models(values.detach()).aminmax())
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"{name} must have values in [0, 1], received [{low:.3g}, {high:.3g}]: of images "
+                "in [0, 255] take x / 255, in [-1, 1] (x + 1) / 2, of a decoder that overshoots "
+                "x.clamp(0, 1)"
+            )
+
+
+def check_finite(**values: Tensor) -> None:
+    """Raise a ValueError that names the first with a value that is infinite or not a number.
+
+    For what compares values: a comparison with one that is not a number is false, and gives a
+    result all the same.
+    """
+    for name, tensor in values.items():
+        bad = (~tensor.isfinite()).sum().item()
+        if bad:
+            raise ValueError(f"{name} must be finite: {bad} of {tensor.numel()} values are not")
+
+
+# What lies beneath vmap, None before torch 2.7.
+_BENEATH: Callable[[Tensor], Tensor] | None = getattr(torch.func, "debug_unwrap", None)
+
+
+def _of_all_models(values: Tensor) -> Tensor:
+    return values if _BENEATH is None else _BENEATH(values)
+
+
+def stacked(values: Tensor) -> bool:
+    """Whether these are values of several models, under `torch.func.vmap`.
+
+    Who reads them there cannot be written down as operations on tensors (`experiments.batched`,
+    which shows an objective a batch of one model first).
+    """
+    return _BENEATH is None or _BENEATH(values) is not values
+
+
 def _is_number(value: object) -> bool:
     """Whether it is one number; tensors hold the weights of a stack, in `experiments.batched`."""
     return isinstance(value, numbers.Real | Tensor) and not isinstance(value, bool)
@@ -347,19 +413,39 @@ def _is_number(value: object) -> bool:
 
 def encode(vae: EncodesAndDecodes, x: Tensor) -> Posterior:
     """Posterior of a batch, after a check of the batch."""
-    if x.ndim < 2 or not x.is_floating_point():
+    check_floats(x=x)
+    if x.ndim < 2:
         raise ValueError(
-            "an objective needs a batch of float images (B, C, H, W) in [0, 1], "
-            f"received shape {tuple(x.shape)} of {x.dtype}"
+            f"an objective needs a batch of images (B, C, H, W), received shape {tuple(x.shape)}"
         )
-    return vae.encode(x)
+    posterior = vae.encode(x)
+    if not _is_half(x):
+        return posterior
+    return gaussian(_whole(posterior.mean, x), _whole(posterior.base_dist.stddev, x))
+
+
+def _is_half(x: Tensor) -> bool:
+    """Whether operations on a tensor's device compute in half precision now."""
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
+def _whole(values: Tensor, x: Tensor) -> Tensor:
+    """What a network gave, in the precision of x also where the network computes in half of it."""
+    return values.to(x.dtype) if _is_half(x) else values
+
+
+def _whole_precision(x: Tensor) -> contextlib.AbstractContextManager[None]:
+    """A block in which operations on a tensor's device compute in the precision of their input."""
+    half = _is_half(x)  # asked first, since entering costs ten times as much
+    return torch.autocast(x.device.type, enabled=False) if half else contextlib.nullcontext()
 
 
 def decode(vae: EncodesAndDecodes, draws: Tensor, x: Tensor) -> Tensor:
     """Decode M draws per image in one call: `(M, B, *code)` to `(M, B, *event)`."""
     decoded = vae.decode(draws.flatten(0, 1)).unflatten(0, draws.shape[:2])
     _check_decoded(decoded, x)
-    return decoded
+    return _whole(decoded, x)
 
 
 @runtime_checkable
@@ -367,14 +453,18 @@ class HasHead(Protocol):
     """A model whose decoder returns maps beside the image."""
 
     def decode_with_head(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Images `(N, *event)` and maps `(N, K, H, W)` of codes `(N, *code)`."""
+        """Images `(N, *event)` and maps `(N, K, H, W)`, or numbers `(N, K)`, of codes."""
         ...
 
 
 def decode_with_head(
     vae: EncodesAndDecodes, draws: Tensor, x: Tensor, objective: Objective
 ) -> tuple[Tensor, Tensor | None]:
-    """Images of M draws per image, and the head's maps `(M, B, K, H, W)` where one is needed."""
+    """Images of M draws per image, and the head's maps `(M, B, K, H, W)` where one is needed.
+
+    A head's axes after K are those of x after its channels, or of one element, and may be missing
+    at the end: a number for the whole image.
+    """
     needed = objective.head_maps(x.shape[1])
     if not needed:
         return decode(vae, draws, x), None
@@ -389,7 +479,13 @@ def decode_with_head(
         raise ValueError(f"{remedy}; received {head.shape[1]}")
     images = images.unflatten(0, draws.shape[:2])
     _check_decoded(images, x)
-    return images, head.unflatten(0, draws.shape[:2])
+    maps = head[(..., *[None] * (x.ndim - head.ndim))]
+    axes = zip(maps.shape[2:], x.shape[2:], strict=False)
+    if maps.ndim != x.ndim or any(own not in (1, of_x) for own, of_x in axes):
+        raise ValueError(
+            f"{remedy}; received maps of shape {tuple(head.shape)} for x of {tuple(x.shape)}"
+        )
+    return _whole(images, x), _whole(maps.unflatten(0, draws.shape[:2]), x)
 
 
 def _check_decoded(decoded: Tensor, x: Tensor) -> None:

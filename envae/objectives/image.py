@@ -6,12 +6,12 @@ import torch
 from pytorch_msssim import ssim
 from torch import Tensor
 
-from envae.objectives.base import Objective, Parts, check_positive, register
+from envae.objectives.base import Objective, Parts, check_positive, register, stacked
 
 
 @register("ssim", paper="Table 1 and Eqs. 22-23 of xu2025")
 class SSIM(Objective):
-    """1 - SSIM(x, g(z)), by pytorch-msssim, plus the weighted KL term.
+    """1 - SSIM(x, g(z)) of images in [0, 1], by pytorch-msssim, plus the weighted KL term.
 
     Parameters
     ----------
@@ -39,6 +39,8 @@ class SSIM(Objective):
                 f"ssim with a window of {window} pixels needs images (B, C, H, W) of at least "
                 f"that size, received {tuple(x.shape)}"
             )
+        if not stacked(x):
+            self.check_range(x=x)
         return 1 - ssim(image, x, data_range=1, size_average=False, win_size=window)
 
 

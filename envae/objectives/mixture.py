@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid, threshold
 
-from envae.objectives.base import check_count, check_positive, register
+from envae.objectives.base import check_count, check_positive, register, stacked
 from envae.objectives.likelihood import Likelihood
 
 _FAR = 1e30  # endless, but zero when multiplied by zero
@@ -16,7 +16,8 @@ _FAR = 1e30  # endless, but zero when multiplied by zero
 class MixtureOfLogistics(Likelihood):
     """Probability of each pixel's grey level under a mixture of logistic distributions.
 
-    Levels are 2/(L-1) apart on [-1, 1]. A level's probability is the mixture's mass within half
+    Images lie in [0, 1], as everywhere here; the levels of their pixels, scaled to the formula's
+    [-1, 1], are 2/(L-1) apart. A level's probability is the mixture's mass within half
     that distance; the lowest and the highest level take the tails. The channels of a pixel share
     their component; the mean of a later channel moves with the values of the earlier ones.
 
@@ -48,6 +49,8 @@ class MixtureOfLogistics(Likelihood):
         return self.components * (1 + 2 * channels + channels * (channels - 1) // 2)
 
     def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
+        if not stacked(x):
+            self.check_range(x=x)
         value = 2 * x.unsqueeze(1) - 1  # (B, 1, C, H, W)
         center = 2 * image.unsqueeze(1) - 1
         log_weight, deviation, log_scale = self._components(value - center, head)

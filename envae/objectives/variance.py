@@ -42,7 +42,8 @@ class GaussianWithVariance(Objective):
 
     With `estimate="mle"` the variance is a statistic of the batch that the loss is computed on.
     Where a batch is split over devices (torch.distributed is initialized) the mean inside the
-    logarithm is taken over all of them, not over each part.
+    logarithm is taken over all of them, not over each part: in training mode and with gradients,
+    since a device that evaluates may be the only one.
 
     Parameters
     ----------
@@ -116,7 +117,7 @@ class GaussianWithVariance(Objective):
     def head_maps(self, channels: int) -> int:
         """A trainable variance of each image comes from the head, as its log over `initial`.
 
-        One map, averaged over pixels, for `iso_d`; a map per channel for `diag_d`.
+        One map or number, averaged over pixels, for `iso_d`; a map per channel for `diag_d`.
         """
         if self.estimate == "mle" or self.one_for_all_images:
             return 0
@@ -206,13 +207,20 @@ class GaussianWithVariance(Objective):
         mean = squared.mean(0, keepdim=True)
         if self.one_for_all_pixels:
             mean = mean.mean(tuple(range(2, squared.ndim)), keepdim=True)
-        return _mean_over_whole_batch(mean) if self.one_for_all_images else mean
+        if not self.one_for_all_images:
+            return mean
+        # A device that only looks, such as one that validates while the others are done, is alone.
+        if self.training and torch.is_grad_enabled():
+            return _mean_over_whole_batch(mean)
+        return mean.mean(1, keepdim=True)
 
     def trained_log_variance(self, heads: Any) -> Tensor:
         """Log variance that broadcasts with `(K, B, *event)`."""
         if self.log_variance is not None:
             return self.log_variance
-        log_ratio = heads.mean((-3, -2, -1), keepdim=True) if self.one_for_all_pixels else heads
+        log_ratio = heads
+        if self.one_for_all_pixels:
+            log_ratio = heads.mean(tuple(range(2, heads.ndim)), keepdim=True)
         return math.log(self.initial) + log_ratio
 
 

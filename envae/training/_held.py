@@ -56,19 +56,32 @@ class Held:
         Parameters
         ----------
         size
-            Images per batch; the last may be smaller.
+            Images per batch; the last may be smaller: see :func:`batch_sizes`.
         order
             Indices of images, `(M,)`.
         """
+        sizes = batch_sizes(len(self) if order is None else len(order), size)
         if order is None:
-            parts = self._stored.split(size)
+            parts = self._stored.split(sizes)
         else:
-            parts = (self._stored[chosen] for chosen in order.to(self.place).split(size))
+            parts = (self._stored[chosen] for chosen in order.to(self.place).split(sizes))
         for part in parts:
             if self.place.type != self.device.type:
                 # From pinned memory the copy runs beside what the device still computes.
                 part = part.pin_memory().to(self.device, non_blocking=True)
             yield part if self._levels is None else self._levels[part.int()]
+
+
+def batch_sizes(count: int, size: int) -> list[int]:
+    """Sizes of the batches that so many images come in; the last may be smaller.
+
+    One image that is left over joins the batch before it: batch normalization and a discrepancy of
+    codes are not defined on one.
+    """
+    full, left = divmod(count, size)
+    if left == 1 and full and size > 1:
+        return [size] * (full - 1) + [size + 1]
+    return [size] * full + [left] * bool(left)
 
 
 def as_bytes(images: Tensor) -> Tensor | None:

@@ -6,17 +6,19 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from envae.datasets import files
 from envae.evaluation import evaluating, seeded
 from envae.objectives import Objective
 from envae.objectives.base import check_count
+from envae.scores import check_floats
 from envae.training._held import Held
-from envae.training._run import Pair, Run, checksum
+from envae.training._run import Pair, Run
 from envae.training._step import Step
 from envae.vae import EncodesAndDecodes
 
@@ -61,7 +63,8 @@ def fit(
     epochs
         Passes over the images.
     batch_size
-        Images per step. The last, smaller batch of an epoch is used as well.
+        Images per step. The last, smaller batch of an epoch is used as well; a single image that
+        would be left over joins the batch before it.
     lr
         Learning rate of Adam.
     seed
@@ -71,12 +74,15 @@ def fit(
     patience
         Stop when `validation` has not improved for so many epochs, and go back to the best one.
     accelerator, precision
-        Passed to Fabric: `"auto"`, `"cpu"`, `"cuda"`; `"32-true"`, `"bf16-mixed"`, ... On a
-        processor without instructions for bfloat16 a warning says so.
+        Passed to Fabric: `"auto"`, `"cpu"`, `"cuda"`; `"32-true"`, `"bf16-mixed"`, ... Under a
+        mixed one the networks compute in half precision, and the objective in that of the images.
+        On a processor without instructions for bfloat16 a warning says so.
     checkpoint
         File (safetensors) written after every epoch. If it exists, training goes on from it: it
-        must be of the same objective with the same options, the same images, seed, batch size,
-        learning rate and precision, and hold at most `epochs` epochs.
+        must be of the same network and objective with the same options and plain numbers, started
+        from the same weights (or from those that it holds), on the same images, with the same seed,
+        batch size, learning rate and precision, and hold no more epochs than `epochs` and
+        `patience` would have run. An error in training leaves the model as the file has it.
     progress
         Whether to show a progress bar.
     cuda_graph
@@ -87,8 +93,8 @@ def fit(
     after_epoch
         Called after every epoch that is trained in this call, with the history so far. It may look
         at the model, in evaluation mode and with draws of its own: the run goes on as if it had
-        not. It must leave weights and buffers as they are. An epoch whose call fails is in the
-        checkpoint, and not repeated.
+        not. It must leave weights and buffers as they are; plain numbers that it changes are in the
+        checkpoint. An epoch whose call fails is there too, and not repeated.
 
     Returns
     -------
@@ -109,6 +115,7 @@ def fit(
     # Here, since importing them takes longer than importing torch.
     import pandas as pd
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins import MixedPrecision
 
     _check(vae, images, validation, epochs=epochs, batch_size=batch_size, lr=lr, patience=patience)
     fabric = Fabric(
@@ -124,43 +131,50 @@ def fit(
     model, optimizer = fabric.setup(
         pair, torch.optim.Adam(pair.parameters(), lr=lr, fused=True, capturable=recorded)
     )
+    if isinstance(fabric.strategy.precision, MixedPrecision):
+        # What Fabric made of it would round the images as well.
+        pair.precision, model = fabric.autocast, pair
     step = Step(fabric, model, optimizer, batch_size if recorded else None)
     held = Held(images, fabric.device)
     held_out = None if validation is None else Held(validation, fabric.device)
-    run = Run(pair, optimizer, checkpoint)
+    settings: dict[str, Any] = {}
     if checkpoint is not None:
-        run.settings |= {
+        settings = {
             "seed": operator.index(seed),
-            "batch_size": batch_size,
-            "lr": lr,
+            "batch_size": operator.index(batch_size),
+            "lr": float(lr),
             "precision": precision,
+            "images": files.digest(images),
+            "validation": None if validation is None else files.digest(validation),
         }
-        run.settings |= {"images": checksum(images), "validation": checksum(validation)}
-        run.resume(epochs)
+    run = Run(pair, optimizer, checkpoint, settings)
+    run.resume(epochs, patience)
 
     bar = tqdm(
         range(len(run.history), epochs), initial=len(run.history), total=epochs,
         desc=objective.name, disable=not progress,
     )  # fmt: skip
-    for epoch in bar:
-        if run.exhausted(patience):
-            break
-        start = time.perf_counter()
-        with seeded(epoch_seed(seed, epoch)):
-            row = _epoch(model, step, held, batch_size, epoch)
-            if held_out is not None:
-                row["validation"] = evaluate(model, held_out, batch_size)["total"]
-                if not math.isfinite(row["validation"]):
-                    raise FloatingPointError(
-                        f"the validation loss is not finite at epoch {epoch + 1}"
-                    )
-        row["seconds"] = time.perf_counter() - start
-        run.add(row)
-        if after_epoch is not None:
-            # Another stream than the epoch's own order and noise.
-            with evaluating(pair), seeded(epoch_seed(~operator.index(seed), epoch)):
-                after_epoch(pd.DataFrame(run.history))
-        bar.set_postfix(total=row["total"])
+    with run.left_whole():
+        for epoch in bar:
+            if run.exhausted(patience):
+                break
+            start = time.perf_counter()
+            with seeded(epoch_seed(seed, epoch)):
+                row = _epoch(model, step, held, batch_size, epoch)
+                if held_out is not None:
+                    row["validation"] = evaluate(model, held_out, batch_size)["total"]
+                    if not math.isfinite(row["validation"]):
+                        raise FloatingPointError(
+                            f"the validation loss is not finite at epoch {epoch + 1}"
+                        )
+            row["seconds"] = time.perf_counter() - start
+            run.add(row)
+            if after_epoch is not None:
+                # Another stream than the epoch's own order and noise.
+                with evaluating(pair), seeded(epoch_seed(~operator.index(seed), epoch)):
+                    after_epoch(pd.DataFrame(run.history))
+                run.renew()
+            bar.set_postfix(total=row["total"])
     if patience is not None:
         run.restore_best()
     pair.eval()
@@ -233,6 +247,30 @@ def _check_finite(table: Tensor, names: list[str], epoch: int) -> None:
         )
 
 
+def check_training_images(vae: nn.Module, **images: Tensor) -> None:
+    """Raise a ValueError that names the first images that a model cannot be trained on.
+
+    Float tensors `(N, C, H, W)`, finite and in the precision of the model's weights, N at least 1.
+    """
+    weights = next((weight.dtype for weight in vae.parameters()), None)
+    for name, batch in images.items():
+        check_floats(**{name: batch})
+        if batch.ndim < 2 or len(batch) == 0:
+            raise ValueError(
+                f"{name} must be (N, C, H, W) with N >= 1, received shape {tuple(batch.shape)}"
+            )
+        if weights not in (None, batch.dtype):
+            raise ValueError(
+                f"{name} are {batch.dtype} and the model's weights {weights}: convert one of them"
+            )
+        bad = (~batch.flatten(1).isfinite().all(1)).nonzero()
+        if len(bad):
+            raise ValueError(
+                f"{name} must be finite: {len(bad)} of {len(batch)} are not, "
+                f"the first at index {bad[0].item()}"
+            )
+
+
 def _check(
     vae: object,
     images: Tensor,
@@ -245,25 +283,9 @@ def _check(
 ) -> None:
     if not isinstance(vae, nn.Module):
         raise TypeError(f"fit trains an nn.Module, received {type(vae).__name__}")
-    weights = next((weight.dtype for weight in vae.parameters()), None)
-    for name, batch in {"images": images, "validation": validation}.items():
-        if batch is None:
-            continue
-        if batch.ndim < 2 or len(batch) == 0 or not batch.is_floating_point():
-            raise ValueError(
-                f"{name} must be a float tensor (N, C, H, W) with N >= 1, "
-                f"received shape {tuple(batch.shape)} of {batch.dtype}"
-            )
-        if weights not in (None, batch.dtype):
-            raise ValueError(
-                f"{name} are {batch.dtype} and the model's weights {weights}: convert one of them"
-            )
-        bad = (~batch.flatten(1).isfinite().all(1)).nonzero()
-        if len(bad):
-            raise ValueError(
-                f"{name} must be finite: {len(bad)} of {len(batch)} are not, "
-                f"the first at index {bad[0].item()}"
-            )
+    check_training_images(vae, images=images)
+    if validation is not None:
+        check_training_images(vae, validation=validation)
     check_count(epochs=epochs, batch_size=batch_size)
     if not 0 < lr < float("inf"):
         raise ValueError(f"lr must be a positive number, received {lr}")

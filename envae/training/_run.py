@@ -1,32 +1,46 @@
 """A run between its epochs: model and objective as one, history, best weights, checkpoint."""
 
 import hashlib
+import itertools
 import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from envae._files import whole
+from envae.datasets import files
 from envae.objectives import Objective
+from envae.training._step import plain_numbers
 from envae.vae import EncodesAndDecodes
 
 
 class Pair(nn.Module):
-    """Model and objective as one module, since both may hold parameters; gives the loss's parts."""
+    """Model and objective as one module, since both may hold parameters; gives the loss's parts.
 
-    def __init__(self, vae: EncodesAndDecodes, objective: Objective):
+    Parameters
+    ----------
+    precision
+        Context that losses are computed in, such as autocast; by default none.
+    """
+
+    def __init__(
+        self,
+        vae: EncodesAndDecodes,
+        objective: Objective,
+        precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ):
         super().__init__()
         self.vae = vae
         self.objective = objective
+        self.precision = precision
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        loss = self.objective(self.vae, x)
-        # Without their graphs: Fabric puts a hook on each output that has one.
+        with self.precision():
+            loss = self.objective(self.vae, x)
         terms = {
             "reconstruction": loss.reconstruction.detach(),
             "regularizer": loss.regularizer.detach(),
@@ -35,101 +49,177 @@ class Pair(nn.Module):
 
 
 class Run:
-    """State of a run between epochs: history, best weights, and the checkpoint file."""
+    """State of a run between epochs: history, best weights, and the checkpoint file.
 
-    def __init__(self, pair: Pair, optimizer: Optimizer, checkpoint: str | Path | None):
+    Parameters
+    ----------
+    settings
+        What tells this run from others, beside model and objective; JSON values.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        optimizer: Optimizer,
+        checkpoint: str | Path | None,
+        settings: Mapping[str, Any],
+    ):
         self.pair = pair
         self.optimizer = optimizer
         self.path = None if checkpoint is None else Path(checkpoint)
-        weights = {name: list(value.shape) for name, value in pair.state_dict().items()}
-        self.settings: dict[str, Any] = {
-            "objective": pair.objective.name,
-            "options": json.loads(json.dumps(dict(pair.objective.options), default=str)),
-            "weights": hashlib.sha256(json.dumps(weights).encode()).hexdigest()[:12],
-        }
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
+        if self.path is not None:
+            self._settings = {
+                "objective": pair.objective.name,
+                "options": json.loads(json.dumps(dict(pair.objective.options), default=str)),
+                "weights": _structure(pair),
+                **settings,
+            }
+            # What it starts from: the weights, and the plain numbers.
+            self._start = {"weights": _digest(pair.state_dict()), "numbers": _numbers(pair)}
 
     def add(self, row: dict[str, Any]) -> None:
         """Append an epoch, remember its weights if they are the best, write the checkpoint."""
         self.history.append(row)
-        if "validation" in row and self._best_epoch() == len(self.history):
+        if "validation" in row and _best_epoch(self.history) == len(self.history):
             self.best = {name: value.clone() for name, value in self.pair.state_dict().items()}
-        if self.path is not None:
-            self._write(self.path)
+        self._write()
+
+    def renew(self) -> None:
+        """Write the checkpoint again if a plain number was changed since it was written."""
+        if self.path is not None and _numbers(self.pair) != self._written:
+            self._write()
 
     def exhausted(self, patience: int | None) -> bool:
         """Whether validation has not improved for `patience` epochs."""
-        return patience is not None and len(self.history) - self._best_epoch() >= patience
+        return _exhausted(self.history, patience)
 
     def restore_best(self) -> None:
         self.pair.load_state_dict(self.best)
 
-    def _best_epoch(self) -> int:
-        """Epoch with the smallest validation loss, counted from 1; 0 before the first."""
-        values = [row["validation"] for row in self.history]
-        return values.index(min(values)) + 1 if values else 0
-
-    def _write(self, path: Path) -> None:
+    def _write(self) -> None:
+        if self.path is None:
+            return
         tensors = {f"model/{name}": value for name, value in self.pair.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam/{index}/{name}": value for name, value in state.items()}
-        text = {"settings": json.dumps(self.settings), "history": json.dumps(self.history)}
-        # Copies, since weights that a model uses twice share their memory, which a file cannot.
-        copies = {
-            name: value.detach().clone(memory_format=torch.contiguous_format)
-            for name, value in tensors.items()
+        self._written = _numbers(self.pair)
+        told = {
+            "settings": self._settings,
+            "start": self._start,
+            "history": self.history,
+            "numbers": self._written,
         }
-        with whole(path) as partial:
-            save_file(copies, partial, text)
+        files.write_tensors(
+            self.path, tensors, {name: json.dumps(value) for name, value in told.items()}
+        )
 
-    def resume(self, epochs: int) -> None:
-        """Take up the state in the checkpoint, if there is one, for a run of so many epochs."""
-        if self.path is None or not self.path.exists():
+    def resume(self, epochs: int, patience: int | None) -> None:
+        """Take up the state in the checkpoint, if there is one, for a run of so many epochs.
+
+        Raises
+        ------
+        ValueError
+            If the checkpoint is damaged, of another run, or further than this one goes.
+        """
+        if self.path is None:
             return
-        settings, history = _read_text(self.path)
-        if settings != self.settings:
-            differs = [k for k in self.settings if settings.get(k) != self.settings[k]]
+        if not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)  # now, not after an epoch
+            return
+        groups, told = _read(self.path)
+        start, history = told["start"], told["history"]
+        differs = [k for k, value in self._settings.items() if told["settings"].get(k) != value]
+        # Whoever goes on with a model that was trained has what is in the file.
+        current = {"weights": _digest(groups["model"]), "numbers": told["numbers"]}
+        best = {"weights": _digest(groups["best"]), "numbers": told["numbers"]}
+        if not differs and self._start not in (start, current, best):
+            differs = ["the weights or numbers that it starts from"]
+        if differs:
             raise ValueError(
                 f"the checkpoint {self.path} is of another run: it differs in {differs}; "
                 "remove it or give another path"
             )
-        if len(history) > epochs:
+        asked = next(
+            (done for done in range(len(history)) if _exhausted(history[:done], patience)), epochs
+        )
+        if len(history) > asked:
             raise ValueError(
-                f"the checkpoint {self.path} holds {len(history)} epochs, and {epochs} were asked "
+                f"the checkpoint {self.path} holds {len(history)} epochs, and {asked} were asked "
                 "for: remove it or give another path"
             )
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "adam": {}}
-        for name, value in load_file(self.path).items():
-            group, _, rest = name.partition("/")
-            groups[group][rest] = value
-        self.pair.load_state_dict(groups["model"])
+        self._take(groups["model"], told["numbers"])
         self.best = groups["best"]
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in groups["adam"].items():
             index, _, part = name.partition("/")
             state.setdefault(int(index), {})[part] = value
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
-        self.history = history
+        self.history, self._start, self._written = history, start, told["numbers"]
+
+    def _take(self, weights: dict[str, Tensor], numbers: list[list[Any]]) -> None:
+        self.pair.load_state_dict(weights)
+        parts = dict(self.pair.named_modules())
+        for of, name, value in numbers:
+            setattr(parts[of], name, value)
+
+    @contextmanager
+    def left_whole(self) -> Iterator[None]:
+        """An error in the block leaves the model as the last epoch in the checkpoint did."""
+        try:
+            yield
+        except BaseException:
+            if self.path is not None and self.path.exists():
+                groups, told = _read(self.path)
+                self._take(groups["model"], told["numbers"])
+            raise
 
 
-def _read_text(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Settings and history in a checkpoint's header."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = file.metadata()
-        return json.loads(text["settings"]), json.loads(text["history"])
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path} is not a checkpoint of this project ({error}): remove it"
-        ) from error
+def _best_epoch(history: list[dict[str, Any]]) -> int:
+    """Epoch with the smallest validation loss, counted from 1; 0 before the first."""
+    values = [row["validation"] for row in history]
+    return values.index(min(values)) + 1 if values else 0
 
 
-def checksum(images: Tensor | None) -> str | None:
-    """Twelve hexadecimal digits that stand for images and their shape."""
-    if images is None:
-        return None
-    digest = hashlib.sha256(str((tuple(images.shape), images.dtype)).encode())
-    digest.update(images.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:12]
+def _exhausted(history: list[dict[str, Any]], patience: int | None) -> bool:
+    return patience is not None and len(history) - _best_epoch(history) >= patience
+
+
+def _read(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Tensors of a checkpoint by what they belong to, and what is told beside them."""
+    found = files.read_tensors(path)
+    if found is None or "settings" not in found[1]:
+        raise ValueError(f"{path} is damaged, or not a checkpoint of this project: remove it")
+    tensors, told = found
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "adam": {}}
+    for name, value in tensors.items():
+        group, _, rest = name.partition("/")
+        groups[group][rest] = value
+    names = ("settings", "start", "history", "numbers")
+    return groups, {name: json.loads(told[name]) for name in names}
+
+
+def _digest(state: dict[str, Tensor]) -> str:
+    """Of values alone, in the order of their names."""
+    return files.digest(*(state[name] for name in sorted(state)))
+
+
+def _structure(pair: Pair) -> str:
+    """Twelve hexadecimal digits for the layers of a model, and for what is trained of a pair.
+
+    Weights that are used twice have one of their names.
+    """
+    weights = [
+        (name, list(value.shape), str(value.dtype), value.requires_grad)
+        for name, value in itertools.chain(pair.named_parameters(), pair.named_buffers())
+    ]
+    layers = re.sub(r" at 0x[0-9a-f]+", "", repr(pair.vae))  # such as a function's address
+    return hashlib.sha256(f"{layers} {weights}".encode()).hexdigest()[:12]
+
+
+def _numbers(pair: Pair) -> list[list[Any]]:
+    """Part, name and value of plain numbers, which may be a state or change what is minimized."""
+    found = plain_numbers(pair).items()
+    return [[of, name, value] for (of, name), value in found if not isinstance(value, bool)]

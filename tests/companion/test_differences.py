@@ -32,6 +32,16 @@ def test_paired_by_hand():
     assert paired([2, 4, 6], [1, 2, 3], level=0.8).apart == "above"
 
 
+def test_unpaired_by_hand():
+    """Welch: each row's variance over its own count, and degrees of freedom between them."""
+    a, b = [1.0, 2.0, 3.0, 4.0], [10.0, 30.0]
+    of_mean = np.array([5 / 3 / 4, 200 / 2])
+    degrees = of_mean.sum() ** 2 / (of_mean**2 / [3, 1]).sum()
+    half = stats.t.ppf(0.975, degrees) * np.sqrt(of_mean.sum())
+    found = unpaired(a, b)
+    assert (found.mean, found.low, found.high) == pytest.approx((-17.5, -17.5 - half, -17.5 + half))
+
+
 def test_values_without_spread_have_an_interval_without_width():
     found = paired([1, 2], [2, 3])
     assert (found.mean, found.low, found.high) == (-1, -1, -1)

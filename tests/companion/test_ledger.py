@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from envae import datasets
+from envae import cli, datasets
 from envae.companion import claims
 from envae.companion.scale import PUBLISHED, Scale
 
@@ -40,7 +40,8 @@ DIGITS = Scale("digits", "8 x 8", "mlp", 1297, 50, 3, PUBLISHED["takida2022 Sec.
 def executed(path, ledger):
     """A notebook file whose only cell shows the ledger."""
     output = {"output_type": "execute_result", "data": ledger._repr_mimebundle_()}
-    path.write_text(json.dumps({"cells": [{"cell_type": "code", "outputs": [output]}]}))
+    cell = {"cell_type": "code", "metadata": {}, "source": "ledger", "outputs": [output]}
+    path.write_text(json.dumps({"cells": [cell], "metadata": {}}))
     return path
 
 
@@ -101,10 +102,11 @@ def test_a_verdict_can_be_announced(checkout, capsys):
 def test_a_notebook_shows_what_it_settled_in_that_order(checkout):
     ledger = claims.Ledger("first")
     assert ledger._repr_mimebundle_()["text/plain"] == ""
-    ledger.settle("B", as_written=False, evidence="seen")
+    ledger.settle("B", as_written=False, evidence="0 < 3")
     ledger.not_run("A", needs="a GPU")
     bundle = ledger._repr_mimebundle_()
-    assert bundle["text/plain"] == "B: does not hold as written (seen)\nA: not run here (a GPU)"
+    assert bundle["text/plain"] == "B: does not hold as written (0 < 3)\nA: not run here (a GPU)"
+    assert "0 &lt; 3" in bundle["text/html"]
     assert "two &lt;3" in bundle["text/html"]
     assert list(ledger.table().index) == ["B", "A"]
 
@@ -140,6 +142,91 @@ def test_claims_without_a_field_or_with_the_same_id_are_errors(checkout):
     path.write_text(LEDGER + LEDGER)
     with pytest.raises(ValueError, match="given twice"):
         claims.load()
+
+
+WRONG = {
+    "empty": ("", "must hold a list of entries like `- id: E-Eq1`"),
+    "an empty list": ("[]", "must hold a list of entries"),
+    "a mapping": ("A: {paper: xu2025}", "must hold a list of entries"),
+    "a list of ids": ("- A", "must hold a list of entries"),
+    "no YAML": ("- {id: A", "is no YAML"),
+    "in latin-1": ("- {id: \xe4}".encode("latin-1"), "is no YAML"),
+    "an unknown paper": (("paper: xu2025", "paper: xu2024"), "A: unknown paper 'xu2024', did you"),
+    "an unknown kind": (("kind: statement", "kind: law"), "A: unknown kind 'law'"),
+    "an unknown scale": (("scale: seconds", "scale: hours"), "A: unknown scale 'hours'"),
+    "an unknown notebook": (("notebook: first", "notebook: frst"), "A: unknown notebook 'frst'"),
+    "a number for an id": (("id: A", "id: 5"), "claim 5: id takes str, received 5"),
+    "a list for a text": (("place: Eq. 1", "place: [1]"), "A: place takes str, received [1]"),
+    "a text for a yes": (("ours: true", "ours: yess"), "B: ours takes bool, received 'yess'"),
+    "a list for a finding": (("finding: it-learns", "finding: [1]"), "D: finding takes str"),
+    "a list in place of a name": (("paper: xu2025", "paper: [1]"), "A: unknown paper [1]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_ledger_is_one_line_that_names_the_file_and_the_claim(checkout, case, capsys):
+    content, message = WRONG[case]
+    path = checkout / "data" / "claims.yaml"
+    if isinstance(content, tuple):
+        (checkout / "notebooks").mkdir()
+        for name in ("first", "second"):
+            (checkout / "notebooks" / f"{name}.ipynb").touch()
+        content = LEDGER.replace(*content, 1)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert cli.main(["claims"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"envae: {path}")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+CELL = '{{"cells": [{{"metadata": {}, "source": {}, "outputs": {}}}], "metadata": {{}}}}'
+BROKEN = ["", "{", "[]", '{"cells": [1], "metadata": {}}', "\xe4", '{"cells": [], "metadata": [1]}']
+BROKEN += [
+    CELL.format(*cell)
+    for cell in (("[]", '""', "[]"), ("{}", "1", "[]"), ("{}", "[1]", "[]"), ("{}", '""', "[1]"))
+]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_broken_notebook_is_one_line_that_names_the_file(checkout, content, capsys):
+    ledgers = [claims.Ledger(name) for name in ("first", "second")]
+    (checkout / "notebooks").mkdir()
+    for ledger in ledgers:
+        executed(checkout / "notebooks" / f"{ledger.notebook}.ipynb", ledger)
+    broken = checkout / "notebooks" / "third.ipynb"
+    broken.write_bytes(content.encode("latin-1"))
+    assert cli.main(["claims"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"envae: {broken} is not a notebook (")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("settled", [None, 1, {"A": 1}, {"A": "holds"}, []])
+def test_a_broken_ledger_in_a_notebook_is_one_line_that_names_it(checkout, settled):
+    ledger = claims.Ledger("first")
+    ledger._settled = settled
+    with pytest.raises(ValueError, match=r"first\.ipynb holds a ledger that is none: execute it"):
+        claims.table([executed(checkout / "first.ipynb", _Shown(ledger))])
+
+
+@pytest.mark.parametrize("settled", [{"Z": {"verdict": "holds", "evidence": "seen"}}, {"A": {}}])
+def test_a_verdict_that_no_claim_can_have_is_told_and_not_dropped(checkout, settled):
+    ledger = claims.Ledger("first")
+    ledger._settled = settled
+    [claim] = settled
+    with pytest.raises(ValueError, match=rf"cannot have, .*: first \({claim}, a "):
+        claims.table([executed(checkout / "first.ipynb", _Shown(ledger))])
+
+
+class _Shown:
+    """A notebook's output, with whatever is in it."""
+
+    def __init__(self, ledger):
+        self.settled = ledger._settled
+
+    def _repr_mimebundle_(self):
+        return {claims.MIME: {"settled": self.settled}}
 
 
 # --- measurements -----------------------------------------------------------------------------
@@ -223,7 +310,8 @@ def test_a_notebook_from_before_the_two_kinds_is_named(checkout):
     old = {"settled": {"D": {"verdict": "holds", "evidence": "seen"}}}
     output = {"output_type": "execute_result", "data": {claims.MIME: old}}
     path = checkout / "first.ipynb"
-    path.write_text(json.dumps({"cells": [{"cell_type": "code", "outputs": [output]}]}))
+    cell = {"cell_type": "code", "metadata": {}, "source": "ledger", "outputs": [output]}
+    path.write_text(json.dumps({"cells": [cell], "metadata": {}}))
     with pytest.raises(ValueError, match=r"execute again .*: first .*D, a measurement: 'holds'"):
         claims.table([path])
 

@@ -127,6 +127,14 @@ def test_profile_fits_its_notebook(path):
         notebook_parameters.find(name, known).check(value)
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_a_chapter_counts_has_a_range_that_its_default_is_in(name):
+    for parameter in notebook_run.declared(ROOT / f"{name}.ipynb").values():
+        assert parameter.check(parameter.default) == parameter.default
+        if parameter.type in (int, list[int]):
+            assert parameter.range, f"{parameter.name}: no word of it is in notebook_parameters"
+
+
 @pytest.fixture
 def whole():
     """The least notebook that may be published."""

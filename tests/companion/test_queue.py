@@ -44,6 +44,9 @@ def listed(tmp_path, text=ONE_ROW):
 
 WRONG = {
     "no YAML": ("- profile: [quick", ["is no YAML"]),
+    "nothing": ("[]", ["list of entries"]),
+    "an entry of no rows": ("- profile: quick\n  rows: []", ["rows as a list"]),
+    "labels with commas": ("- profile: quick\n  rows: [Iso]", ["known: ", "'Iso-D, mle', "]),
     "no list": ("profile: quick", ["list of entries"]),
     "a list of names": ("- quick", ["list of entries"]),
     "an unknown key": ("- profile: quick\n  row: [L2]", ["'row'", "did you mean 'rows'"]),

@@ -6,8 +6,10 @@ Sets that cannot be had everywhere are read from small folders made here in the 
 import dataclasses
 import hashlib
 import importlib
+import io
 import pickle
 import shutil
+import struct
 import tarfile
 
 import numpy as np
@@ -17,6 +19,7 @@ from PIL import Image
 
 from envae import cli, datasets
 
+_images = importlib.import_module("envae.datasets._images")
 mnist = importlib.import_module("envae.datasets.mnist")
 
 
@@ -61,6 +64,7 @@ def test_a_part_of_the_train_split_is_told_by_name_and_lies_within_larger_ones()
     assert torch.equal(small.train, larger.train[:100])
     assert torch.equal(small.train_labels, larger.train_labels[:100])
     assert torch.equal(small.test, whole.test)
+    assert small.checksum == "5823ccdff5d3"  # recorded runs are of these very images
     assert len({whole.checksum, small.checksum, larger.checksum}) == 3
     everything = datasets.load("digits", train_size=1297)
     assert everything.train_labels.bincount().equal(whole.train_labels.bincount())
@@ -105,6 +109,11 @@ def test_resized_images_are_told_by_name_and_keep_a_level_and_their_labels():
     assert torch.equal(small.train_labels, digits.train_labels)
     level = dataclasses.replace(digits, train=torch.full((2, 1, 8, 8), 0.3)).resized(5)
     assert torch.allclose(level.train, torch.tensor(0.3))
+    combs = torch.tensor([1.0, 0, 0, 0]).repeat(8).expand(2, 1, 32, 32)  # no pixel is left out
+    small = dataclasses.replace(digits, train=combs).resized(8)
+    torch.testing.assert_close(
+        small.train[..., 1:-1], torch.full((2, 1, 8, 6), 0.25), atol=0.05, rtol=0
+    )
     with pytest.raises(
         ValueError, match="side must be an integer from 1 up, in pixels, received 0"
     ):
@@ -187,7 +196,8 @@ def tiny_cifar10(place, monkeypatch):
     random = np.random.default_rng(0)
     for batch in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
         content = {
-            "data": random.integers(0, 256, (4, 3072), dtype=np.uint8), "labels": [0, 1, 2, 3],
+            "data": random.integers(0, 256, (4, 3072), dtype=np.uint8),
+            "labels": [0, 1, 2, 3] if batch == "test_batch" else [3, 0, 1, 2],
         }  # fmt: skip
         (folder / batch).write_bytes(pickle.dumps(content))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": ["a", "b", "c", "d"]}))
@@ -203,6 +213,7 @@ def test_cifar10_is_read_in_its_published_split(tiny_cifar10):
     data = datasets.load("cifar10")
     assert data.train.shape == (20, 3, 32, 32)
     assert data.test.shape == (4, 3, 32, 32)
+    assert data.train_labels.tolist() == 5 * [3, 0, 1, 2]
     assert data.test_labels.tolist() == [0, 1, 2, 3]
     content = pickle.loads((tiny_cifar10 / "test_batch").read_bytes())
     np.testing.assert_allclose(data.test[1], content["data"][1].reshape(3, 32, 32) / 255, rtol=1e-6)
@@ -228,7 +239,7 @@ def tiny_jpegs(place, monkeypatch):
     folder = place / "cifar10-jpeg"
     picture(folder / "train" / "cat" / "0000.jpg", (0, 255, 0))
     picture(folder / "train" / "bird" / "0000.jpg")
-    picture(folder / "train" / "bird" / "0001.jpg")
+    picture(folder / "train" / "bird" / "0001.jpg", (128, 0, 0))
     picture(folder / "test" / "bird" / "0000.jpg")
     picture(folder / "test" / "cat" / "0000.jpg", (0, 255, 0))
     return folder
@@ -238,8 +249,8 @@ def archived(folder):
     """The folder as an archive beside it, in its place."""
     path = folder.with_suffix(".tar.xz")
     with tarfile.open(path, "w:xz") as packed:
-        for split in ("train", "test"):
-            packed.add(folder / split, split)
+        for file in sorted(folder.glob("t*/*/*"), reverse=True):  # in no order of ours
+            packed.add(file, file.relative_to(folder))
     shutil.rmtree(folder)
     return path
 
@@ -255,6 +266,16 @@ def test_jpeg_copy_of_cifar10_is_the_same_packed_and_unpacked(tiny_jpegs):
     )
     assert packed.checksum == unpacked.checksum
     assert packed.place.endswith("cifar10-jpeg.tar.xz")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_an_archiver_leaves_is_no_image_of_the_jpeg_copy(tiny_jpegs, packed):
+    expected = datasets.load("cifar10-jpeg").checksum
+    (tiny_jpegs / "train" / "cat" / "._0000.jpg").write_bytes(b"resources")
+    picture(tiny_jpegs / "test" / ".ipynb_checkpoints" / "0000.jpg")
+    if packed:
+        archived(tiny_jpegs)
+    assert datasets.load("cifar10-jpeg").checksum == expected
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -317,7 +338,8 @@ def tiny_celeba(place, monkeypatch):
     """Three images in CelebA's layout: red, with a green square of 140 in the middle."""
     folder = place / "celeba"
     for number in (1, 2, 3):
-        path = picture(folder / "img_align_celeba" / f"{number:06}.jpg", size=(178, 218))
+        red = (265 - 10 * number, 0, 0)
+        path = picture(folder / "img_align_celeba" / f"{number:06}.jpg", red, size=(178, 218))
         image = Image.open(path)
         image.paste((0, 255, 0), (19, 39, 159, 179))
         image.save(path, format="png")  # without loss, so that the edge of the crop is sharp
@@ -336,7 +358,10 @@ def test_celeba_is_cropped_from_the_middle_and_the_crop_is_told(tiny_celeba):
     red, green = data.train[0, 0], data.train[0, 1]
     assert green.min() == 1
     assert red.max() == 0
-    assert wide.train[0, 0, 0].min() > 0.99
+    corners = [images[0, 0, 0, 0].mul(255).item() for images in (wide.train, wide.test)]
+    assert corners == pytest.approx(
+        [255, 235], abs=2
+    )  # the published split: 0 is training, 2 testing
 
 
 def test_celeba_that_lacks_images_or_is_cropped_too_wide_is_an_error(tiny_celeba):
@@ -353,10 +378,10 @@ def test_celeba_that_lacks_images_or_is_cropped_too_wide_is_an_error(tiny_celeba
 
 
 FOLDERS = {
-    "celebahq128": ("celebahq", "envae.datasets.faces", {"_HQ_IMAGES": 20}, (18, 2), 128),
+    "celebahq128": ("celebahq", "envae.datasets.faces", {"_HQ_IMAGES": 28}, (26, 2), 128),
     "lsun_church64": (
         "lsun/church_outdoor_train", "envae.datasets.folders",
-        {"_CHURCHES": 20, "_CHURCHES_HELD_OUT": 5}, (15, 5), 64,
+        {"_CHURCHES": 28, "_CHURCHES_HELD_OUT": 5}, (23, 5), 64,
     ),
 }  # fmt: skip
 
@@ -366,17 +391,17 @@ def test_sets_that_are_folders(name, place, monkeypatch):
     layout, module, counts, split, side = FOLDERS[name]
     with pytest.raises(FileNotFoundError, match=rf"no {name} data: .*{layout}.*github.com"):
         datasets.load(name)
-    for number in range(20):
-        picture(place / layout / f"{number}.jpg", (12 * number,) * 3, size=(150, 130))
-    with pytest.raises(ValueError, match=r"holds 20 images, not the \d+ of"):
+    for number in range(28):
+        picture(place / layout / f"{number}.jpg", (9 * number,) * 3, size=(150, 130))
+    with pytest.raises(ValueError, match=r"holds 28 images, not the \d+ of"):
         datasets.load(name)
     for constant, value in counts.items():
         monkeypatch.setattr(importlib.import_module(module), constant, value)
     data = datasets.load(name)
     assert (len(data.train), len(data.test)) == split
     assert data.image_shape == (3, side, side)
-    levels = torch.cat([data.train, data.test]).mean((1, 2, 3)).mul(255 / 12).round()
-    assert levels.sort().values.tolist() == list(range(20))
+    levels = torch.cat([data.train, data.test]).mean((1, 2, 3)).mul(255 / 9).round()
+    assert levels.sort().values.tolist() == list(range(28))
     assert data.train_labels.unique().tolist() == [0]
 
 
@@ -411,9 +436,161 @@ def test_folders_train_and_test_are_the_split_and_those_below_the_classes(tmp_pa
     assert data.train[0, :, 0, 0].tolist() == [0, 1, 0]
 
 
+def test_what_is_no_image_of_the_set_is_left_out_and_links_are_followed(tmp_path):
+    root = tmp_path / ".cache" / "own"  # a hidden folder on the way to the set is none in it
+    for path in ("a/1.png", "a/.ipynb_checkpoints/1.png", "a/._1.png", "__MACOSX/a/1.png"):
+        picture(root / path)
+    picture(root / "a" / "@eaDir" / "1.jpg")
+    (root / "a" / "folder.png").mkdir()
+    picture(tmp_path / "elsewhere" / "2.png")
+    (root / "b").symlink_to(tmp_path / "elsewhere")
+    (root / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(root)
+    (root / "a" / "3.png").symlink_to(tmp_path / "elsewhere" / "2.png")
+    found = _images.listed(root)
+    assert [str(path.relative_to(root)) for path in found if "back" not in path.parts] == [
+        "a/1.png", "a/3.png", "b/2.png", "c/2.png"
+    ]  # fmt: skip
+    assert all(path.parts.count("back") < 2 for path in found)  # and a circle ends
+    (tmp_path / "elsewhere" / "back").unlink()
+    data = datasets.load("imagefolder", root=str(root), size=4)
+    assert torch.cat([data.train_labels, data.test_labels]).sort().values.tolist() == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train", "val"), ("Train", "TEST"), ("training", "validation"), ("train", "val", "x")],
+)
+def test_a_split_by_any_of_its_names_is_one_and_no_class(tmp_path, names):
+    train, test, *rest = names
+    for path in (f"{train}/a/1.png", f"{train}/b/2.png", f"{test}/b/3.png"):
+        picture(tmp_path / path)
+    for name in rest:
+        picture(tmp_path / name / "4.png")
+    data = datasets.load("imagefolder", root=str(tmp_path), size=4)
+    assert (data.train_labels.tolist(), data.test_labels.tolist()) == ([0, 1], [1])
+
+
+def test_half_a_split_is_an_error_and_a_class_may_be_called_train(tmp_path):
+    for number in range(3):
+        picture(tmp_path / "train" / f"{number}.png")
+    with pytest.raises(ValueError, match="has the folders train: a split needs train and test"):
+        datasets.load("imagefolder", root=str(tmp_path))
+    picture(tmp_path / "bus" / "1.png")
+    data = datasets.load("imagefolder", root=str(tmp_path), size=4)
+    assert torch.cat([data.train_labels, data.test_labels]).sort().values.tolist() == [0, 1, 1, 1]
+
+
+LEVELS = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+
+
+def saved(path, array, **options):
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def test_a_smaller_image_is_of_all_the_pixels(tmp_path):
+    combs = np.tile(np.array([255, 0, 0, 0], dtype=np.uint8), (32, 8))
+    path = saved(tmp_path / "1.png", combs)
+    read = _images.read([path], 8)[0, :, :, 1:-1]
+    torch.testing.assert_close(read, torch.full((3, 8, 6), 0.25), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "ppm"])
+def test_sixteen_bits_are_brought_to_eight(tmp_path, ending):
+    path = saved(tmp_path / f"1.{ending}", LEVELS)
+    read = _images.read([path], 8)[0]
+    for channel in read:
+        np.testing.assert_allclose(channel, LEVELS / 65535, atol=0.5001 / 255)
+
+
+def test_twelve_bits_of_a_tiff_are_twelve(tmp_path):
+    """Two pixels, a quarter and white, written by hand: Pillow writes no 12 bits."""
+    tags = [(256, 2), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1),
+            (279, 3)]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    path = tmp_path / "1.tif"
+    path.write_bytes(
+        b"II*\0" + struct.pack("<I", 12) + b"\x40\x0f\xff\x00" + struct.pack("<H", len(tags))
+        + entries + bytes(4)
+    )  # fmt: skip
+    read = _images.read([path], 1, 1)
+    torch.testing.assert_close(read, torch.full_like(read, 1024 / 4095), atol=0.5 / 255, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "pixels", [LEVELS.astype(np.int32), LEVELS.astype(np.float32), (LEVELS / 65535).astype("f4")]
+)
+def test_numbers_of_no_range_are_an_error_that_names_the_file(tmp_path, pixels):
+    path = saved(tmp_path / "1.tif", pixels)
+    with pytest.raises(
+        ValueError, match=r"1\.tif cannot be taken: .* range .* save it with 8 or 16"
+    ):
+        _images.read([path], 8)
+
+
+def test_a_transparent_picture_is_seen_on_white(tmp_path):
+    """Alone, under a palette and as one colour that means none: what it hides is not shown."""
+    hidden = np.full((4, 4, 4), (200, 10, 10, 0), dtype=np.uint8)
+    half = np.full((4, 4, 4), (0, 0, 0, 51), dtype=np.uint8)
+    paths = [saved(tmp_path / f"{name}.png", array) for name, array in
+             {"hidden": hidden, "half": half}.items()]  # fmt: skip
+    paths.append(saved(tmp_path / "grey.png", np.zeros((4, 4, 2), dtype=np.uint8)))
+    palette = Image.new("P", (4, 4))
+    palette.putpalette([255, 0, 0])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    Image.new("RGB", (4, 4), (9, 8, 7)).save(tmp_path / "key.png", transparency=(9, 8, 7))
+    deep = saved(tmp_path / "deep.png", np.full((4, 4), 7, dtype=np.uint16), transparency=7)
+    read = _images.read([*paths, tmp_path / "palette.png", tmp_path / "key.png", deep], 4)
+    expected = torch.tensor([1, 1 - 51 / 255, 1, 1, 1, 1]).reshape(6, 1, 1, 1).expand(6, 3, 4, 4)
+    torch.testing.assert_close(read, expected, atol=0.5 / 255, rtol=0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_its_file_says(tmp_path, orientation):
+    """The corner that orientation 1, 2, ... 8 puts at the top left."""
+    corners = np.array([[10, 20], [40, 30]], dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path / "1.png", corners, exif=exif)
+    top_left = [10, 20, 30, 40, 10, 40, 30, 20][orientation - 1]
+    assert _images.decode([path], 16)[0, 0, 0, 0] == top_left
+
+
+def test_a_picture_above_pillows_limit_is_named(tmp_path, monkeypatch):
+    path = picture(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # twice as many are an error
+    with pytest.raises(ValueError, match=r"huge\.png cannot be taken: .* exceeds limit"):
+        _images.read([path], 8)
+
+
+def test_a_file_that_cannot_be_read_is_not_called_corrupt(tmp_path):
+    (tmp_path / "1.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"1\.png"):
+        _images.read(_images.listed(tmp_path), 8)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "tiff", "webp", "bmp", "ppm"])
+def test_whatever_a_damaged_file_is_it_is_an_image_or_one_error(kind):
+    random, stream = np.random.default_rng(0), io.BytesIO()
+    Image.fromarray(LEVELS.astype(np.uint8)).save(stream, kind)
+    for _ in range(60):
+        content = np.frombuffer(stream.getvalue(), np.uint8).copy()
+        content[random.integers(len(content), size=2)] = random.integers(256, size=2)
+        content = content[: random.integers(len(content) // 2, 2 * len(content))]
+        try:
+            read = _images.read([("damaged", content.tobytes())], 4)
+        except ValueError as error:
+            assert str(error).startswith("damaged ")  # noqa: PT017
+        else:
+            assert read.shape == (1, 3, 4, 4)
+
+
 def test_folders_that_are_none_or_hold_no_images_are_errors(tmp_path):
     with pytest.raises(ValueError, match="imagefolder needs the option root"):
         datasets.load("imagefolder")
+    with pytest.raises(FileNotFoundError, match="needs root, a folder of images"):
+        datasets.load("imagefolder", root="")  # and not whatever lies in the working directory
     with pytest.raises(FileNotFoundError, match=r"there is no .*missing"):
         datasets.load("imagefolder", root=str(tmp_path / "missing"))
     with pytest.raises(

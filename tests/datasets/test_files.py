@@ -1,8 +1,13 @@
 """Tensors that are kept in the cache folder: once computed, whole, and only where there is room."""
 
+import resource
+import socket
+from pathlib import Path
+
 import pytest
 import torch
 
+from envae import datasets
 from envae.datasets import files
 
 
@@ -52,8 +57,54 @@ def test_without_a_folder_to_write_to_nothing_is_kept(tmp_path, monkeypatch):
     assert log == ["computed", "computed"]
 
 
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user whom the system does not know."""
+    for name in ("HOME", "XDG_CACHE_HOME", "ENVAE_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+
+
+def test_without_a_home_nothing_is_kept_and_the_rest_says_what_to_set(homeless, monkeypatch):
+    assert files.kept("name", lambda: computed([]))["numbers"].tolist() == [1.5, 2.5]
+    with pytest.raises(FileNotFoundError, match=r"looked for MNIST/raw in no folder, .*ENVAE_DATA"):
+        datasets.load("mnist")
+    with pytest.raises(FileNotFoundError, match=r"no home .* set \$ENVAE_DATA"):
+        datasets.download("mnist")
+    monkeypatch.setenv("ENVAE_DATA", "data")
+    assert files.places() == [Path("data")]
+
+
+def test_a_host_that_says_nothing_is_given_up(tmp_path, monkeypatch):
+    """A proxy that takes the call and is silent."""
+    monkeypatch.setenv("ENVAE_DATA", str(tmp_path))
+    monkeypatch.setattr("envae.datasets._download._SILENCE", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = "http://{}:{}".format(*silent.getsockname())
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, address)
+        monkeypatch.delenv("no_proxy", raising=False)
+        with pytest.raises(ConnectionError, match=r"could not download mnist .*by hand, in"):
+            datasets.download("mnist")
+    assert socket.getdefaulttimeout() is None
+
+
+def test_on_a_full_disk_nothing_is_kept(cache):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        log = []
+        for _ in range(2):
+            assert files.kept("name", lambda: computed(log))["numbers"].tolist() == [1.5, 2.5]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert log == ["computed", "computed"]
+    assert not list(cache.iterdir())
+
+
 def test_digests_tell_values_types_and_shapes():
     x = torch.arange(6.0)
     others = [x + 1, x.double(), x.reshape(2, 3)]
     assert files.digest(x) == files.digest(x.clone())
     assert len({files.digest(x), *map(files.digest, others)}) == 4
+    assert files.digest(x.bfloat16()) != files.digest(x.bfloat16() + 1)

@@ -88,11 +88,27 @@ def test_each_model_may_have_images_of_its_own():
 
 def test_a_model_that_diverges_leaves_the_others_alone():
     images = torch.rand(2, 32, *SHAPE)
-    images[1, 0] = torch.inf
-    vaes, objectives = build("rae", [{}] * 2)
+    vaes, objectives = build("l2", [{}, {"sigma2": 1e-39}])
     first, second = batched.fit(vaes, objectives, images, epochs=3, seeds=[0, 1], batch_size=16)
     assert (len(first), len(second)) == (3, 0)
     assert all(weight.isfinite().all() for weight in vaes[0].parameters())
+
+
+def test_images_that_are_not_finite_are_an_error_that_names_them():
+    images = torch.rand(2, 32, *SHAPE)
+    images[1, 5] = torch.nan
+    with pytest.raises(ValueError, match="1 of 32 are not, the first at index 5"):
+        batched.fit(*build("rae", [{}] * 2), images, epochs=3, seeds=[0, 1], batch_size=16)
+
+
+def test_a_single_image_that_is_left_over_joins_the_batch_before_it_in_a_stack_too():
+    options = [{"scaling": 10.0}] * 2
+    vaes, objectives = build("infovae", options)
+    images = DIGITS[:33]
+    together = batched.fit(vaes, objectives, images, epochs=1, seeds=[0, 1], batch_size=16)
+    _, histories = alone("infovae", options, [images] * 2, epochs=1, batch_size=16)
+    for mine, its in zip(together, histories, strict=True):
+        assert mine["total"].tolist() == pytest.approx(its["total"].tolist(), rel=1e-5)
 
 
 def test_probes_drawn_in_the_loss_are_those_of_fit():

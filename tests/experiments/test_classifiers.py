@@ -1,5 +1,7 @@
 """The classifiers whose features are stored: what they are trained on, and what is stored."""
 
+import json
+
 import pytest
 import torch
 
@@ -61,10 +63,100 @@ def test_half_of_the_images_are_mirrored_and_all_are_shifted():
     assert set(slopes.unique().tolist()) == {-1.0, 1.0}
     assert (slopes[:, 0, 0, 0] < 0).double().mean() == pytest.approx(0.5, abs=0.1)
     assert (down.diff(dim=2) == 1).all()
+    assert (changed[0::2].diff(dim=3).abs() == 1).all()  # from outside comes the border's mirror
     shifts = down[:, 0, 0, 0] - 12
     assert set(shifts.tolist()) == set(range(-4, 5))
+
+
+@pytest.mark.parametrize("one_cycle", [True, False])
+def test_a_classifier_is_trained_by_its_recipe_and_by_its_own_seed(colours, monkeypatch, one_cycle):
+    recipe = Recipe(
+        2, batch_size=25, lr=1e-3, weight_decay=0.3, one_cycle=one_cycle, augmented=True
+    )
+    monkeypatch.setitem(classifiers.RECIPES, "cifar10-jpeg", recipe)
+    groups, batches, augmented = [], [], classifiers.augmented
+
+    class Watched(torch.optim.AdamW):
+        def step(self, *args):
+            groups.extend(dict(group) for group in self.param_groups)
+            return super().step(*args)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Watched)
+    monkeypatch.setattr(
+        classifiers, "augmented", lambda images: batches.append(images) or augmented(images)
+    )
+    seeds, seeded = [], classifiers.seeded
+    monkeypatch.setattr(classifiers, "seeded", lambda seed: seeds.append(seed) or seeded(seed))
+    torch.manual_seed(1)
+    network, manifest = classifiers.train(colours)
+    assert seeds == [manifest["training"]["seed"]]
+    assert {group["weight_decay"] for group in groups} == {0.3}
+    rates = [group["lr"] for group in groups]
+    assert rates[0] < max(rates) > 1e5 * rates[-1] if one_cycle else set(rates) == {1e-3}
+    assert [len(batch) for batch in batches] == [25, 25, 10] * 2
+    first, second = torch.cat(batches[:3]), torch.cat(batches[3:])
+    assert each(first) == each(second) == each(colours.train)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, colours.train)
+    assert not network.training
+    with torch.no_grad():
+        right = network(colours.test).argmax(1) == colours.test_labels
+    assert manifest["test_accuracy"] == right.double().mean().item()
+    torch.manual_seed(2)
+    again, _ = classifiers.train(colours)
+    assert all(map(torch.equal, again.state_dict().values(), network.state_dict().values()))
 
 
 def test_other_data_sets_have_no_recipe(colours):
     with pytest.raises(ValueError, match="trained on digits, mnist, cifar10-jpeg, received cifar1"):
         classifiers.train(colours.subset(5))
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """Weights and manifest of an extractor for the digits, in a checkout of the test's own."""
+    network, manifest = extractor.load("digits-cnn")
+    monkeypatch.setattr("envae._checkout.root", lambda: tmp_path)
+    extractor.store(network, manifest)
+    return extractor.files("digits-cnn")
+
+
+def test_an_extractor_that_was_stored_is_loaded_with_its_manifest(stored):
+    weights, description = stored
+    assert sorted(path.name for path in weights.parent.iterdir()) == [
+        description.name, weights.name
+    ]  # fmt: skip
+    first, manifest = extractor.load("digits-cnn")
+    extractor.store(first, manifest)
+    again, same = extractor.load("digits-cnn")
+    assert same == manifest
+    assert all(map(torch.equal, again.state_dict().values(), first.state_dict().values()))
+
+
+def test_one_wrong_bit_of_the_weights_is_an_error_that_names_the_file(stored):
+    weights, _ = stored
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    for damaged in (content, content[:-100], b""):
+        weights.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"digits-cnn\.safetensors \(\d+ bytes\) is truncated"):
+            extractor.load("digits-cnn")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"classes": 10}', '{"image_shape": 8}'])
+def test_a_manifest_that_is_none_is_an_error_that_names_the_file(stored, content):
+    _, description = stored
+    description.write_text(content)
+    with pytest.raises(ValueError, match=r"digits-cnn\.json is no manifest .*classifiers digits"):
+        extractor.load("digits-cnn")
+
+
+@pytest.mark.parametrize("change", [{"image_shape": [3, 32, 32]}, {"classes": 11}])
+def test_weights_for_other_images_are_one_line(stored, change):
+    _, description = stored
+    description.write_text(json.dumps(json.loads(description.read_text()) | change))
+    with pytest.raises(
+        ValueError, match=r"digits-cnn\.safetensors does not hold weights for"
+    ) as told:
+        extractor.load("digits-cnn")
+    assert "\n" not in str(told.value)

@@ -236,15 +236,23 @@ def test_pictures_are_kept_with_the_runs_that_are_measured(folder, monkeypatch, 
     assert (kept - expected.float()).abs().max() <= 2  # a stack's weights differ in the last digits
 
 
-def test_a_run_whose_pictures_fail_has_no_record(folder):
+def test_a_run_whose_pictures_fail_has_its_record_and_tells_the_error(folder):
     def fails(*_):
         raise ValueError("no picture")
 
     points = [Point("l2", {}, 0, Setting(epochs=1))]
     shared = {"dataset": DIGITS, "experiment": "try", "measure": constant, "jobs": 1}
-    assert runs.complete(points, draw=fails, **shared)["error"][0] == "ValueError: no picture"
-    assert runs.complete(points, draw=lambda *_: {}, **shared)["done"].tolist() == [True]
-    assert not [*folder.glob("try/*.png")]
+    [found] = runs.complete(points, draw=fails, **shared).to_dict("records")
+    assert (found["state"], found["error"]) == ("done", "ValueError: no picture")
+    assert sorted(path.suffix for path in folder.glob("try/*")) == [".failed", ".json"]
+    assert runs.failures("try").empty
+    # It is not run again; without its record, it is, and the error goes.
+    [path] = folder.glob("try/*.json")
+    assert runs.complete(points, draw=fails, **shared)["done"].tolist() == [True]
+    path.unlink()
+    [again] = runs.complete(points, draw=lambda *_: {}, **shared).to_dict("records")
+    assert (again["state"], again["error"]) == ("done", "")
+    assert [*folder.glob("try/*")] == [path]
 
 
 # --- committed --------------------------------------------------------------------------------

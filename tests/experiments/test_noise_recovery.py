@@ -7,6 +7,7 @@ import torch
 from envae import datasets
 from envae.datasets.noise import PATTERNS, noisy
 from envae.experiments import noise_recovery, published, runs
+from envae.experiments.runs import Setting
 from envae.metrics import uncertainty
 from envae.objectives import objective
 from envae.vae import gaussian
@@ -162,3 +163,28 @@ def test_following_a_group_reads_both_splits_of_every_model_at_every_stop(monkey
 def test_nothing_recorded_is_an_empty_table(monkeypatch, tmp_path):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     assert noise_recovery.recorded_readings("no_such_experiment").empty
+
+
+def test_noise_that_is_fixed_stays_and_noise_that_is_redrawn_changes_with_the_epoch():
+    clean, setting = datasets.load("digits").subset(100), Setting("mlp64", 2, epochs=3)
+    noises = [noise_recovery.Noise("uniform", 0.1, seed, redraw=redraw)
+              for seed in (1, 2) for redraw in (False, True)]  # fmt: skip
+    points = noise_recovery.group("l2", {}, noises, setting)
+    drawn = {
+        (point.seed, point.redraws, epoch): point.data(clean, epoch).train - clean.train
+        for point in points
+        for epoch in range(3)
+    }
+    for seed in (1, 2):
+        assert all(torch.equal(drawn[seed, False, 0], drawn[seed, False, e]) for e in (1, 2))
+        assert torch.equal(drawn[seed, True, 0], drawn[seed, False, 0])
+    different = [drawn[seed, True, epoch].flatten() for seed in (1, 2) for epoch in range(3)]
+    alike = torch.corrcoef(torch.stack(different)) - torch.eye(6)
+    assert alike.abs().max() < 0.1
+    # And training sees it: the first epoch is the same, the others are not.
+    (fixed, redrawn), _ = (
+        [history["total"].tolist() for *_, history in runs.train_stack(pair, clean)]
+        for pair in (points[:2], points[2:])
+    )
+    assert fixed[0] == pytest.approx(redrawn[0], rel=1e-5)
+    assert abs(fixed[1] - redrawn[1]) > 1e-5 * fixed[1]

@@ -67,6 +67,14 @@ def test_the_held_out_part_is_of_the_training_images_and_not_trained_on():
     assert (distances.min(0).values > 0).all()
 
 
+def test_what_is_reported_has_other_seeds_than_what_chose_it(experiment):
+    reported, searched = experiment.complete("L2"), experiment.search("L2", train=False)
+    assert set(searched["seed"]) == {0}
+    assert set(reported["seed"]) == {1}
+    with pytest.raises(ValueError, match=r"has seed 0: .* need others, received \(1, 0\)"):
+        dataclasses.replace(experiment, seeds=(1, 0))
+
+
 def test_values_are_a_factor_of_about_three_apart():
     assert [paper_rows.ladder(0.1, step) for step in range(-2, 3)] == [0.01, 0.03, 0.1, 0.3, 1]
     assert [paper_rows.ladder(30, step) for step in (-1, 0, 1)] == [10, 30, 100]

@@ -1,10 +1,13 @@
 """Runs side by side keep their own random numbers, wherever they are started."""
 
+import os
 import threading
 import warnings
 
+import pytest
 import torch
 from joblib import delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from envae.datasets import Dataset
 from envae.experiments.parallel import side_by_side
@@ -27,6 +30,11 @@ def test_a_run_within_a_run_has_a_process_too():
     """Threads, which joblib would take there, share torch's generator."""
     first, second = side_by_side((delayed(draws)(2) for _ in range(2)), jobs=2)
     assert first == second == draws(1)
+
+
+def test_a_run_by_itself_has_a_process_whose_death_is_an_error_here():
+    with pytest.raises(TerminatedWorkerError):
+        side_by_side([delayed(os.abort)()], jobs=2)
 
 
 def sum_and_file(dataset: Dataset) -> tuple[float, str]:

@@ -1,7 +1,11 @@
 """Published tables, run records and the ledger."""
 
 import json
+import resource
+import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +25,43 @@ def test_published_table_holds_the_papers_numbers():
 def test_unknown_table_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown published table 'xu2025_table9'"):
         published.table("xu2025", 9)
+
+
+@pytest.fixture
+def tables(tmp_path, monkeypatch):
+    """The published tables, in a checkout of the test's own."""
+    folder = tmp_path / "data" / "published"
+    shutil.copytree(published._checkout.root() / "data" / "published", folder)
+    monkeypatch.setattr("envae._checkout.root", lambda: tmp_path)
+    return folder
+
+
+def test_a_table_that_was_changed_is_one_line_that_names_its_file(tables):
+    path = tables / "xu2025_table1.csv"
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    half = b"".join(lines[: len(lines) // 2])
+    for changed in (
+        half,
+        whole.replace(b"98.691", b"98,691"),
+        whole.replace(b"98.691", b"96.891"),
+        b"",
+    ):
+        path.write_bytes(changed)
+        for read in (lambda: published.table("xu2025", 1), lambda: published.wide(path.stem)):
+            with pytest.raises(
+                ValueError, match=r"xu2025_table1\.csv .* not as it was transcribed"
+            ):
+                read()
+    path.write_bytes(whole.replace(b"\n", b"\r\n"))  # as git may have it
+    assert len(published.table("xu2025", 1)) == len(lines) - 1
+
+
+def test_a_value_of_ones_own_table_that_is_no_number_is_named(tables):
+    (tables / "own.csv").write_text("row,dataset,metric,value,unit,note\na,b,c,much,d,\n")
+    assert published._read("own")["value"].tolist() == ["much"]
+    with pytest.raises(ValueError, match=r"own\.csv holds a value that is no number: .*'much'"):
+        published.wide("own")
 
 
 # --- records ----------------------------------------------------------------------------------
@@ -88,6 +129,19 @@ def test_committed_records_are_read_too_and_fresh_ones_come_first(runs, monkeypa
     assert records.load("try").set_index("seed")["fd"].to_dict() == {0: 2.0, 1: 3.0}
 
 
+def test_without_a_checkout_a_record_is_written_and_read(runs, monkeypatch):
+    monkeypatch.setattr("envae._checkout.__file__", str(runs / "site-packages" / "_checkout.py"))
+    monkeypatch.chdir(runs)
+    save()
+    [row] = records.load("try").to_dict("records")
+    assert (row["fd"], row["commit"]) == (1.5, "")
+    assert records.load("try", [{"seed": 0, "alpha": 0.1}])["done"].all()
+    monkeypatch.delenv("ENVAE_RUNS")
+    for use in (save, lambda: records.load("try")):
+        with pytest.raises(FileNotFoundError, match=r"or set \$ENVAE_RUNS"):
+            use()
+
+
 def test_bad_records_are_errors(runs):
     with pytest.raises(ValueError, match="finite"):
         save(fd=float("nan"))
@@ -99,6 +153,56 @@ def test_bad_records_are_errors(runs):
     save().write_text("{")
     with pytest.raises(ValueError, match="not a whole run record"):
         records.load("try")
+
+
+BROKEN = [b"", b"{", b"[]", b"{}", '{"parameters": "\xe4"}'.encode("latin-1"), None]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_broken_record_is_one_line_that_names_the_file(runs, content):
+    path = save()
+    path.unlink()
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    parameters = {"seed": 0, "alpha": 0.1}
+    for read in (
+        lambda: records.load("try"),
+        lambda: records.load("try", [parameters]),
+        lambda: records.curves("try", path.stem),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"{path.name} is not a whole run record .*: remove it"
+        ):
+            read()
+
+
+def test_threads_that_save_one_point_do_not_meet(runs):
+    with ThreadPoolExecutor(8) as threads:
+        paths = set(threads.map(lambda fd: save(fd=fd), [float(i) for i in range(40)]))
+    assert records.load("try")["fd"].item() in range(40)
+    assert [*runs.rglob("*.*")] == [*paths]
+
+
+def test_on_a_full_disk_nothing_is_left_of_a_record(runs):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [*runs.rglob("*.*")] == []
+
+
+def test_a_record_that_is_cut_off_while_it_is_written_is_never_read(runs, monkeypatch):
+    save(fd=1.0)
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        save(fd=2.0)
+    assert records.load("try")["fd"].tolist() == [1.0]
+    assert len([*runs.rglob("*.*")]) == 1
 
 
 @pytest.mark.parametrize("name", ["../../x", "/tmp/x", "a/b", "..", ".", "", "a\\b", "a\0b"])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import time
 import numpy as np
 import pytest
 import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from safetensors import safe_open
 
-from envae import _checkout, datasets
+from envae import _checkout, datasets, networks
 from envae.datasets import files
 from envae.experiments import batched, fenvae, noise_recovery, records, runs
 from envae.experiments.runs import Point, Setting, Start
@@ -128,6 +130,80 @@ def test_a_failed_point_is_listed_with_its_error_and_tried_again(tmp_path, monke
     assert {path.suffix for path in (tmp_path / "try").iterdir()} == {".json"}
 
 
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"error": "\xe4"}'])
+def test_a_broken_note_of_a_failure_is_one_line_that_names_it(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    [point] = runs.points([("l2", {})], (0,), Setting(epochs=1))
+    key = records.key("try", point.parameters("digits"))
+    (tmp_path / "try").mkdir()
+    (tmp_path / "try" / f"{key}.failed").write_bytes(content)
+    for read in (
+        lambda: runs.progress([point], dataset="digits", experiment="try"),
+        lambda: runs.failures("try"),
+    ):
+        with pytest.raises(ValueError, match=rf"{key}\.failed is not a whole .*: remove it"):
+            read()
+
+
+class Killed(BaseException):
+    """What ends a process, not caught by anything in it."""
+
+
+def processes(calls, *, jobs):
+    """Calls in this process instead of others, one of which may die."""
+    begun = []
+    try:
+        for call in calls:
+            begun.append(call)
+            if len(begun) == jobs:
+                for function, given, named in begun:
+                    function(*given, **named)
+                begun.clear()
+        for function, given, named in begun:
+            function(*given, **named)
+    except Killed:
+        raise TerminatedWorkerError("a worker process was terminated") from None
+
+
+def dies_of_seed_2(vae, minimized, dataset, seed):
+    if seed == 2:
+        raise Killed
+    return {"answer": (42.0 / seed, "none")}
+
+
+@pytest.mark.parametrize("network", ["linear", "mlp64"])  # by themselves, and as stacks
+def test_a_process_that_is_killed_loses_its_own_point_alone(tmp_path, monkeypatch, network):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setattr("envae.experiments.runs._record.side_by_side", processes)
+    points = runs.points([("l2", {})], (1, 2, 3, 4, 5, 0), Setting(network, 2, epochs=1))
+    told = {"dataset": DIGITS.subset(64), "experiment": "try", "jobs": 2}
+    table = runs.complete(points, measure=dies_of_seed_2, **told)
+    assert table["state"].tolist() == ["done", "failed", "done", "done", "done", "failed"]
+    assert table["error"][1] == "TerminatedWorkerError: a worker process was terminated"
+    assert table["error"][5] == "ZeroDivisionError: float division by zero"
+    table = runs.complete(points, measure=lambda *_: {"answer": (1.0, "none")}, **told)
+    assert (table["state"] == "done").all()
+    assert not runs.failures("try").size
+
+
+def test_failures_that_find_no_room_for_their_note_do_not_end_the_sweep(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fills_the_disk(vae, minimized, dataset, seed):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10 if seed == 0 else soft, hard))
+        return {"answer": (42.0, "none")}
+
+    points = runs.points([("l2", {})], (0, 1), Setting("mlp64", 2, epochs=1))
+    told = {"dataset": DIGITS.subset(64), "experiment": "try", "measure": fills_the_disk}
+    try:
+        assert runs.complete(points, **told)["state"].tolist() == ["missing", "done"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.suffix for path in (tmp_path / "try").iterdir()] == [".json"]
+
+
 def test_a_run_without_a_finite_loss_is_listed_too(tmp_path, monkeypatch):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
@@ -184,6 +260,43 @@ def test_seeds_may_be_those_of_numpy():
     assert type(point.parameters("digits")["seed"]) is int
     vae, minimized = point.build((1, 8, 8))
     fit(vae, minimized, DIGITS.train[:64], epochs=1, seed=np.int32(7), progress=False)
+
+
+@pytest.mark.parametrize("network", ["linear", "mlp64"])  # by themselves, and as a stack
+def test_a_points_seed_reaches_its_weights_training_measure_and_pictures(
+    tmp_path, monkeypatch, network
+):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    part, setting, called = DIGITS.subset(150), Setting(network, 2, epochs=2), []
+
+    def size(vae):
+        return sum(weight.abs().sum().item() for weight in vae.parameters())
+
+    def measure(vae, minimized, dataset, seed):
+        called.append(("measure", seed))
+        return {"size": (size(vae), "none")}
+
+    def draw(vae, minimized, dataset, seed):
+        called.append(("draw", seed))
+        return {}
+
+    table = runs.complete(
+        runs.points([("l2", {})], (1, 2), setting),
+        dataset=part, experiment="try", measure=measure, draw=draw, jobs=1,
+    )  # fmt: skip
+    assert sorted(called) == [(what, seed) for what in ("draw", "measure") for seed in (1, 2)]
+
+    def fitted(weights, order):
+        vae = networks.build(network, (1, 8, 8), 2, objective=objective("l2"), seed=weights)
+        before = size(vae)
+        fit(vae, objective("l2"), part.train, epochs=2, seed=order, progress=False)
+        return size(vae) - before, size(vae)
+
+    for seed, found in zip((1, 2), table["size"], strict=True):
+        change, expected = fitted(seed, seed)
+        assert found == pytest.approx(expected, abs=1e-4 * abs(change))
+        for others in ((seed, 0), (0, seed)):
+            assert found != pytest.approx(fitted(*others)[1], abs=1e-3 * abs(change))
 
 
 # --- stacks -----------------------------------------------------------------------------------

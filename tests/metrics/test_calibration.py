@@ -64,6 +64,13 @@ def test_spread_over_skill_against_its_closed_form(spread):
         assert expected == 1
 
 
+def test_spread_over_skill_by_hand():
+    """Two draws with variance 2 and mean 1, of which 3 misses by 2; and twice as far apart by 4."""
+    draws, x = torch.tensor([[0.0, 0.0], [2.0, 4.0]]), torch.tensor([3.0, 6.0])
+    variance, error = (2 + 8) / 2, (2**2 + 4**2) / 2
+    assert calibration.spread_skill(draws, x) == pytest.approx((3 / 2 * variance / error) ** 0.5)
+
+
 def test_histograms_have_a_u_a_hump_or_neither():
     narrow, flat, wide = (
         calibration.histogram(calibration.ranks(*forecasts(spread), generator()), K, 8)
@@ -142,6 +149,8 @@ def test_what_does_not_fit_is_an_error():
         calibration.histogram(torch.zeros(3, dtype=torch.long), 39, 7)
     with pytest.raises(ValueError, match="steps must be an integer from 1 up"):
         calibration.as_stored(torch.rand(3), 0)
+    with pytest.raises(ValueError, match=r"of torch\.uint8: of 8-bit images take x / 255"):
+        calibration.as_stored(torch.arange(9).byte(), 255)
 
 
 @pytest.mark.parametrize("measure", [calibration.ranks, calibration.distance_ranks])

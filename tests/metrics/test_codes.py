@@ -43,6 +43,13 @@ def test_codes_without_neighbours_or_labels_are_an_error(count, labels):
         codes.class_agreement(NORMAL[:count], torch.zeros(labels))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_codes_that_are_not_finite_are_nobodys_neighbours(value):
+    broken = NORMAL.index_fill(0, torch.tensor([3]), value)
+    with pytest.raises(ValueError, match="codes must be finite: 4 of 800 values are not"):
+        codes.class_agreement(broken, torch.zeros(200))
+
+
 def test_groups_that_are_far_apart_stay_apart_in_the_plane():
     first, second = codes.in_plane(NORMAL[:50], NORMAL[50:80] + 30)
     assert (first.shape, second.shape) == ((50, 2), (30, 2))

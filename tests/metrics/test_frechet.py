@@ -13,6 +13,7 @@ from envae.experiments import classifiers, records, runs
 from envae.experiments.measures import quality
 from envae.experiments.runs import Point, Setting
 from envae.metrics import extractor, frechet
+from envae.metrics.random_convolutions import RandomConvolutions
 from envae.objectives import objective
 
 # ruff: noqa: I001
@@ -36,6 +37,14 @@ def test_frechet_distance_of_a_set_with_itself_is_zero_and_it_is_symmetric():
     assert forward == pytest.approx(frechet.frechet_distance(second, first))
     shifted = frechet.frechet_distance(first, first + 1)
     assert shifted == pytest.approx(6, rel=1e-5)
+
+
+def test_a_set_in_another_order_is_never_at_a_distance_below_zero():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        features = torch.rand(200, 30, generator=generator)
+        order = torch.randperm(200, generator=generator)
+        assert 0 <= frechet.frechet_distance(features, features[order]) < 1e-9
 
 
 @pytest.mark.parametrize(
@@ -93,6 +102,34 @@ def test_features_of_other_images_and_missing_extractors_are_errors():
         network.features(torch.rand(4, 1, 9, 9))
     with pytest.raises(FileNotFoundError, match=r"stored are .*digits-cnn.*python -m"):
         extractor.load("imagenet-cnn")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda x: 255 * x,
+            r"images must have values in \[0, 1\], received \[0, 255\]: .* x / 255",
+        ),
+        (lambda x: 2 * x - 1, r"received \[-1, 1\]: .* in \[-1, 1\] \(x \+ 1\) / 2"),
+        (lambda x: x.clone().index_fill(0, torch.tensor([1400]), 1.01), r"received \[0, 1.01\]"),
+        (lambda x: (255 * x).byte(), r"floating-point tensor, received shape .* of torch.uint8"),
+        (lambda x: x.numpy(), "received numpy.ndarray: take torch.as_tensor"),
+    ],
+)
+def test_images_of_another_range_or_type_have_no_features(change, told):
+    digits = datasets.load("digits")
+    images = torch.cat([digits.train, digits.test])
+    network, _ = extractor.load("digits-cnn")
+    with pytest.raises(ValueError, match=told):
+        RandomConvolutions(change(images))
+    for each in (network, RandomConvolutions(digits.train)):
+        assert torch.equal(each.features(digits.test.double()), each.features(digits.test))
+        with pytest.raises(ValueError, match=told):
+            each.features(change(images))
+        if isinstance(change(images), torch.Tensor):
+            with pytest.raises(ValueError, match=told):
+                frechet.fd(each, digits.test, change(images))
 
 
 def test_extractor_can_be_trained_again(monkeypatch):
@@ -165,7 +202,11 @@ def test_measure_knows_a_perfect_reconstruction():
     assert metrics["fd_reconstructed"] == pytest.approx(0, abs=1e-4)
     expected = 0.5 * digits.test.square().flatten(1).sum(1).mean().item()
     assert metrics["kl"] == pytest.approx(expected, rel=1e-5)  # posterior variance 1
-    assert np.isfinite(metrics["fd_generated"])
+    # Of a decoder without bounds it is that of its pictures as files would hold them.
+    codes = torch.randn(1297, 64, generator=torch.Generator().manual_seed(0))
+    pictures = codes.reshape(-1, 1, 8, 8).clamp(0, 1)
+    expected = frechet.fd(network, pictures, digits.train)
+    assert metrics["fd_generated"] == pytest.approx(expected, rel=1e-4)
 
 
 def imports(code):
@@ -220,7 +261,7 @@ def test_reference_is_computed_once_for_the_same_images_and_network(tmp_path, mo
         again = frechet.reference(network, images.clone())
     torch.testing.assert_close(again.covariance, first.covariance, rtol=0, atol=0)
     assert again.count == first.count == 500
-    frechet.reference(network, images + 1e-3)
+    frechet.reference(network, 0.999 * images)
     with torch.no_grad():
         network.body[0].bias += 1
     frechet.reference(network, images)

@@ -89,6 +89,10 @@ def test_grey_images_are_three_equal_channels_and_probabilities_add_up(weights):
     torch.testing.assert_close(probabilities.sum(1), torch.ones(2))
     with pytest.raises(ValueError, match=r"\(N, 1 or 3, H, W\), received \(2, 2, 8, 8\)"):
         network.features(torch.rand(2, 2, 8, 8))
+    with pytest.raises(ValueError, match=r"must have values in \[0, 1\], received"):
+        network.probabilities(2 * grey - 1)
+    with pytest.raises(ValueError, match=r"of torch\.uint8"):
+        network.features((255 * grey).byte())
 
 
 def test_weights_are_found_in_torch_hubs_cache(weights, monkeypatch):
@@ -126,6 +130,19 @@ def test_inception_score_is_torch_fidelitys():
     expected = isc_features_to_metric(logits, splits=5, shuffle=False)
     found = inception.inception_score(logits.softmax(1), splits=5)
     assert found == pytest.approx(tuple(expected.values()), rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong", ["logits", "nan", "percent", "negative"])
+def test_what_is_no_distribution_over_classes_has_no_inception_score(wrong):
+    rows = torch.full((20, 4), 0.25)
+    rows[7] = {
+        "logits": torch.tensor([2.0, -1.0, 0.5, 0.0]),
+        "nan": torch.full((4,), torch.nan),
+        "percent": torch.full((4,), 25.0),
+        "negative": torch.tensor([1.5, -0.5, 0.0, 0.0]),
+    }[wrong]
+    with pytest.raises(ValueError, match=r"softmax\(1\) of logits does; row 7 has"):
+        inception.inception_score(rows, splits=2)
 
 
 def test_inception_score_is_a_mean_over_splits():

@@ -38,6 +38,20 @@ def test_features_are_those_of_the_layers_written_out():
     torch.testing.assert_close(network.features(DIGITS.test), expected)
 
 
+def test_weights_have_hes_variance_and_those_of_a_filter_no_sum():
+    """Over all its channels together: of each alone they see differences between channels."""
+    state = RandomConvolutions(torch.rand(4, 3, 16, 16)).state_dict()
+    weights = [state[f"body.{layer}.weight"] for layer in (0, 3, 6)]
+    assert [tuple(weight.shape[:2]) for weight in weights] == [(32, 3), (32, 32), (24, 32)]
+    for weight in weights:
+        assert weight.sum((1, 2, 3)).abs().max() < 1e-5
+        assert weight.sum((2, 3)).abs().max() > 0.01
+        expected = (2 / weight[0].numel()) ** 0.5
+        assert weight.std().item() == pytest.approx(expected, rel=0.1)
+    biases = torch.cat([state[f"body.{layer}.bias"] for layer in (0, 3, 6)])
+    assert biases.std().item() == pytest.approx(0.1, rel=0.25)
+
+
 def test_weights_are_the_same_in_every_process_and_others_with_another_seed():
     code = (
         "import torch; from envae import datasets;"
@@ -73,8 +87,26 @@ def test_a_distance_of_them_sees_noise_blur_and_a_missing_class():
 
 
 def test_a_feature_that_no_image_moves_is_left_out():
-    network = RandomConvolutions(torch.zeros(10, 1, 8, 8))
-    assert (network.features(torch.rand(5, 1, 8, 8)) == 0).all()
+    """Of images that differ in their upper left corner alone the other quarters say nothing."""
+    images = torch.full((10, 1, 32, 32), 0.5)
+    images[:, 0, :4, :4] = torch.rand(10, 4, 4, generator=torch.Generator().manual_seed(0))
+    features = RandomConvolutions(images).features(torch.rand(5, 1, 32, 32)).reshape(5, 24, 4)
+    assert (features[..., 1:] == 0).all()
+    assert (features[..., 0] != 0).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_images_that_are_all_alike_are_an_error(value):
+    """All features would be 0, and so would every distance."""
+    with pytest.raises(ValueError, match="needs images that differ, received 10 alike"):
+        RandomConvolutions(torch.full((10, 3, 16, 16), value))
+
+
+def test_images_that_are_not_numbers_are_an_error():
+    images = torch.rand(10, 1, 8, 8)
+    images[3, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="features must be finite"):
+        RandomConvolutions(images)
 
 
 @pytest.mark.parametrize("shape", [(50, 1, 7, 8), (1, 1, 8, 8), (50, 8, 8)])

@@ -129,3 +129,9 @@ def test_jacobians_are_the_same_however_many_fit_at_once(monkeypatch):
         torch.testing.assert_close(smoothness.jacobians(counted, codes(20, 3)), expected)
     # A first call tells the number of outputs; then one call per point, and one per seven.
     assert len(seen) == (1 + 20) + (1 + 3)
+
+
+def test_a_point_that_is_not_finite_is_no_pair_without_a_distance():
+    points = codes(5, 3).index_fill(0, torch.tensor([2]), torch.nan)
+    with pytest.raises(ValueError, match="points must be finite: 3 of 15"):
+        smoothness.lipschitz_from_pairs(lambda x: x, points)

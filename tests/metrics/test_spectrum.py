@@ -42,6 +42,7 @@ def test_white_noise_is_flat():
 def test_rings_of_an_oblong_image_lie_at_distances_in_cycles_per_pixel():
     frequencies, power = spectrum.radial_power(wave(0, 4 / 20, height=10, width=20))
     assert frequencies[power.argmax()] == pytest.approx(0.2)
+    assert frequencies[1] == pytest.approx(1 / 10)  # a step of the shorter side
 
 
 def test_energy_above_a_frequency():
@@ -52,6 +53,31 @@ def test_energy_above_a_frequency():
     assert spectrum.energy_above(images, 0.0) == pytest.approx(16 * 16 / 2, rel=1e-5)
     with pytest.raises(ValueError, match=r"\(16, 16\) have no frequency from 1.0 on"):
         spectrum.energy_above(images, 1.0)
+
+
+def test_channels_are_averaged_in_a_ring_and_added_up_in_an_energy():
+    """Red, green and blue waves of sizes 1, 2 and 3, and an image without any."""
+    colour = wave(6 / 16, 0) * torch.tensor([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1)
+    images = torch.cat([colour, torch.zeros_like(colour)])
+    assert spectrum.energy_above(images) == pytest.approx(16 * 16 / 2 * 14 / 2, rel=1e-5)
+    _, grey = spectrum.radial_power(wave(6 / 16, 0))
+    torch.testing.assert_close(spectrum.radial_power(images)[1], grey * 14 / 6)
+
+
+def test_frequencies_from_the_lowest_on_count():
+    """A wave at half of the highest frequency, which is where `energy_above` begins."""
+    assert spectrum.energy_above(wave(spectrum.HIGH, 0)) == pytest.approx(16 * 16 / 2, rel=1e-5)
+    assert spectrum.HIGH == 0.25
+
+
+def test_decibels_apart_are_a_root_mean_square_over_the_rings():
+    images = wave(0, 0, height=8, width=8) + 0.5 * wave(0, 4 / 8, height=8, width=8)
+    images = images + torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    other = images + wave(3 / 8, 0, height=8, width=8)
+    _, apart = spectrum.decibels(images, other)
+    assert apart.std() > 0.5
+    expected = (apart.double() ** 2).mean() ** 0.5
+    assert spectrum.decibels_apart(images, other) == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_ten_times_the_power_is_ten_decibels_apart():

@@ -130,3 +130,11 @@ def test_members_that_are_not_finite_are_refused(value):
         for pair in ((good, bad), (bad, good)):
             with pytest.raises(ValueError, match="must be finite"):
                 measure(*pair)
+
+
+def test_a_ball_has_its_surface():
+    """On a line, with balls of radius 1 around 0, 1, 2 and 3: -1 and 4 lie on one, 5 on none."""
+    real = torch.arange(4.0)[:, None]
+    generated = torch.tensor([[-1.0], [5.0]])  # each in a ball of radius 6
+    assert precision_recall(generated, real, neighbours=1) == (0.5, 1.0)
+    assert reached(torch.tensor([[4.0], [9.0]]), real, neighbours=1) == 0.25

@@ -188,3 +188,16 @@ def test_pairs_train_alike():
         values[pairs] = loss.reconstruction.item()
     assert values["cyclic"] == pytest.approx(values["all"], rel=0.02)
     assert values["mirrored"] == pytest.approx(values["all"], rel=0.02)
+
+
+@pytest.mark.parametrize("draws", ["single", "double"])
+def test_the_stretched_draw_has_the_noise_of_the_draw_or_its_own(draws):
+    posterior = gaussian(torch.zeros(500, 2), torch.ones(500, 2))
+    draw, stretched, center = objective("fenvae", draws=draws).draw(posterior)
+    assert not center.any()
+    if draws == "single":
+        torch.testing.assert_close(stretched, 2**0.5 * draw)
+    else:
+        alike = torch.corrcoef(torch.stack([draw.flatten(), stretched.flatten()]))[0, 1]
+        assert abs(alike) < 0.2
+        assert stretched.std().item() == pytest.approx(2**0.5, rel=0.1)

@@ -1,14 +1,17 @@
 """What all objectives have in common: contract, errors, and that they train."""
 
+import copy
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from envae import datasets, networks, objectives
+from envae.experiments import batched
 from envae.objectives import objective
-from envae.training import fit
+from envae.training import Pair, fit
 from envae.vae import gaussian
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)]
@@ -98,6 +101,8 @@ def test_bad_batches_are_errors_that_name_them(name):
     loss, vae = made(name, {}, (1, 8, 8))
     with pytest.raises(ValueError, match=r"received shape \(3, 1, 8, 8\) of torch.uint8"):
         loss(vae, torch.zeros(3, 1, 8, 8, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"x must be a floating-point tensor, received numpy"):
+        loss(vae, np.zeros((3, 1, 8, 8), dtype=np.float32))
     with pytest.raises(ValueError, match=r"received \(3, 1, 9, 9\)"):
         loss(vae, torch.zeros(3, 1, 9, 9))
 
@@ -125,9 +130,18 @@ def test_missing_head_is_an_error_that_says_how_to_get_it(name):
         loss(Foreign(), torch.zeros(3, 1, 8, 8))
 
 
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_what_is_logged_holds_no_graph(name, options):
+    loss, vae = made(name, options, (1, 8, 8))
+    x = torch.rand(8, 1, 8, 8)
+    assert not any(part.requires_grad for part in loss(vae, x).parts.values())
+    told = Pair(vae, loss)(x)
+    assert [part for part, value in told.items() if value.requires_grad] == ["total"]
+
+
 def test_values_outside_their_range_are_errors():
     loss, vae = made("bernoulli", {}, (1, 8, 8))
-    with pytest.raises(ValueError, match=r"values in \[0, 1\], x has \[0, 3\]"):
+    with pytest.raises(ValueError, match=r"x must have values in \[0, 1\], received \[0, 3\]"):
         loss(vae, 3 * torch.eye(8).expand(2, 1, 8, 8))
     loss, vae = made("ssim", {"window": 11}, (1, 8, 8))
     with pytest.raises(ValueError, match="window of 11 pixels"):
@@ -135,6 +149,29 @@ def test_values_outside_their_range_are_errors():
     loss, vae = made("wae_mmd", {}, (1, 8, 8))
     with pytest.raises(ValueError, match="at least 2 images in a batch, received 1"):
         loss(vae, torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "mol", "ssim"])
+@pytest.mark.parametrize(("slope", "offset"), [(255, 0), (2, -1), (1, 1e-3)])
+def test_images_of_another_range_are_refused_where_the_loss_is_made_for_one(name, slope, offset):
+    loss, vae = made(name, {}, (1, 8, 8))
+    x = torch.linspace(0, 1, 128).reshape(2, 1, 8, 8)
+    assert loss(vae, x).total.isfinite()
+    told = r"x must have values in \[0, 1\], received \[.*\]: of images in \[0, 255\] take x / 255"
+    with pytest.raises(ValueError, match=told):
+        loss(vae, slope * x + offset)
+    together = [vae, copy.deepcopy(vae)], [loss, copy.deepcopy(loss)]
+    with pytest.raises(ValueError, match=told):
+        batched.fit(*together, slope * x + offset, epochs=1, seeds=(0, 1))
+
+
+@pytest.mark.parametrize("name", ["mol", "ssim"])
+def test_what_is_not_a_number_passes_the_check_of_the_range(name):
+    """Training tells it, with its epoch, step and part."""
+    loss, x = objective(name), torch.rand(2, 1, 8, 8)
+    x[1, 0, 0, 0] = torch.nan
+    nats = loss.per_image(x, torch.rand(2, 1, 8, 8), torch.zeros(2, loss.head_maps(1), 8, 8))
+    assert nats.isnan().tolist() == [False, True]
 
 
 # --- contract ---------------------------------------------------------------------------------
@@ -239,14 +276,14 @@ def test_bernoulli_refuses_values_of_one_of_several_models():
     loss = objective("bernoulli")
     x = torch.rand(3, 5, 64)
     x[1, 2, 3] = 1.5
-    with pytest.raises(ValueError, match=r"values in \[0, 1\], x has \[.*, 1.5\]"):
+    with pytest.raises(ValueError, match=r"x must have values in \[0, 1\], received \[.*, 1.5\]"):
         torch.func.vmap(loss.per_image)(x, torch.rand(3, 5, 64))
 
 
 def test_bernoulli_of_values_outside_that_nobody_read_is_not_a_number(monkeypatch):
     """On a GPU, which waits where it is asked for a value: after the first batch it is not."""
     loss = objective("bernoulli")
-    monkeypatch.setattr("envae.objectives.likelihood._check_range", lambda **images: None)
+    monkeypatch.setattr("envae.objectives.base.check_images", lambda **images: None)
     x, image = torch.rand(2, 4, 8)
     x[1, 0], image[2, 0], image[3, 0] = 1.5, -0.1, torch.nan
     image.requires_grad_()

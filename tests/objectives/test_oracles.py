@@ -11,6 +11,7 @@ import socket
 
 import numpy as np
 import pytest
+import pytorch_msssim
 import scipy.integrate
 import scipy.stats
 import torch
@@ -27,8 +28,12 @@ from envae.scores import energy_score
 from envae.vae import gaussian, kl_to_prior
 
 
-def digits(count=7):
-    return datasets.load("digits").train[:count]
+def digits(count=7, channels=1):
+    """Digits; in colour each channel is another digit of its own contrast, none like another."""
+    grey = datasets.load("digits").train
+    return torch.cat(
+        [grey[step * count : (step + 1) * count] / (1 + step) for step in range(channels)], dim=1
+    )
 
 
 class Model:
@@ -107,9 +112,10 @@ def test_every_objective_has_an_oracle(name):
         ("bernoulli", {}, lambda mean: Bernoulli(mean)),
     ],
 )
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.oracle("l2", "l1", "bernoulli")
-def test_likelihoods_are_negative_elbos_of_their_distribution(name, options, density):
-    x = digits().round()  # pixels 0 or 1, so that the Bernoulli has a likelihood
+def test_likelihoods_are_negative_elbos_of_their_distribution(name, options, density, channels):
+    x = digits(channels=channels).round()  # pixels 0 or 1, so that the Bernoulli has a likelihood
     model = Model(x)
     expected = -density(model.drawn()[0][0]).log_prob(x).sum((1, 2, 3)).mean()
     loss = loss_of(model, x, name, **options)
@@ -137,17 +143,18 @@ def test_l2_with_alpha_is_sigma2_times_its_negative_elbo_without_the_constant():
     )
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.oracle("student_t")
-def test_student_t_is_scipys_per_pixel():
-    x = digits()
-    model = Model(x, head=2)
+def test_student_t_is_scipys_per_pixel(channels):
+    """The head has the precisions of all channels first, and then their degrees of freedom."""
+    x = digits(channels=channels)
+    model = Model(x, head=2 * channels)
     images, heads = model.drawn()
-    precision, freedom = np.logaddexp(0, heads[0].double().numpy()).swapaxes(0, 1) + 1e-4
-    log_density = scipy.stats.t.logpdf(
-        x[:, 0].numpy(), freedom, images[0, :, 0].numpy(), precision**-0.5
-    )
+    maps = np.logaddexp(0, heads[0].double().numpy()) + 1e-4
+    precision, freedom = maps[:, :channels], maps[:, channels:]
+    log_density = scipy.stats.t.logpdf(x.numpy(), freedom, images[0].numpy(), precision**-0.5)
     loss = loss_of(model, x, "student_t")
-    assert loss.reconstruction.item() == pytest.approx(-log_density.sum((1, 2)).mean(), rel=1e-5)
+    assert loss.reconstruction.item() == pytest.approx(-log_density.sum((1, 2, 3)).mean(), rel=1e-5)
 
 
 def test_student_t_is_a_gaussian_with_its_precision_integrated_out():
@@ -216,6 +223,36 @@ def test_mixture_of_logistics_against_scipy():
     assert loss.per_image(x, image, head).item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_logistic_is_no_narrower_than_in_pixelcnn():
+    loss, image, head = mixture(1, 256)
+    of_scale = {}
+    for log_scale in (-6.0, -7.0, -9.0):
+        maps = head.unflatten(1, (4, 3)).clone()
+        maps[:, :, 2] = log_scale
+        of_scale[log_scale] = loss.per_image(image.round(decimals=2), image, maps.flatten(1, 2))
+    assert of_scale[-9.0] == of_scale[-7.0] != of_scale[-6.0]
+
+
+def test_mixture_of_logistics_in_colour_is_that_of_its_channels_one_after_the_other():
+    """The mean of green moves with red, that of blue with red and with green: by its definition."""
+    loss, image, head = mixture(3, 9)
+    image = 0.3 + 0.4 * image
+    x = torch.tensor([[0, 3, 8], [2, 8, 5], [7, 0, 4]]).double().reshape(1, 3, 1, 3) / 8
+    maps = head.reshape(4, -1, 3).numpy()  # by component: a weight, 3 offsets, 3 scales, 3 slopes
+    weight = np.exp(maps[:, 0]) / np.exp(maps[:, 0]).sum(0)
+    offset, scale, slope = maps[:, 1:4], np.exp(maps[:, 4:7]), np.tanh(maps[:, 7:])
+    value, center = 2 * x[0, :, 0].numpy() - 1, 2 * image[0, :, 0].numpy() - 1  # (3, pixels)
+    mean = center + offset - (weight[:, None] * offset).sum(0)  # (4, 3, pixels)
+    red, green, _ = (value - mean).swapaxes(0, 1)
+    mean[:, 1] += slope[:, 0] * red
+    mean[:, 2] += slope[:, 1] * red + slope[:, 2] * green
+    logistic = scipy.stats.logistic(mean, scale)
+    upper = np.where(value == 1, 1, logistic.cdf(value + 1 / 8))
+    lower = np.where(value == -1, 0, logistic.cdf(value - 1 / 8))
+    expected = -np.log((weight * (upper - lower).prod(1)).sum(0)).sum()
+    assert loss.per_image(x, image, head).item() == pytest.approx(expected, rel=1e-9)
+
+
 # --- image losses -----------------------------------------------------------------------------
 
 
@@ -243,6 +280,31 @@ def test_ssim_of_two_grey_images_against_its_closed_form(side):
     assert loss.reconstruction.item() == pytest.approx(expected, rel=1e-3)
     same = objective("ssim")(Constant(x[0], 2), x)
     assert same.reconstruction.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_ssim_of_dark_images_is_that_of_a_range_of_one():
+    """Where the constant 0.01^2, of the range, is what counts."""
+    a, b = 0.01, 0.03
+    loss = objective("ssim")(Constant(torch.full((1, 8, 8), b), 2), torch.full((2, 1, 8, 8), a))
+    expected = 1 - (2 * a * b + 1e-4) / (a**2 + b**2 + 1e-4)
+    assert loss.reconstruction.item() == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("side", "window", "taken"), [(28, None, 11), (11, None, 11), (10, None, 9), (28, 5, 5)]
+)
+def test_ssim_has_the_window_of_its_package_or_the_largest_that_fits(side, window, taken):
+    x, image = torch.rand(2, 3, 1, side, side, generator=torch.Generator().manual_seed(0))
+    found = objective("ssim", window=window).per_image(x, image)
+    expected = pytorch_msssim.ssim(image, x, data_range=1, size_average=False, win_size=taken)
+    torch.testing.assert_close(found, 1 - expected)
+
+
+def test_ssim_in_colour_is_the_mean_of_its_channels():
+    a, b = torch.tensor([[0.3, 0.5, 0.9], [0.8, 0.5, 0.1]]).reshape(2, 3, 1, 1).expand(-1, 3, 8, 8)
+    loss = objective("ssim")(Constant(b, 2), a.expand(2, -1, -1, -1))
+    of_each = 1 - (2 * a * b + 1e-4) / (a.square() + b.square() + 1e-4)
+    assert loss.reconstruction.item() == pytest.approx(of_each.mean().item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("focus", [0.5, 1.0, 2.0])
@@ -300,6 +362,29 @@ def test_mmd_agrees_with_pythae(kernel):
     expected = sum((k - k.diag().diag()).sum() / (30 * 29) for k in within)
     expected = expected - 2 * compute(codes, prior).mean()
     torch.testing.assert_close(mmd(codes, prior, KERNELS[kernel]), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "mmd_weight", "kl_weight"),
+    [
+        ("wae_mmd", {"mmd_weight": 3.0}, 3.0, 0.0),
+        ("infovae", {"information": 0.25, "scaling": 5.0}, 4.25, 0.75),
+    ],
+)
+def test_a_discrepancy_is_that_of_the_codes_that_are_decoded_from_normal_draws(
+    name, options, mmd_weight, kl_weight
+):
+    """WAE decodes the posterior's mean, InfoVAE a draw."""
+    x = digits(40)
+    model = Model(x)
+    torch.manual_seed(5)
+    codes = model.posterior.mean if name == "wae_mmd" else model.posterior.rsample((1,))[0]
+    discrepancy = mmd(codes, torch.randn(40, 3), KERNELS["imq"])
+    loss = loss_of(model, x, name, **options)
+    torch.testing.assert_close(loss.parts["mmd"], discrepancy)
+    torch.testing.assert_close(loss.regularizer, mmd_weight * discrepancy + kl_weight * model.kl)
+    squared_error = (x - model.decode(codes)).square().flatten(1).sum(1).mean()
+    torch.testing.assert_close(loss.reconstruction, 0.5 * squared_error)
 
 
 @pytest.mark.parametrize(("name", "kl_weight"), [("wae_mmd", 0.0), ("infovae", 1.0)])
@@ -389,12 +474,14 @@ def test_crps_of_a_point_is_the_absolute_error_with_a_finite_gradient():
     assert knots.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.oracle("distvae")
-def test_distvae_adds_up_the_pixels():
-    x = digits()
-    model = Model(x, head=10)
+def test_distvae_adds_up_the_pixels(channels):
+    """The head has the slopes of one step of all channels, and then of the next."""
+    x = digits(channels=channels)
+    model = Model(x, head=10 * channels)
     images, heads = model.drawn()
-    slopes = torch.nn.functional.softplus(heads[0]).unsqueeze(2).movedim(1, 0)
+    slopes = torch.nn.functional.softplus(heads[0]).reshape(7, 10, channels, 8, 8).movedim(1, 0)
     score = crps_of_quantiles(quantile_knots(images[0], slopes), x).sum((1, 2, 3)).mean()
     loss = loss_of(model, x, "distvae", alpha=0.2)
     torch.testing.assert_close(loss.reconstruction, score)
@@ -426,6 +513,7 @@ def test_fenvae_single_is_equation_14(beta):
     expected = first - 0.5 * spread.flatten(1).norm(dim=1) ** beta
     loss = loss_of(model, x, "fenvae", beta=beta, alpha=0.2)
     torch.testing.assert_close(loss.reconstruction, expected.mean())
+    torch.testing.assert_close(loss.parts["spread"], spread.flatten(1).norm(dim=1).mean())
 
 
 @pytest.mark.parametrize("draws", ["single", "double"])
@@ -451,12 +539,13 @@ def test_envae_is_never_negative_for_beta_up_to_one():
 SHARED_BY = {"iso_i": (0, 1, 2, 3, 4), "iso_d": (0, 2, 3, 4), "diag_i": (0, 1), "diag_d": (0,)}
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("draws", [1, 5])
 @pytest.mark.parametrize("name", SHARED_BY)
 @pytest.mark.oracle("iso_i", "iso_d", "diag_i", "diag_d")
-def test_maximum_likelihood_is_the_gaussian_likelihood_at_its_best_variance(name, draws):
+def test_maximum_likelihood_is_the_gaussian_likelihood_at_its_best_variance(name, draws, channels):
     """The plug-in identity of Eq. 10: Table 2's objectives, and no variance does better."""
-    x = digits()
+    x = digits(channels=channels)
     model = Model(x)
     images, _ = model.drawn(draws)
     squared = (x - images).square()  # (K, B, 1, 8, 8)
@@ -498,24 +587,87 @@ def test_freer_variances_never_have_a_larger_loss():
     assert value["diag_d"] < value["iso_d"] < value["iso_i"]
 
 
+@pytest.mark.parametrize("draws", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", SHARED_BY)
-def test_trainable_is_the_gaussian_likelihood_at_its_variance(name):
-    x = digits()
-    loss = objective(name, estimate="trainable", initial=0.2, image_shape=(1, 8, 8))
-    model = Model(x, head=loss.head_maps(1))
-    images, heads = model.drawn()
+def test_trainable_is_the_gaussian_likelihood_at_its_variance(name, channels, draws):
+    x = digits(channels=channels)
+    loss = objective(
+        name, estimate="trainable", initial=0.2, image_shape=(channels, 8, 8), draws=draws
+    )
+    model = Model(x, head=loss.head_maps(channels))
+    images, heads = model.drawn(draws)
     expected_log = torch.tensor(0.2).log()
     if name == "iso_d":
+        assert heads.shape[2] == 1
         expected_log = expected_log + heads.mean((2, 3, 4), keepdim=True)
     elif name == "diag_d":
+        assert heads.shape[2] == channels
         expected_log = expected_log + heads
     density = Normal(images, (0.5 * expected_log).exp())
     torch.manual_seed(5)
     expected = -density.log_prob(x).sum((2, 3, 4)).mean()
-    torch.testing.assert_close(loss(model, x).reconstruction, expected)
+    value = loss(model, x)
+    torch.testing.assert_close(value.reconstruction, expected)
+    squared_error = (x - images).square().sum((2, 3, 4)).mean()
+    torch.testing.assert_close(value.parts["squared_error"], squared_error)
     torch.manual_seed(5)
     variance = loss.variance(model, x)
-    torch.testing.assert_close(variance, expected_log.exp().expand(1, *x.shape)[0])
+    torch.testing.assert_close(variance, expected_log.exp().expand(draws, *x.shape).mean(0))
+
+
+class Given:
+    """A model that decodes the images and the head that it is given, whatever the code."""
+
+    def __init__(self, image, head):
+        self.image, self.head = image, head
+
+    def encode(self, x):
+        return gaussian(torch.zeros(len(x), 2), torch.ones(len(x), 2))
+
+    def decode(self, z):
+        return self.image
+
+    def decode_with_head(self, z):
+        return self.image, self.head
+
+
+@pytest.mark.parametrize(
+    ("event", "head"),
+    [((5,), (1,)), ((4, 5), (1, 5)), ((4, 5), (1,)), ((3, 4, 5), (1, 4, 5)), ((3, 4, 5), (1,))],
+)
+def test_iso_d_has_a_variance_of_each_image_whatever_the_axes(event, head):
+    """Three images whose variances are 1, 100 and 10,000 times the initial one."""
+    noise = torch.randn(3, *event, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(3, *event, generator=torch.Generator().manual_seed(1))
+    log_ratio = math.log(100) * torch.arange(3.0)
+    wave = torch.randn(3, *head, generator=torch.Generator().manual_seed(2))
+    wave = wave - wave.flatten(1).mean(1).reshape(3, *[1] * len(head))
+    model = Given(x + 0.1 * noise, log_ratio.reshape(3, *[1] * len(head)) + wave)
+    loss = objective("iso_d", estimate="trainable", initial=0.01)
+    stddev = (0.01 * 100 ** torch.arange(3.0)).sqrt().reshape(3, *[1] * len(event))
+    expected = -Normal(model.image, stddev).log_prob(x).flatten(1).sum(1).mean()
+    torch.testing.assert_close(loss(model, x).reconstruction, expected)
+    torch.testing.assert_close(loss.variance(model, x), stddev.square().expand_as(x))
+    density = loss.density(model, x)(x, torch.zeros(1, 3, 2))
+    torch.testing.assert_close(-density.mean(), expected)
+
+
+@pytest.mark.parametrize("name", ["iso_d", "diag_d", "student_t", "distvae", "mol"])
+def test_numbers_for_a_head_are_maps_that_are_the_same_everywhere(name):
+    """Of as many images as they have channels and pixels, where axes could be mistaken."""
+    loss = objective(name, **({"estimate": "trainable"} if name.endswith("_d") else {}))
+    x, image = torch.rand(2, 4, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    numbers = torch.randn(4, loss.head_maps(4), generator=torch.Generator().manual_seed(1))
+    maps = numbers[..., None, None].expand(-1, -1, 4, 4)
+    expected = loss(Given(image, maps), x).reconstruction
+    torch.testing.assert_close(loss(Given(image, numbers), x).reconstruction, expected)
+    with pytest.raises(
+        ValueError, match=r"received maps of shape \(4, \d+, 4, 2\) for x of \(4, 4"
+    ):
+        loss(Given(image, maps[..., :2]), x)
+    with pytest.raises(ValueError, match=r"received maps of shape \(4, \d+, 4, 4, 1\) for x of"):
+        loss(Given(image, maps[..., None]), x)
 
 
 @pytest.mark.parametrize("name", ["iso_i", "diag_i"])
@@ -544,6 +696,11 @@ def _gradients_on_a_part(rank, port):
         timeout=datetime.timedelta(minutes=2),
     )  # fmt: skip
     try:
+        if rank == 0:  # validates alone, which must wait for nobody
+            alone = [objective(name).eval()(Model(digits(8)), digits(8)) for name in SPLIT]
+            with torch.no_grad():
+                alone += [objective(name)(Model(digits(8)), digits(8)) for name in SPLIT]
+            assert all(loss.total.isfinite() for loss in alone)
         found = [_gradient(name, slice(None, 3) if rank == 0 else slice(3, None)) for name in SPLIT]
         for gradient, _ in found:
             torch.distributed.all_reduce(gradient)

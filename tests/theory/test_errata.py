@@ -173,3 +173,10 @@ def test_mended_constant_passes_and_printed_one_fails(place):
     agrees, printed = PRINTED[place]
     assert agrees()
     assert not agrees(**printed)
+
+
+def test_information_of_one_draw_among_two_codes_by_hand():
+    """At one code, two units from the other, in a plane, with variance 4: e^0 and e^(-1/2)."""
+    draw, codes = torch.zeros(1, 2), torch.tensor([[0.0, 0.0], [0.0, 2.0]])
+    expected = -math.log((1 + math.exp(-0.5)) / 2) - 1
+    assert errata.information_estimate(draw, codes, 4.0).item() == pytest.approx(expected)

@@ -73,6 +73,9 @@ def test_expected_loss_is_the_energy_score_of_the_model_plus_kl():
 @pytest.mark.parametrize("beta", [0.5, 1.0, 1.9])
 def test_optimum_is_one_and_lower_than_its_surroundings(beta):
     best = linear_energy.optimum(SPECTRUM, 2, alpha=0.3, beta=beta)
+    variance = best.posterior_variance
+    kl = 0.5 * ((1 - variance) + variance - variance.log() - 1)  # mean square code, variance
+    torch.testing.assert_close(best.kl, kl)
 
     def loss(raw):
         weight, code, log_variance = raw

@@ -76,6 +76,12 @@ def test_variance_ratios_at_beta_two_in_closed_form(miss, generator):
     assert derivative == pytest.approx(linear / (linear + 8 * square), abs=0.01)
 
 
+def test_variance_ratios_without_a_residual_in_closed_form(generator):
+    """At beta = 1 in one dimension both are (1 - 1 / sqrt 2) |a|, or |a| - |a'| / sqrt 2."""
+    found = one_draw.variance_ratios(1, 0.0, 1.0, draws=400_000, generator=generator)
+    assert found == pytest.approx([(1 - 0.5**0.5) ** 2 / 1.5] * 2, rel=0.02)
+
+
 def test_one_noise_is_as_good_as_two_where_the_miss_is_large(generator):
     """There the first term is linear in a, and not correlated with the length of a."""
     loss, _ = one_draw.variance_ratios(1, 1e4, 1.0, draws=400_000, generator=generator)

@@ -100,6 +100,7 @@ def test_linear_optimum_is_balanced():
 def test_suggested_weight_uses_the_share_and_scales_as_the_score_does(shape, beta):
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(shape, generator=generator).cumsum(2).cumsum(3)
+    images = images + 9 * torch.rand(shape[1:], generator=generator)  # a mean of each pixel's own
     alpha = spread_balance.suggested_weight(images, 6, beta=beta)
     x = images.flatten(1).double()
     eigenvalues = torch.linalg.eigvalsh(torch.cov(x.T)).flip(0).clamp_min(0)

@@ -138,7 +138,7 @@ def measure(
         for ending, network in networks.items():
             unit, reference = frechet.unit(network), frechet.reference(network, real)
             for name, codes in new.items():
-                found = frechet.moments(network, model.decode(codes))
+                found = frechet.moments(network, model.pictures(codes))
                 distance = frechet.distance(found, reference)
                 values[f"fd_{name}{ending}"] = (distance, f"{unit}, {compared}")
         if two_sample:
@@ -147,7 +147,7 @@ def measure(
             # Its package is an extra of the book; who has the network has the package.
             from envae.metrics.inception import inception_score
 
-            batches = model.decode(new["generated"])
+            batches = model.pictures(new["generated"])
             seen = torch.cat([extractor.probabilities(batch) for batch in batches])
             values["is_generated"] = (inception_score(seen)[0], f"IS by {extractor.name}")
         if likelihood_draws:
@@ -168,6 +168,10 @@ class _Model:
         """Images of codes `(N, d_z)`, in batches, on the CPU."""
         for batch in codes.split(AT_ONCE):
             yield self.vae.decode(batch.to(device_of(self.vae))).cpu()
+
+    def pictures(self, codes: Tensor) -> Iterator[Tensor]:
+        """The same as files would hold them, where a decoder without bounds overshoots."""
+        return (images.clamp(0, 1) for images in self.decode(codes))
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Means and standard deviations `(N, d_z)` of the codes of images, on the CPU."""
@@ -194,7 +198,7 @@ def _reconstructions(model: _Model, test: Tensor, networks: dict[str, HasFeature
         )
         for space, network in networks.items():
             values[f"fd_reconstructed{ending}{space}"] = (
-                frechet.fd(network, images, test),
+                frechet.fd(network, images.clamp(0, 1), test),
                 f"{frechet.unit(network)}, test split from posterior {kind} against itself",
             )
     return values
@@ -212,7 +216,7 @@ def _two_sample(
         )
     }
     for space, network in networks.items():
-        features = network.features(images), network.features(real)
+        features = network.features(images.clamp(0, 1)), network.features(real)
         precision, recall = precision_recall(*features)
         for name, neighbours, share in (
             ("precision", 3, precision),

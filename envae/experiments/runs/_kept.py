@@ -1,5 +1,6 @@
 """Trained models that are kept for other chapters, and for the next execution of the same one."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -55,9 +56,9 @@ def keep(point: Point, dataset: Dataset, trained: Trained) -> None:
     vae, minimized, history = trained
     if path is None or not _is_of_this_package(point, minimized):
         return
-    # Copies, since weights that a model uses twice share their memory, which a file cannot.
-    state = {name: value.clone() for name, value in Pair(vae, minimized).state_dict().items()}
-    files.write_tensors(path, state, {"history": json.dumps(history.to_dict("list"))})
+    state, told = Pair(vae, minimized).state_dict(), json.dumps(history.to_dict("list"))
+    with contextlib.suppress(OSError):
+        files.write_tensors(path, state, {"history": told})
     for older in path.parent.parent.glob(f"{_FOLDER}*"):
         if older != path.parent and time.time() - older.stat().st_mtime > _DAY:
             shutil.rmtree(older, ignore_errors=True)

@@ -1,6 +1,8 @@
 """Points run: trained, measured and recorded; a recorded point is not run again."""
 
+import collections
 import functools
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor
 
 from envae.datasets import Dataset
@@ -94,13 +97,13 @@ def complete(
 
     A sweep that was interrupted goes on where it stopped: no recorded point is run again, and one
     that was in training by itself goes on from its last whole epoch. A point that fails does not
-    stop the others; it is tried again the next time.
+    stop the others, not even where the system kills its process; it is tried again the next time.
 
     Parameters
     ----------
     draw
         Called as the measure is, with every model that reached its last epoch; what it gives is
-        kept beside the record.
+        kept beside the record. Where it fails, the point has a record, and the error beside it.
     points, dataset, experiment, measure, jobs
         As in :func:`run_all`.
 
@@ -114,14 +117,21 @@ def complete(
     left = [point for point, state in zip(points, found["state"], strict=True) if state != "done"]
     if not left:
         return found
-    shared = {"dataset": dataset, "experiment": experiment, "measure": measure, "draw": draw}
-    side_by_side(
-        (
-            delayed(_attempt)([left[index] for index in group], **shared)
-            for group in stacks(left, jobs=jobs)
-        ),
-        jobs=jobs,
+    attempt = functools.partial(
+        _attempt, dataset=dataset, experiment=experiment, measure=measure, draw=draw
     )
+    waiting = collections.deque(
+        [left[index] for index in group] for group in stacks(left, jobs=jobs)
+    )
+    while waiting:
+        groups = list(waiting)
+        try:
+            side_by_side((delayed(attempt)(waiting.popleft()) for _ in groups), jobs=jobs)
+        except TerminatedWorkerError:
+            # A process died, and those beside it were ended: what they had begun, one by one.
+            begun = groups[: len(groups) - len(waiting)]
+            for point in itertools.chain(*begun):
+                _attempt_alone(point, attempt, dataset, experiment)
     return progress(points, dataset=dataset.name, experiment=experiment)
 
 
@@ -175,15 +185,11 @@ def _recorded(
     vae, minimized, history = trained
     data, parameters = point.data(dataset), point.parameters(dataset.name)
     start = time.perf_counter()
-    if len(history) == point.own_epochs:
-        values = measure(vae, minimized, data, point.seed)
-        # First, since a point that has a record is not looked at again; and none of an older run.
-        kept_pictures.remove(experiment, parameters)
-        if draw is not None and (drawn := draw(vae, minimized, data, point.seed)):
-            kept_pictures.save(experiment, parameters, drawn)
-    else:
-        values = point.lost(len(history) + 1)
+    whole = len(history) == point.own_epochs
+    values = measure(vae, minimized, data, point.seed) if whole else point.lost(len(history) + 1)
     seconds = history["seconds"].sum() + time.perf_counter() - start
+    # First, since a point that has a record is not looked at again: none of an older run.
+    kept_pictures.remove(experiment, parameters)
     metrics = records.save_values(
         experiment,
         parameters,
@@ -194,6 +200,9 @@ def _recorded(
     )
     for ending in ("checkpoint", "start", "taken"):
         _beside_record(experiment, parameters, ending).unlink(missing_ok=True)
+    # Last, since pictures that fail must not lose what was trained and measured.
+    if whole and draw is not None and (drawn := draw(vae, minimized, data, point.seed)):
+        kept_pictures.save(experiment, parameters, drawn)
     return Outcome(point, vae, minimized, parameters, metrics, history, seconds)
 
 
@@ -213,12 +222,12 @@ def progress(points: Iterable[Point], *, dataset: str, experiment: str) -> pd.Da
     -------
     DataFrame
         As `records.load` gives it, with the columns `state` (done, missing or failed) and `error`
-        (of a failed point, else empty).
+        (of a failed point, or of the pictures of one that is done; else empty).
     """
     wanted = [point.parameters(dataset) for point in points]
     table = records.load(experiment, wanted)
     errors = [_error(experiment, parameters) for parameters in wanted]
-    table["error"] = np.where(table["done"], "", errors)
+    table["error"] = np.array(errors, dtype=object)
     table["state"] = np.select([table["done"], table["error"] != ""], ["done", "failed"], "missing")
     return table
 
@@ -242,14 +251,16 @@ def recorded(points: Iterable[Point], *, dataset: str, experiment: str) -> pd.Da
 
 
 def failures(experiment: str) -> pd.DataFrame:
-    """Points of an experiment whose last try failed: their parameters, and `error`."""
+    """Points without a record whose last try failed: their parameters, and `error`."""
     files = [
         file
         for place in records.places()
         for file in sorted(records.within(place, experiment).glob("*.failed"))
+        if records.file(experiment, f"{file.stem}.json") is None  # its pictures failed
     ]
-    told = [json.loads(file.read_text()) for file in files]
-    return pd.DataFrame([failed["parameters"] | {"error": failed["error"]} for failed in told])
+    return pd.DataFrame(
+        [failed["parameters"] | {"error": failed["error"]} for failed in map(_failure, files)]
+    )
 
 
 def _attempt(points: Sequence[Point], *, dataset: Dataset, experiment: str, **shared: Any) -> None:
@@ -258,6 +269,16 @@ def _attempt(points: Sequence[Point], *, dataset: Dataset, experiment: str, **sh
         for point, trained in zip(points, _trained(points, dataset, experiment), strict=True):
             with _noted([point], dataset, experiment):
                 _recorded(point, trained, dataset=dataset, experiment=experiment, **shared)
+
+
+def _attempt_alone(
+    point: Point, attempt: Callable[[list[Point]], None], dataset: Dataset, experiment: str
+) -> None:
+    """Run a point without a record in a process of its own, whose death is the point's failure."""
+    [state] = progress([point], dataset=dataset.name, experiment=experiment)["state"]
+    if state != "done":
+        with _noted([point], dataset, experiment):
+            side_by_side([delayed(attempt)([point])], jobs=2)  # of one job there is no process
 
 
 @contextmanager
@@ -281,8 +302,15 @@ def _error(experiment: str, parameters: dict[str, Any]) -> str:
     name = _beside_record(experiment, parameters, "failed").name
     for place in records.places():
         if (place / experiment / name).is_file():
-            return json.loads((place / experiment / name).read_text())["error"]
+            return _failure(place / experiment / name)["error"]
     return ""
+
+
+def _failure(file: Path) -> dict[str, Any]:
+    """Parameters and error of a point whose last try failed."""
+    with records.told_as_damaged(file):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {"parameters": dict(found["parameters"]), "error": str(found["error"])}
 
 
 def _beside_record(experiment: str, parameters: dict[str, Any], ending: str) -> Path:
