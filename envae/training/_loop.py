@@ -121,9 +121,10 @@ def fit(
     objective.prepare(tuple(images.shape[1:]))
     recorded = cuda_graph and fabric.device.type == "cuda"
     pair = Pair(vae, objective)
-    model, optimizer = fabric.setup(
-        pair, torch.optim.Adam(pair.parameters(), lr=lr, fused=True, capturable=recorded)
+    adam = torch.optim.Adam(
+        pair.parameters(), lr=lr, betas=objective.betas, fused=True, capturable=recorded
     )
+    model, optimizer = fabric.setup(pair, adam)
     step = Step(fabric, model, optimizer, batch_size if recorded else None)
     held = Held(images, fabric.device)
     held_out = None if validation is None else Held(validation, fabric.device)
