@@ -35,8 +35,11 @@ from envae.vae import EncodesAndDecodes, Posterior
 _LARGEST = 100.0  # multiplier, as in the authors' code
 
 
-class _WithEnergy(Objective):
-    """Reconstruction term of another objective + alpha KL + what the energy adds to it."""
+class WithEnergy(Objective):
+    """Base of both: reconstruction term of another objective, alpha KL, and what an energy adds.
+
+    Its energy is made by :meth:`prepare`, so that `networks.build(..., objective=...)` seeds it.
+    """
 
     betas: ClassVar[tuple[float, float]] = (0.0, 0.9)  # the authors'; theirs is a game of two
     unit = "as of its reconstruction term"
@@ -55,7 +58,7 @@ class _WithEnergy(Objective):
         self.base = objective(loss, **{"alpha": 1.0} | dict(loss_options or {}))
         if "alpha" in (loss_options or {}):
             raise ValueError(f"give alpha to {self.name} itself, not in loss_options")
-        if self.base.head_maps(1) or isinstance(self.base, _WithEnergy):
+        if self.base.head_maps(1) or isinstance(self.base, WithEnergy):
             raise ValueError(
                 f"{self.name} takes a loss without a head and an energy of its own, "
                 f"received {loss!r}"
@@ -136,7 +139,7 @@ def _from_prior(vae: EncodesAndDecodes, code: Tensor, x: Tensor) -> tuple[Tensor
 
 
 @register("dt_vae", paper="Table 2 of xu2025 (Han et al., 2020)")
-class DivergenceTriangle(_WithEnergy):
+class DivergenceTriangle(WithEnergy):
     """VAE and an energy of images with codes, by the triangle of their divergences.
 
     .. math:: \\min_{q, g} \\max_E\\; \\ell(x) + \\alpha\\, KL(q(z|x) \\| p(z))
@@ -206,7 +209,7 @@ class DivergenceTriangle(_WithEnergy):
 
 
 @register("ec_vae", paper="Table 2 of xu2025 (Luo et al., 2024)")
-class EnergyCalibrated(_WithEnergy):
+class EnergyCalibrated(WithEnergy):
     """VAE whose samples are calibrated by an energy of images during training, and not after.
 
     .. math:: \\ell(x) + \\alpha\\, KL(q(z|x) \\| p(z))
