@@ -1,6 +1,7 @@
 """The rows of the papers' tables, and the search that fills what they leave free."""
 
 import dataclasses
+import functools
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from envae import datasets, priors
 from envae.experiments import kept_pictures, paper_rows, published
+from envae.experiments.measures import quality
 from envae.experiments.runs import Setting
 from envae.metrics import extractor
 from envae.objectives import objective
@@ -326,5 +328,5 @@ def test_a_contrastive_prior_is_searched_by_its_own_samples(experiment, monkeypa
     found = experiment.complete("NCP-VAE")
     assert found["fd_ncp"].notna().all()
     assert experiment.search("NCP-VAE", train=False)["fd_ncp"].notna().all()
-    assert experiment.name == "energy_based_digits"
+    assert experiment.name == "energy_based_digits-400"
     assert set(experiment.all_runs(["NCP-VAE"])["label"]) == {"NCP-VAE"}
