@@ -5,10 +5,11 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from envae import datasets, networks, objectives
 from envae.objectives import objective
-from envae.training import fit
+from envae.training import fit, plain_numbers
 from envae.vae import gaussian
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)]
@@ -250,6 +251,33 @@ def test_several_models_at_once_have_the_losses_and_gradients_of_each(name, netw
         torch.testing.assert_close({part: parts[part][index] for part in its_parts}, its_parts)
         for weight, its in zip(weights.values(), member.parameters(), strict=True):
             torch.testing.assert_close(weight.grad[index], its.grad, rtol=1e-4, atol=1e-4)
+
+
+class Asked(TorchDispatchMode):
+    """Operations that give the processor a value, for which it would wait for a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function._schema.name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal"):
+            self.found.append(function._schema.name)
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("name", ["dt_vae", "ec_vae"])
+def test_a_step_with_an_energy_can_be_recorded(name):
+    """It asks for no value and changes no plain number, so that a GPU can replay it."""
+    loss, vae = made(name, {"loss": "envae"}, (1, 16, 16), network="conv")
+    before = plain_numbers(loss)
+    with Asked() as asked:
+        loss(vae, torch.rand(5, 1, 16, 16)).total.backward()
+    assert not asked.found
+    assert plain_numbers(loss) == before
+    with Asked() as asked:
+        torch.ones(1).item()
+    assert asked.found  # such a question is seen
 
 
 def test_bernoulli_refuses_values_of_one_of_several_models():
