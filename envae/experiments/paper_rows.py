@@ -20,7 +20,7 @@ from envae._unknown import unknown
 from envae.datasets import Dataset
 from envae.experiments import records, runs, step_cost
 from envae.experiments.measures import quality
-from envae.experiments.runs import Draw, Point, Setting
+from envae.experiments.runs import Draw, Point, Setting, Start
 from envae.metrics import extractor, random_convolutions
 from envae.metrics.frechet import HasFeatures, unit
 from envae.metrics.random_convolutions import RandomConvolutions
@@ -239,6 +239,9 @@ class Experiment:
         would take days; rows that search the learning rate then take the setting's. Empty for none.
     draw
         Called, as `runs.complete` calls it, for the first seed of the reported runs alone.
+    start
+        What every run is trained with first, in some of the setting's epochs; give it a prefix of
+        its own.
     """
 
     dataset: Dataset
@@ -253,6 +256,7 @@ class Experiment:
     likelihood_images: int | None = None
     numbers_of: str = ""
     draw: Draw | None = None
+    start: Start | None = None
 
     @classmethod
     def of(
@@ -550,7 +554,7 @@ class Experiment:
         if row.free == "lr":
             setting = dataclasses.replace(setting, lr=value)
         options = row.options_at(value) | {name: getattr(setting, name) for name in row.of_setting}
-        return Point(row.objective, options, seed, setting)
+        return Point(row.objective, options, seed, setting, self.start)
 
 
 def _end(found: pd.DataFrame, metric: str) -> int:

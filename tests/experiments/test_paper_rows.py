@@ -10,7 +10,7 @@ import torch
 from envae import datasets, priors
 from envae.experiments import kept_pictures, paper_rows, published
 from envae.experiments.measures import quality
-from envae.experiments.runs import Setting
+from envae.experiments.runs import Setting, Start
 from envae.metrics import extractor
 from envae.objectives import objective
 
@@ -330,3 +330,15 @@ def test_a_contrastive_prior_is_searched_by_its_own_samples(experiment, monkeypa
     assert experiment.search("NCP-VAE", train=False)["fd_ncp"].notna().all()
     assert experiment.name == "energy_based_digits-400"
     assert set(experiment.all_runs(["NCP-VAE"])["label"]) == {"NCP-VAE"}
+
+
+def test_rows_after_a_start_have_as_many_epochs_and_records_of_their_own(experiment):
+    setting = dataclasses.replace(experiment.setting, epochs=2)
+    start = Start("l2", {"alpha": 0.03}, 1)
+    cold = dataclasses.replace(experiment, setting=setting)
+    warm = dataclasses.replace(cold, start=start, prefix="warm")
+    found = warm.complete("DT-VAE, weight 0.3 + FEnL")
+    assert (found["state"] == "done").all()
+    assert found["epochs"].tolist() == [2]
+    assert found["start"].tolist() == [dataclasses.asdict(start)]
+    assert (cold.search("DT-VAE, weight 0.3 + FEnL", train=False)["state"] == "missing").all()
