@@ -244,14 +244,15 @@ class NoiseContrastive:
     ) -> Self:
         """Train the classifier with Adam, against new draws of p for every batch.
 
-        A tenth of the codes is held out, and the classifier that does best on them is kept: one
-        trained for too long learns the codes by heart. Where a code stands for an image several
-        times, the tenth is no longer of other images, and does not see that.
+        The codes of a tenth of the images are held out, and the classifier that does best on them
+        is kept: one trained for too long learns the codes by heart. It takes longer where there
+        are several draws of each posterior.
 
         Parameters
         ----------
         codes
-            `(N, d_z)`, at least 20, of any VAE: a draw of each posterior.
+            Of at least 20 images by any VAE: `(N, d_z)`, a draw of each posterior, or
+            `(K, N, d_z)`, K of them.
         seed
             Seed of the weights, the order and the draws.
         draws, proposals, steps, step
@@ -267,7 +268,7 @@ class NoiseContrastive:
         Raises
         ------
         ValueError
-            If the codes are too few, not finite or not `(N, d_z)`, or an argument is out of range.
+            If the codes are too few, not finite or misshapen, or an argument is out of range.
         FloatingPointError
             If the classifier's loss is not finite.
         """
@@ -277,11 +278,15 @@ class NoiseContrastive:
         check_positive(step=step, lr=lr)
         if draws not in ("sir", "langevin"):
             raise ValueError(unknown("draws", draws, ("sir", "langevin")))
-        codes = _checked(codes, _FEWEST).float()
+        # Images in front, so that a tenth of them is held out and not a tenth of their codes.
+        images = codes.movedim(0, 1) if codes.ndim == 3 else codes[:, None]
+        latent_dim = codes.shape[-1]
+        images = _checked(images.flatten(1), _FEWEST).float()
         with seeded(seed), torch.enable_grad():
-            held_out, train = codes[torch.randperm(len(codes))].tensor_split([len(codes) // 10])
+            parts = images[torch.randperm(len(images))].tensor_split([len(images) // 10])
+            held_out, train = (part.reshape(-1, latent_dim) for part in parts)
             ratio, loss = _classifier(train, held_out, updates, batch_size, lr, hidden)
-        return cls(ratio, codes.shape[1], draws, proposals, steps, step, loss)
+        return cls(ratio, latent_dim, draws, proposals, steps, step, loss)
 
     def log_ratio(self, codes: Tensor) -> Tensor:
         """ln r of codes `(N, d_z)`, `(N,)`, without gradient."""

@@ -287,6 +287,23 @@ def test_bad_codes_and_options_of_a_contrastive_prior_are_errors(options, messag
         priors.NoiseContrastive.fit(**given)
 
 
+def test_several_draws_of_a_posterior_are_held_out_together():
+    """Of 20 images that lie far apart, the classifier that is kept has not seen two."""
+    centers = 3 * torch.randn(20, 2, generator=generator())
+    draws = centers + 1e-3 * torch.randn(50, 20, 2, generator=generator(1))
+    options = {"updates": 300, "hidden": 64, "lr": 3e-3}
+    together = priors.NoiseContrastive.fit(draws, **options)
+    apart = priors.NoiseContrastive.fit(draws.flatten(0, 1), **options)
+    assert together.log_ratio(centers).shape == (20,)
+    assert together.loss > apart.loss + 0.2  # learned by heart, seen and not seen
+    assert torch.equal(
+        priors.NoiseContrastive.fit(draws[:1], **options).log_ratio(centers),
+        priors.NoiseContrastive.fit(draws[0], **options).log_ratio(centers),
+    )
+    with pytest.raises(ValueError, match="N >= 20"):
+        priors.NoiseContrastive.fit(draws[:, :19], **options)
+
+
 def test_a_classifier_that_diverges_is_an_error():
     with pytest.raises(FloatingPointError, match="loss is not finite after 25 updates"):
         priors.NoiseContrastive.fit(1e25 * torch.randn(30, 2), lr=1e30, updates=50, hidden=8)

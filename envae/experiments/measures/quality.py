@@ -34,6 +34,9 @@ PRIORS: dict[str, Callable[..., Prior]] = {
     "ncp": functools.partial(NoiseContrastive.fit, draws="langevin"),
     "ncp_sir": NoiseContrastive.fit,
 }
+# Draws of each posterior that a prior is fitted to, where it is not one: a classifier of as many
+# codes as there are images learns them by heart.
+_DRAWS = {"ncp": 10, "ncp_sir": 10}
 # Of an energy: whether it does anything, and what it did to the posterior.
 _OF_ENERGY = {
     "energy_gap": "nats of an unnormalized density, model's images less the test split's",
@@ -271,8 +274,16 @@ def _codes_of_priors(
         return {}, {}
     means, stddevs = model.posterior(train)
     codes = model.draw(means, stddevs) if model.drawn else means
+    # Of a generator of their own: all other draws are the same, with such a prior or without.
+    other = dataclasses.replace(model, generator=Generator().manual_seed(~seed))
+
+    def codes_for(name: str) -> Tensor:
+        if name not in _DRAWS or not model.drawn:
+            return codes
+        return other.draw(*(each.expand(_DRAWS[name], *each.shape) for each in (means, stddevs)))
+
     with torch.enable_grad():  # a second stage is trained
-        priors = {name: PRIORS[name](codes, seed=seed) for name in names}
+        priors = {name: PRIORS[name](codes_for(name), seed=seed) for name in names}
     told: Values = {}
     for name, prior in priors.items():
         if isinstance(prior, NoiseContrastive):
