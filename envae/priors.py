@@ -206,6 +206,13 @@ class NoiseContrastive:
       a probability in proportion to r. With one proposal it is p.
     - `draws="langevin"`: a draw of p follows `steps` Langevin steps on -ln r - ln p.
 
+    On a VAE that was trained anywhere:
+
+    >>> codes = vae.encode(images).sample(torch.Size([10]))
+    >>> prior = NoiseContrastive.fit(codes)
+    >>> print(prior.diagnostics())
+    >>> new = vae.decode(prior.sample(100, torch.Generator().manual_seed(0)))
+
     Attributes
     ----------
     ratio

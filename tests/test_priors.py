@@ -319,7 +319,7 @@ def test_a_contrastive_prior_works_on_a_model_of_somebody_elses():
 
     vae, images = Foreign(), torch.randn(500, 6, generator=generator())
     # The five lines.
-    codes = vae.encode(images).sample()
+    codes = vae.encode(images).sample(torch.Size([10]))
     prior = priors.NoiseContrastive.fit(codes, draws="langevin", updates=150, hidden=32)
     new = vae.decode(prior.sample(200, generator()))
     told = prior.diagnostics(count=100)
