@@ -7,20 +7,31 @@ gives new codes to decode (Sec. 6.1 of takida2022):
 >>> images = vae.decode(prior.sample(100, torch.Generator().manual_seed(0)))
 """
 
+import copy
 import dataclasses
+import math
+import warnings
 from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.functional import softplus
 
+from envae._unknown import unknown
 from envae.evaluation import seeded
-from envae.objectives.base import check_count
+from envae.objectives.base import check_count, check_positive
+from envae.objectives.energies import langevin
 from envae.objectives.variance import IsoI
 from envae.training import fit
 from envae.vae import VAE
 
 if TYPE_CHECKING:
     from sklearn import mixture
+
+
+_FEWEST = 20  # codes: a tenth of fewer says nothing
+_AT_ONCE = 10_000  # codes in one call of a classifier
+_LOOK = 25  # updates between looks at the codes held out
 
 
 class Prior(Protocol):
@@ -182,6 +193,237 @@ class SecondStageVAE:
         first, noise = torch.randn(2, count, self.vae.latent_dim, generator=generator)
         with torch.no_grad():
             return self.vae.decode(first).flatten(1) + self.gamma**0.5 * noise
+
+
+@dataclasses.dataclass(frozen=True)
+class NoiseContrastive:
+    """The standard normal prior, reweighted: p(z) r(z) / Z, of Aneja et al. (2021).
+
+    A classifier learns to tell codes from draws of p. Its logit is ln r, at its best the logarithm
+    of the ratio of the two densities. The prior is sampled in one of two ways:
+
+    - `draws="sir"`, sampling-importance-resampling: of so many proposals from p, one is kept, with
+      a probability in proportion to r. With one proposal it is p.
+    - `draws="langevin"`: a draw of p follows `steps` Langevin steps on -ln r - ln p.
+
+    On a VAE that was trained anywhere:
+
+    >>> codes = vae.encode(images).sample(torch.Size([10]))
+    >>> prior = NoiseContrastive.fit(codes)
+    >>> print(prior.diagnostics())
+    >>> new = vae.decode(prior.sample(100, torch.Generator().manual_seed(0)))
+
+    Attributes
+    ----------
+    ratio
+        From codes `(N, d_z)` to ln r, `(N, 1)`, in evaluation mode on the CPU.
+    latent_dim
+        d_z.
+    draws, proposals, steps, step
+        How it is sampled, as :meth:`fit` takes them.
+    loss
+        Cross entropy of both classes on codes that were held out, 2 ln 2 = 1.386 of a classifier
+        at chance. 2 ln 2 - loss is at most twice the Jensen-Shannon divergence from p.
+    """
+
+    ratio: nn.Module
+    latent_dim: int
+    draws: str = "sir"
+    proposals: int = 200
+    steps: int = 100
+    step: float = 0.05
+    loss: float = math.nan
+
+    @classmethod
+    def fit(
+        cls,
+        codes: Tensor,
+        *,
+        seed: int = 0,
+        draws: str = "sir",
+        proposals: int = 200,
+        steps: int = 100,
+        step: float = 0.05,
+        updates: int = 1000,
+        batch_size: int = 256,
+        lr: float = 1e-3,
+        hidden: int = 128,
+    ) -> Self:
+        """Train the classifier with Adam, against new draws of p for every batch.
+
+        The codes of a tenth of the images are held out, and the classifier that does best on them
+        is kept: one trained for too long learns the codes by heart. It takes longer where there
+        are several draws of each posterior.
+
+        Parameters
+        ----------
+        codes
+            Of at least 20 images by any VAE: `(N, d_z)`, a draw of each posterior, or
+            `(K, N, d_z)`, K of them.
+        seed
+            Seed of the weights, the order and the draws.
+        draws, proposals, steps, step
+            How to sample: `"sir"` from so many proposals, or `"langevin"` with so many steps of
+            `step / 2` times the gradient and noise of variance `step`.
+        updates
+            Steps of Adam.
+        batch_size, lr
+            Of the classifier.
+        hidden
+            Units of each of its three hidden layers.
+
+        Raises
+        ------
+        ValueError
+            If the codes are too few, not finite or misshapen, or an argument is out of range.
+        FloatingPointError
+            If the classifier's loss is not finite.
+        """
+        check_count(
+            proposals=proposals, steps=steps, updates=updates, batch_size=batch_size, hidden=hidden
+        )
+        check_positive(step=step, lr=lr)
+        if draws not in ("sir", "langevin"):
+            raise ValueError(unknown("draws", draws, ("sir", "langevin")))
+        # Images in front, so that a tenth of them is held out and not a tenth of their codes.
+        images = codes.movedim(0, 1) if codes.ndim == 3 else codes[:, None]
+        latent_dim = codes.shape[-1]
+        images = _checked(images.flatten(1), _FEWEST).float()
+        with seeded(seed), torch.enable_grad():
+            parts = images[torch.randperm(len(images))].tensor_split([len(images) // 10])
+            held_out, train = (part.reshape(-1, latent_dim) for part in parts)
+            ratio, loss = _classifier(train, held_out, updates, batch_size, lr, hidden)
+        return cls(ratio, latent_dim, draws, proposals, steps, step, loss)
+
+    def log_ratio(self, codes: Tensor) -> Tensor:
+        """ln r of codes `(N, d_z)`, `(N,)`, without gradient."""
+        with torch.no_grad():
+            return torch.cat([self.ratio(batch)[:, 0] for batch in codes.split(_AT_ONCE)])
+
+    def sample(self, count: int, generator: Generator) -> Tensor:
+        """New codes `(count, d_z)`.
+
+        Warns
+        -----
+        RuntimeWarning
+            If resampling has collapsed: of the proposals, fewer than two are effective.
+
+        Raises
+        ------
+        FloatingPointError
+            If a ratio or a code is not finite.
+        """
+        if self.draws == "langevin":
+            return self._after_steps(self._proposed(count, generator), generator)
+        kept, effective = [], 0.0
+        for part in torch.arange(count).split(max(_AT_ONCE // self.proposals, 1)):
+            proposed = self._proposed(len(part) * self.proposals, generator)
+            log_ratio = self.log_ratio(proposed).unflatten(0, (len(part), self.proposals))
+            if not log_ratio.isfinite().all():
+                raise FloatingPointError(
+                    "the ratio of a proposal is not finite: train the classifier anew, on codes "
+                    "that are not far from the prior, or with a smaller learning rate"
+                )
+            chosen = torch.multinomial(log_ratio.softmax(1), 1, generator=generator)
+            kept.append(
+                proposed.unflatten(0, log_ratio.shape)[torch.arange(len(part)), chosen[:, 0]]
+            )
+            effective += effective_share(log_ratio).sum().item() * self.proposals
+        if self.proposals > 1 and effective < 2 * count:
+            warnings.warn(
+                f"resampling has collapsed: of {self.proposals} proposals {effective / count:.2g} "
+                "are effective, and samples are those that the classifier likes best; take more "
+                "proposals, or draws='langevin'",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return torch.cat(kept)
+
+    def diagnostics(self, *, count: int = 1000, seed: int = 0) -> dict[str, float]:
+        """Whether the ratio and the sampler do anything, and how well they do it.
+
+        Parameters
+        ----------
+        count
+            Samples that are looked at.
+        seed
+            Of their draws.
+
+        Returns
+        -------
+        dict
+            `loss`: see the attribute; 1.386 of a classifier at chance.
+            `mean_ratio`: E_p[r], 1 where r is the ratio of two densities.
+            `effective`: share of :attr:`proposals` that is effective, 1 where r is constant.
+            `moved`: mean distance of samples by Langevin steps from where the same noise would take
+            them with r = 1; 0 of a ratio that does nothing.
+        """
+        generator = Generator().manual_seed(seed)
+        log_ratio = self.log_ratio(self._proposed(count * self.proposals, generator))
+        start = self._proposed(count, generator)
+        ends = [
+            self._after_steps(start, Generator().manual_seed(seed), weight) for weight in (1.0, 0.0)
+        ]
+        return {
+            "loss": self.loss,
+            "mean_ratio": log_ratio.double().exp().mean().item(),
+            "effective": effective_share(log_ratio.reshape(count, -1)).mean().item(),
+            "moved": (ends[0] - ends[1]).norm(dim=1).mean().item(),
+        }
+
+    def _proposed(self, count: int, generator: Generator) -> Tensor:
+        return torch.randn(count, self.latent_dim, generator=generator)
+
+    def _after_steps(self, start: Tensor, generator: Generator, weight: float = 1.0) -> Tensor:
+        """Langevin steps on the prior whose ratio has this weight; 0 is p itself."""
+
+        def energy(codes: Tensor) -> Tensor:
+            return 0.5 * codes.square().sum(1) - weight * self.ratio(codes)[:, 0]
+
+        return langevin(
+            energy, start, steps=self.steps, step_size=self.step / 2, noise=self.step**0.5,
+            generator=generator,
+        )  # fmt: skip
+
+
+def effective_share(log_weights: Tensor) -> Tensor:
+    """Effective share of weighted draws, `(..., M)` to `(...,)`: (sum w)^2 / (M sum w^2).
+
+    1 where all weights are alike, 1 / M where one has all.
+    """
+    weights = log_weights.double().softmax(-1)
+    return 1 / (weights.square().sum(-1) * weights.shape[-1])
+
+
+def _classifier(
+    train: Tensor, held_out: Tensor, updates: int, batch_size: int, lr: float, hidden: int
+) -> tuple[nn.Module, float]:
+    """Of codes against the prior: the best on the codes held out, and its loss there."""
+    ratio = _Dense(train.shape[1], 1, hidden)
+    adam = torch.optim.Adam(ratio.parameters(), lr=lr, fused=True)
+
+    def loss_on(codes: Tensor, prior: Tensor) -> Tensor:
+        return softplus(-ratio(codes)).mean() + softplus(ratio(prior)).mean()
+
+    fixed = torch.randn(_AT_ONCE, train.shape[1])
+    best, state = math.inf, copy.deepcopy(ratio.state_dict())
+    for update in range(1, updates + 1):
+        batch = train[torch.randint(len(train), (batch_size,))]
+        adam.zero_grad()
+        loss_on(batch, torch.randn_like(batch)).backward()
+        adam.step()
+        if update % _LOOK == 0 or update == updates:
+            with torch.no_grad():
+                loss = loss_on(held_out, fixed).item()
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"the classifier's loss is not finite after {update} updates: "
+                    "try a smaller learning rate"
+                )
+            if loss < best:
+                best, state = loss, copy.deepcopy(ratio.state_dict())
+    ratio.load_state_dict(state)
+    return ratio.eval().requires_grad_(False), best
 
 
 class _Dense(nn.Module):

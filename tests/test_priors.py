@@ -1,9 +1,13 @@
 """What codes are sampled from after training, against distributions that are known."""
 
+import dataclasses
 import functools
+import math
 
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from torch.distributions import Independent, Normal, kl_divergence
 
 from envae import priors
 from envae.vae import VAE
@@ -176,3 +180,162 @@ def test_bad_codes_are_errors(codes, message):
 def test_number_of_components_out_of_range_is_an_error():
     with pytest.raises(ValueError, match="components must be an integer from 1 up, received 0"):
         priors.GaussianMixture.fit(torch.randn(30, 2), components=0)
+
+
+# --- noise-contrastive ------------------------------------------------------------------------
+
+MEAN, STDDEV = [0.8, -0.5, 0.0], [0.6, 1.0, 0.7]
+
+
+@pytest.fixture(scope="module")
+def contrastive():
+    return priors.NoiseContrastive.fit(gaussian(4000, MEAN, STDDEV), updates=400, hidden=64)
+
+
+def known(log_ratio, **options):
+    """A prior whose ratio is given."""
+    module = torch.nn.Module()
+    module.forward = lambda codes: log_ratio(codes)[:, None]
+    return priors.NoiseContrastive(module, 2, **options)
+
+
+def test_the_ratio_of_two_gaussians_is_found(contrastive):
+    """Against the densities, and against the quadratic logistic regression of scikit-learn."""
+    q = Normal(torch.tensor(MEAN), torch.tensor(STDDEV))
+    p = Normal(torch.zeros(3), torch.ones(3))
+    codes, noise = gaussian(20_000, MEAN, STDDEV, seed=5), torch.randn(20_000, 3)
+    expected = (q.log_prob(codes) - p.log_prob(codes)).sum(1)
+    found = contrastive.log_ratio(codes)
+    assert torch.corrcoef(torch.stack([found, expected]))[0, 1] > 0.97
+    assert found.mean().item() == pytest.approx(kl_divergence(q, p).sum().item(), abs=0.15)
+    mixture = [torch.logaddexp(each.log_prob(z).sum(1), other.log_prob(z).sum(1)) - math.log(2)
+               for each, other, z in [(q, p, codes), (p, q, noise)]]  # fmt: skip
+    twice_jensen_shannon = sum(
+        (each.log_prob(z).sum(1) - log_mean).mean().item()
+        for each, z, log_mean in [(q, codes, mixture[0]), (p, noise, mixture[1])]
+    )
+    assert 2 * math.log(2) - contrastive.loss == pytest.approx(twice_jensen_shannon, abs=0.1)
+
+    def squares(z):
+        return torch.cat([z, z.square()], 1).numpy()
+
+    labels = [1] * len(codes) + [0] * len(noise)
+    regression = LogisticRegression().fit(squares(torch.cat([codes, noise])), labels)
+    second = torch.from_numpy(regression.decision_function(squares(codes))).float()
+    assert (second - expected).square().mean().sqrt() < 0.1
+    assert (second - found).square().mean().sqrt() < 0.4
+    assert contrastive.diagnostics()["mean_ratio"] == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize("draws", ["sir", "langevin"])
+def test_its_samples_follow_the_codes(contrastive, draws):
+    sampled = dataclasses.replace(contrastive, draws=draws).sample(3000, generator())
+    torch.testing.assert_close(sampled.mean(0), torch.tensor(MEAN), atol=0.12, rtol=0)
+    torch.testing.assert_close(sampled.std(0), torch.tensor(STDDEV), atol=0.1, rtol=0)
+    assert energy_distance(sampled, gaussian(3000, MEAN, STDDEV, seed=6)) < 0.02
+    assert energy_distance(torch.randn(3000, 3, generator=generator()),
+                           gaussian(3000, MEAN, STDDEV, seed=6)) > 0.2  # fmt: skip
+
+
+def test_resampling_tilts_a_gaussian_by_as_much_as_its_proposals_allow():
+    """log r = a z: one proposal is the prior, exactly; many give N(a, I)."""
+    a = torch.tensor([0.8, -0.3])
+    prior = known(lambda codes: codes @ a, proposals=1)
+    assert torch.equal(prior.sample(50, generator()), torch.randn(50, 2, generator=generator()))
+    few, many = [
+        dataclasses.replace(prior, proposals=count).sample(4000, generator()).mean(0)
+        for count in (3, 300)
+    ]
+    assert 0.3 < few[0] < 0.7
+    torch.testing.assert_close(many, a, atol=0.05, rtol=0)
+    sampled = dataclasses.replace(prior, draws="langevin").sample(4000, generator())
+    torch.testing.assert_close(sampled.mean(0), a * (1 - 0.975**100), atol=0.05, rtol=0)
+
+
+def test_a_ratio_that_does_nothing_is_seen_to_do_nothing():
+    flat = known(lambda codes: 0 * codes[:, 0])
+    found = flat.diagnostics(count=50)
+    assert (found["mean_ratio"], found["moved"]) == (1, 0)
+    assert found["effective"] == pytest.approx(1)
+    sampled = flat.sample(20_000, generator())
+    torch.testing.assert_close(sampled.T.cov(), torch.eye(2), atol=0.03, rtol=0)
+    # Codes that follow the prior give no classifier more than chance.
+    trained = priors.NoiseContrastive.fit(
+        gaussian(2000, [0.0, 0.0], [1.0, 1.0]), updates=50, hidden=16
+    )
+    assert trained.loss == pytest.approx(2 * math.log(2), abs=0.03)
+    assert trained.diagnostics(count=50)["effective"] > 0.95
+    assert known(lambda codes: codes[:, 0]).diagnostics(count=50)["moved"] > 0.5
+
+
+def test_a_sampler_that_returns_its_start_is_seen(monkeypatch, contrastive):
+    assert contrastive.diagnostics(count=50)["moved"] > 0.5
+    monkeypatch.setattr(priors, "langevin", lambda energy, start, **_: start)
+    assert contrastive.diagnostics(count=50)["moved"] == 0
+
+
+def test_a_collapsed_resampling_and_a_ratio_that_is_no_number_are_told():
+    with pytest.warns(RuntimeWarning, match="resampling has collapsed: of 200 proposals 1"):
+        known(lambda codes: 1000 * codes[:, 0]).sample(20, generator())
+    with pytest.raises(FloatingPointError, match="the ratio of a proposal is not finite"):
+        known(lambda codes: codes[:, 0] / 0 * 0).sample(20, generator())
+    falling = known(lambda codes: 1e3 * codes.square().sum(1), draws="langevin")
+    with pytest.raises(FloatingPointError, match="20 of 20 points are not finite"):
+        falling.sample(20, generator())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"codes": torch.zeros(19, 2)}, r"float codes \(N, d_z\) with N >= 20, received shape"),
+        ({"codes": torch.full((30, 2), torch.nan)}, "codes must be finite"),
+        ({"draws": "gibbs"}, r"unknown draws 'gibbs' \(known: sir, langevin\)"),
+        ({"proposals": 0}, "proposals must be an integer from 1 up"),
+        ({"step": 0.0}, "step must be a positive number"),
+        ({"lr": math.nan}, "lr must be a positive number"),
+    ],
+)
+def test_bad_codes_and_options_of_a_contrastive_prior_are_errors(options, message):
+    given = {"codes": torch.randn(30, 2)} | options
+    with pytest.raises(ValueError, match=message):
+        priors.NoiseContrastive.fit(**given)
+
+
+def test_several_draws_of_a_posterior_are_held_out_together():
+    """Of 20 images that lie far apart, the classifier that is kept has not seen two."""
+    centers = 3 * torch.randn(20, 2, generator=generator())
+    draws = centers + 1e-3 * torch.randn(50, 20, 2, generator=generator(1))
+    options = {"updates": 300, "hidden": 64, "lr": 3e-3}
+    together = priors.NoiseContrastive.fit(draws, **options)
+    apart = priors.NoiseContrastive.fit(draws.flatten(0, 1), **options)
+    assert together.log_ratio(centers).shape == (20,)
+    assert together.loss > apart.loss + 0.2  # learned by heart, seen and not seen
+    assert torch.equal(
+        priors.NoiseContrastive.fit(draws[:1], **options).log_ratio(centers),
+        priors.NoiseContrastive.fit(draws[0], **options).log_ratio(centers),
+    )
+    with pytest.raises(ValueError, match="N >= 20"):
+        priors.NoiseContrastive.fit(draws[:, :19], **options)
+
+
+def test_a_classifier_that_diverges_is_an_error():
+    with pytest.raises(FloatingPointError, match="loss is not finite after 25 updates"):
+        priors.NoiseContrastive.fit(1e25 * torch.randn(30, 2), lr=1e30, updates=50, hidden=8)
+
+
+def test_a_contrastive_prior_works_on_a_model_of_somebody_elses():
+    class Foreign:
+        def encode(self, x):
+            return Independent(Normal(x[:, :3] * 0.2 + 0.5, 0.3), 1)
+
+        def decode(self, z):
+            return torch.cat([z, z], 1)
+
+    vae, images = Foreign(), torch.randn(500, 6, generator=generator())
+    # The five lines.
+    codes = vae.encode(images).sample(torch.Size([10]))
+    prior = priors.NoiseContrastive.fit(codes, draws="langevin", updates=150, hidden=32)
+    new = vae.decode(prior.sample(200, generator()))
+    told = prior.diagnostics(count=100)
+    assert new.mean().item() == pytest.approx(0.5, abs=0.15)
+    assert told["loss"] < 1.2

@@ -172,6 +172,34 @@ def test_resumed_run_gives_the_numbers_of_an_uninterrupted_one(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["run.safetensors"]
 
 
+@pytest.mark.parametrize(("name", "options"), [("dt_vae", {"latent_dim": 4}), ("ec_vae", {})])
+def test_an_energy_goes_on_where_it_was_stopped(tmp_path, name, options):
+    """With its weights, its power iteration, its multiplier and Adam's state."""
+    run = {"batch_size": 50, "progress": False, "accelerator": "cpu"}
+
+    def trained_for(epochs, **more):
+        loss = objective(name, **options)
+        vae = networks.build("mlp", (1, 8, 8), 4, objective=loss, seed=0)
+        return loss, fit(vae, loss, IMAGES, epochs=epochs, **run, **more)
+
+    whole_loss, whole = trained_for(3)
+    trained_for(1, checkpoint=tmp_path / "run")
+    loss, resumed = trained_for(3, checkpoint=tmp_path / "run")
+    assert values(resumed).equals(values(whole))
+    for part, value in whole_loss.state_dict().items():
+        assert torch.equal(loss.state_dict()[part], value), part
+
+
+@pytest.mark.parametrize("name", ["l2", "ec_vae"])
+def test_adam_has_the_betas_that_an_objective_asks_for(monkeypatch, name):
+    made = []
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda *a, **k: made.append(adam(*a, **k)) or made[-1])
+    fit(model(), objective(name), IMAGES, epochs=1, progress=False, accelerator="cpu")
+    expected = {"l2": (0.9, 0.999), "ec_vae": (0.0, 0.9)}[name]
+    assert made[0].defaults["betas"] == objective(name).betas == expected
+
+
 def test_interrupted_run_keeps_its_last_whole_epoch(tmp_path):
     path = tmp_path / "run.safetensors"
     vae = model()
@@ -641,6 +669,8 @@ class Waits(type(objective("l2"))):
         (lambda: objective("diag_i", estimate="trainable"), True),
         (lambda: objective("bernoulli"), True),
         (lambda: objective("rae_gp"), True),
+        (lambda: objective("dt_vae", latent_dim=4, loss="envae"), True),
+        (lambda: objective("ec_vae"), True),
         (CountsItsCalls, False),
         (Waits, False),
     ],

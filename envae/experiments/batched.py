@@ -112,7 +112,9 @@ def fit(
     count = first.shape[1] if own_images else first.shape[0]
     many = epochs * (count // batch_size) >= _MANY
     stack = _Stack(pairs, device, often=batch_size if many else 0)
-    optimizer = torch.optim.Adam(stack.leaves.values(), lr=lr, fused=True)
+    optimizer = torch.optim.Adam(
+        stack.leaves.values(), lr=lr, betas=objectives[0].betas, fused=True
+    )
     member = torch.arange(members, device=device)[:, None]
     rows: list[dict[str, Tensor]] = []
     for epoch in range(epochs):

@@ -118,7 +118,8 @@ def build(
         cannot. Learned variances start from 1. By default `coordinate` for `linear`, `isotropic`
         for `arelbo_smoothness`, `image` for the others.
     seed
-        Seed of the initial weights; the global generator is used, and advanced, where it is None.
+        Seed of the initial weights, those that the objective makes for itself included; the global
+        generator is used, and advanced, where it is None.
 
     Raises
     ------
@@ -137,7 +138,6 @@ def build(
         if head:
             raise ValueError(f"give head or objective, not both; received head {head}")
         head = objective.head_maps(image_shape[0])
-        objective.prepare(tuple(image_shape))
     entry = _NETWORKS[name]
     posterior = entry.posterior if posterior is None else posterior
     channels, height, width = image_shape
@@ -149,6 +149,8 @@ def build(
     )
     with contextlib.nullcontext() if seed is None else seeded(seed):
         encoder, decoder = entry.builder(shape)
+        if objective is not None:
+            objective.prepare(shape.image)
     encoder = with_variance(encoder, posterior, latent_dim)
     return VAE(encoder, decoder, shape.image, latent_dim, entry.activation())
 

@@ -9,6 +9,7 @@
 from envae.objectives import (  # noqa: F401
     autoencoder,
     energy,
+    energy_based,
     image,
     likelihood,
     matching,

@@ -91,11 +91,14 @@ class Objective(nn.Module):
         What it was made with, defaults included.
     deterministic
         Whether it trains the posterior's mean alone, so that its spread means nothing.
+    betas
+        Of the Adam that trains it.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
     deterministic: ClassVar[bool] = False
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     unit: str = NATS
     kl_weight: float = 1.0
     options: Mapping[str, Any] = MappingProxyType({})

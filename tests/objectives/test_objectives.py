@@ -7,16 +7,19 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from envae import datasets, networks, objectives
 from envae.experiments import batched
 from envae.objectives import objective
-from envae.training import Pair, fit
+from envae.training import Pair, fit, plain_numbers
 from envae.vae import gaussian
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)]
+# What an objective cannot be trained without.
+NEEDED = {"dt_vae": {"latent_dim": 4}}
 VARIANTS = [
-    *[(name, {}) for name in objectives.names()],
+    *[(name, NEEDED.get(name, {})) for name in objectives.names()],
     ("l2", {"alpha": 0.1}),
     ("infovae", {"information": 1.0, "scaling": 10.0, "kernel": "rbf"}),
     ("rae_gp", {"probes": 2}),
@@ -27,6 +30,8 @@ VARIANTS = [
     ("diag_i", {"estimate": "trainable", "image_shape": "of the images"}),
     ("diag_d", {"estimate": "trainable"}),
     ("diag_d", {"draws": 4}),
+    ("dt_vae", {"latent_dim": 4, "loss": "envae", "weight": 0.3}),
+    ("ec_vae", {"loss": "envae", "loss_options": {"samples": 4, "pairs": "mirrored"}}),
 ]
 # Those that need no more than `encode` and `decode`.
 PLAIN = [name for name in objectives.names() if objective(name).head_maps(3) == 0]
@@ -35,8 +40,8 @@ PLAIN = [name for name in objectives.names() if objective(name).head_maps(3) == 
 def made(name, options, shape, *, network="mlp", latent_dim=4):
     """An objective, and a model with the head that it needs."""
     options = {k: shape if v == "of the images" else v for k, v in options.items()}
-    loss = objective(name, **options)
-    return loss, networks.build(network, shape, latent_dim, head=loss.head_maps(shape[0]), seed=0)
+    loss = objective(name, **NEEDED.get(name, {}) | options)
+    return loss, networks.build(network, shape, latent_dim, objective=loss, seed=0)
 
 
 # --- errors -----------------------------------------------------------------------------------
@@ -89,6 +94,17 @@ def test_unknown_option_lists_the_known_ones():
         ("iso_d", {"draws": 0}, "draws must be"),
         ("diag_i", {"epsilon": -1e-6}, "epsilon must be"),
         ("diag_d", {"initial": 0}, "initial must be"),
+        ("dt_vae", {"weight": 1.5}, r"weight must lie in \(0, 1\], received 1.5: above 1"),
+        ("dt_vae", {"weight": math.nan}, "weight must lie"),
+        ("dt_vae", {"alpha": 0}, "alpha must be"),
+        ("dt_vae", {"loss": "mol"}, "without a head"),
+        ("dt_vae", {"loss": "rae"}, "unknown rae option 'alpha'"),
+        ("dt_vae", {"image_shape": (1, 8, 8)}, "needs latent_dim"),
+        ("ec_vae", {"loss": "dt_vae"}, "an energy of its own, received 'dt_vae'"),
+        ("ec_vae", {"loss_options": {"alpha": 1.0}}, "give alpha to ec_vae itself"),
+        ("ec_vae", {"steps": -1}, "steps must be an integer from 0 up"),
+        ("ec_vae", {"tolerance": -1.0}, "tolerance must be a number from 0 up"),
+        ("ec_vae", {"noise": math.inf}, "noise must be a number from 0 up"),
     ],
 )
 def test_options_out_of_range_are_errors(name, options, message):
@@ -208,7 +224,9 @@ def test_any_object_with_encode_and_decode_will_do(name):
             return torch.sigmoid(z.flatten(1) @ self.weight)
 
     foreign = Foreign()
-    objective(name)(foreign, torch.rand(5, 10)).total.backward()
+    loss = objective(name, **{"latent_dim": 12} if name == "dt_vae" else {})
+    loss.prepare((10,))
+    loss(foreign, torch.rand(5, 10)).total.backward()
     assert foreign.weight.grad.isfinite().all()
 
 
@@ -255,12 +273,12 @@ def test_several_models_at_once_have_the_losses_and_gradients_of_each(name, netw
         weight.data += 0.05 * torch.randn_like(weight)
     x = torch.rand(3, 5, 1, 8, 8).mul(16).round().div(16)
 
-    def together(weights, x):
+    def together(weights, buffers, x):
         torch.manual_seed(0)
-        return torch.func.functional_call(members[0], weights, (x,))
+        return torch.func.functional_call(members[0], (weights, buffers), (x,))
 
-    weights, _ = torch.func.stack_module_state(members)
-    totals, parts = torch.func.vmap(together, randomness="same")(weights, x)
+    weights, buffers = torch.func.stack_module_state(members)
+    totals, parts = torch.func.vmap(together, randomness="same")(weights, buffers, x)
     totals.sum().backward()
     for index, member in enumerate(members):
         torch.manual_seed(0)
@@ -270,6 +288,33 @@ def test_several_models_at_once_have_the_losses_and_gradients_of_each(name, netw
         torch.testing.assert_close({part: parts[part][index] for part in its_parts}, its_parts)
         for weight, its in zip(weights.values(), member.parameters(), strict=True):
             torch.testing.assert_close(weight.grad[index], its.grad, rtol=1e-4, atol=1e-4)
+
+
+class Asked(TorchDispatchMode):
+    """Operations that give the processor a value, for which it would wait for a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function._schema.name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal"):
+            self.found.append(function._schema.name)
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("name", ["dt_vae", "ec_vae"])
+def test_a_step_with_an_energy_can_be_recorded(name):
+    """It asks for no value and changes no plain number, so that a GPU can replay it."""
+    loss, vae = made(name, {"loss": "envae"}, (1, 16, 16), network="conv")
+    before = plain_numbers(loss)
+    with Asked() as asked:
+        loss(vae, torch.rand(5, 1, 16, 16)).total.backward()
+    assert not asked.found
+    assert plain_numbers(loss) == before
+    with Asked() as asked:
+        torch.ones(1).item()
+    assert asked.found  # such a question is seen
 
 
 def test_bernoulli_refuses_values_of_one_of_several_models():

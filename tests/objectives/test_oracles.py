@@ -16,7 +16,8 @@ import scipy.integrate
 import scipy.stats
 import torch
 from focal_frequency_loss import FocalFrequencyLoss
-from torch.distributions import Bernoulli, Laplace, Normal
+from torch import nn
+from torch.distributions import Bernoulli, Laplace, MultivariateNormal, Normal, kl_divergence
 
 from envae import datasets, networks
 from envae.objectives import Objective, names, objective
@@ -744,3 +745,221 @@ def test_mean_inside_the_logarithm_is_over_all_devices():
         whole, whole_value = _gradient(name, slice(None))
         assert gradient == pytest.approx(whole.item(), rel=1e-5), name
         assert value == pytest.approx(whole_value, rel=1e-5), name
+
+
+# --- energy-based -----------------------------------------------------------------------------
+
+
+class Quadratic(nn.Module):
+    """Energy of a Gaussian, (v - m)' A (v - m) / 2, of images joined with their codes if any."""
+
+    def __init__(self, dimensions, scale=1.0):
+        super().__init__()
+        generator = torch.Generator().manual_seed(2)
+        root = torch.randn(dimensions, dimensions, generator=generator, dtype=torch.double)
+        self.precision = nn.Parameter(scale * (root @ root.T / dimensions + torch.eye(dimensions)))
+        self.mean = nn.Parameter(torch.randn(dimensions, generator=generator, dtype=torch.double))
+
+    def forward(self, x, *z):
+        off = torch.cat([x.flatten(1), *z], dim=1) - self.mean
+        return 0.5 * ((off @ self.precision) * off).sum(1)
+
+
+def points_of(dimensions):
+    """Points with the mean 0 and the covariance I: quadratic means over them are exact."""
+    axes = dimensions**0.5 * torch.eye(dimensions, dtype=torch.double)
+    return torch.cat([axes, -axes])
+
+
+class AffineGaussians:
+    """Data of 3 pixels, codes of 2 dimensions, all Gaussian: every expectation is a closed form."""
+
+    def __init__(self):
+        torch.manual_seed(4)
+        new = dict(dtype=torch.double)
+        self.data = MultivariateNormal(torch.randn(3, **new), scale_tril=torch.randn(3, 3, **new)
+                                       .tril(-1) + torch.eye(3, **new))  # fmt: skip
+        self.weights = [
+            (0.5 * torch.randn(shape, **new)).requires_grad_()
+            for shape in [(2, 3), (2,), (2,), (3, 2), (3,)]
+        ]
+        of_x, of_z = points_of(3), points_of(2)
+        self.x = (self.data.mean + of_x @ self.data.scale_tril.T).repeat_interleave(4, 0)
+        self.of_z = of_z.repeat(6, 1)
+
+    def encode(self, x):
+        across, shift, log_stddev, *_ = self.weights
+        posterior = gaussian(x @ across.T + shift, log_stddev.exp().expand(len(x), 2))
+        drawn = posterior.mean + posterior.stddev * self.of_z
+        posterior.rsample = lambda shape: drawn[None]
+        return posterior
+
+    def decode(self, z):
+        *_, up, offset = self.weights
+        return z @ up.T + offset
+
+    def joint(self, variance):
+        """Q and P as Gaussians of image and code; pixels have this variance in P."""
+        across, shift, log_stddev, up, offset = self.weights
+        covariance, zero = self.data.covariance_matrix, torch.zeros(2, dtype=torch.double)
+        of_code = across @ covariance @ across.T + (2 * log_stddev).exp().diag()
+        q = _stacked(covariance, covariance @ across.T, of_code)
+        p = _stacked(
+            up @ up.T + variance * torch.eye(3, dtype=torch.double), up, zero.add(1).diag()
+        )
+        return (
+            MultivariateNormal(torch.cat([self.data.mean, across @ self.data.mean + shift]), q),
+            MultivariateNormal(torch.cat([offset, zero]), p),
+        )
+
+
+def _stacked(first, across, second):
+    return torch.cat([torch.cat([first, across], 1), torch.cat([across.T, second], 1)])
+
+
+@pytest.fixture
+def affine(monkeypatch):
+    model = AffineGaussians()
+    zeros = torch.zeros_like  # for the noise of a chain, which has none here
+    monkeypatch.setattr(
+        torch, "randn_like", lambda one: model.of_z if one.shape[1] == 2 else zeros(one)
+    )
+    return model
+
+
+@pytest.mark.oracle("dt_vae")
+def test_the_triangle_is_that_of_three_divergences(affine):
+    """KL(Q|P) + KL(P|Pi) - KL(Q|Pi), up to what depends on neither encoder nor decoder."""
+    loss = objective("dt_vae", alpha=0.2, latent_dim=2)
+    loss.energy = energy = Quadratic(5)
+    mine = loss(affine, affine.x).total / 0.2
+    q, p = affine.joint(0.2)
+    pi = MultivariateNormal(energy.mean, precision_matrix=energy.precision)
+    triangle = kl_divergence(q, p) + kl_divergence(p, pi) - kl_divergence(q, pi)
+    # The decoder's samples are its means, as in the authors' code: without the pixels' variance.
+    noise = 0.5 * 0.2 * energy.precision[:3, :3].trace()
+    constant = 1.5 + math.log(2 * math.pi * math.e)
+    torch.testing.assert_close(mine, triangle - noise + constant, rtol=1e-12, atol=1e-12)
+    gradients, expected = [
+        torch.autograd.grad(value, affine.weights, retain_graph=True) for value in (mine, triangle)
+    ]
+    torch.testing.assert_close(gradients, expected, rtol=1e-10, atol=1e-12)
+    # The energy climbs what the others descend.
+    climbed = torch.autograd.grad(mine, list(energy.parameters()), retain_graph=True)
+    plain = torch.autograd.grad(triangle - noise, list(energy.parameters()))
+    for one, other in zip(climbed, plain, strict=True):
+        assert other.abs().sum() > 0.1
+        torch.testing.assert_close(one, -0.5 * (other + other.mT) if other.ndim == 2 else -other)
+
+
+@pytest.mark.oracle("dt_vae")
+@pytest.mark.parametrize("weight", [1.0, 0.3])
+def test_the_entropy_of_the_posterior_cancels_in_the_triangle(affine, weight):
+    loss = objective("dt_vae", alpha=0.2, latent_dim=2, weight=weight)
+    loss.energy = Quadratic(5)
+    value = loss(affine, affine.x)
+    log_stddev = affine.weights[2]
+    posterior = affine.encode(affine.x)
+    code = posterior.rsample(())[0]
+    without = 0.5 * (posterior.mean.square() + posterior.variance).sum(1).mean()
+    gap = loss.energy(affine.decode(affine.of_z), affine.of_z) - loss.energy(affine.x, code)
+    half_error = 0.5 * (affine.x - affine.decode(code)).square().sum(1).mean()
+    [mine] = torch.autograd.grad(value.total, log_stddev)
+    [other] = torch.autograd.grad(half_error + 0.2 * (without + weight * gap.mean()), log_stddev)
+    torch.testing.assert_close(mine - other, torch.full_like(mine, -0.2 * (1 - weight)))
+    torch.testing.assert_close(value.parts["energy_gap"], gap.mean().detach())
+
+
+@pytest.mark.oracle("dt_vae")
+def test_where_model_and_data_agree_the_energy_gets_no_gradient(affine):
+    loss = objective("dt_vae", latent_dim=2)
+    loss.energy = Quadratic(5)
+    code = affine.encode(affine.x).rsample(())[0].detach()
+    affine.of_z, affine.decode = code, lambda z: affine.x + 0 * z.sum()
+    affine.encode = lambda x: _of_draws(code)
+    loss(affine, affine.x).total.backward()
+    assert all(weight.grad.abs().max() < 1e-12 for weight in loss.energy.parameters())
+
+
+def _of_draws(code):
+    posterior = gaussian(torch.zeros_like(code), torch.ones_like(code))
+    posterior.rsample = lambda shape: code[None]
+    return posterior
+
+
+def calibrated(**options):
+    """An `ec_vae` on a Gaussian energy of 3 pixels, without noise."""
+    loss = objective("ec_vae", noise=0.0, **options).double().train()
+    loss.energy = Quadratic(3, scale=0.5)
+    return loss
+
+
+@pytest.mark.oracle("ec_vae")
+def test_samples_are_moved_as_gradient_descent_on_a_gaussian_moves_them(affine):
+    loss = calibrated(alpha=0.2, steps=4, step_size=0.3, calibration=0.7, tolerance=0.5, rate=0.1)
+    sample = affine.decode(affine.of_z)
+    factor = torch.linalg.matrix_power(
+        torch.eye(3, dtype=torch.double) - 0.3 * loss.energy.precision, 4
+    )
+    refined = loss.energy.mean + (sample - loss.energy.mean) @ factor
+    torch.testing.assert_close(loss.refine(sample), refined)
+    moved = (refined - sample).square().sum(1).mean()
+    value = loss(affine, affine.x)
+    torch.testing.assert_close(value.parts["moved"], moved.detach())
+    base = objective("l2", alpha=0.2)(affine, affine.x).total
+    torch.testing.assert_close(value.total, base + 0.35 * moved)
+    assert value.parts["multiplier"] == pytest.approx(0.7)
+    assert loss.multiplier.item() == pytest.approx(0.7 + 0.1 * (moved.item() - 0.5))
+    loss.eval()(affine, affine.x)  # looks, and changes nothing
+    assert loss.multiplier.item() == pytest.approx(0.7 + 0.1 * (moved.item() - 0.5))
+    # The decoder is drawn after a fixed target; the energy descends its own loss.
+    expected = base + 0.35 * (refined.detach() - sample).square().sum(1).mean()
+    for mine, its in zip(
+        torch.autograd.grad(value.total, affine.weights, retain_graph=True),
+        torch.autograd.grad(expected, affine.weights),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, its)
+    own = (loss.energy(affine.x) - loss.energy(refined.detach())).mean()
+    wanted = list(loss.energy.parameters())
+    for mine, its in zip(
+        torch.autograd.grad(value.total, wanted), torch.autograd.grad(own, wanted), strict=True
+    ):
+        torch.testing.assert_close(mine, its)
+
+
+@pytest.mark.oracle("ec_vae")
+def test_without_steps_or_calibration_the_gradient_is_that_of_the_loss_alone(affine):
+    base = torch.autograd.grad(objective("l2", alpha=0.1)(affine, affine.x).total, affine.weights)
+    for options in ({"steps": 0}, {"calibration": 0.0, "rate": 0.0}):
+        value = calibrated(**options)(affine, affine.x)
+        assert (value.parts["moved"] == 0) == ("steps" in options)
+        for mine, its in zip(torch.autograd.grad(value.total, affine.weights), base, strict=True):
+            torch.testing.assert_close(mine, its)
+
+
+@pytest.mark.parametrize("name", ["dt_vae", "ec_vae"])
+def test_an_energy_that_does_nothing_is_seen(affine, name):
+    """Constant: no gap, nothing moved, no multiplier that grows."""
+    loss = objective(name, noise=0.0) if name == "ec_vae" else objective(name, latent_dim=2)
+    loss.double().energy = Quadratic(3 if name == "ec_vae" else 5, scale=0.0)
+    parts = loss(affine, affine.x).parts
+    assert parts["energy_gap"] == 0
+    if name == "ec_vae":
+        assert parts["moved"] == 0
+        assert loss.multiplier < 1
+    loss.energy = None
+    with pytest.raises(ValueError, match="no energy yet: call its prepare"):
+        loss(affine, affine.x)
+
+
+def test_an_energy_keeps_to_its_images_and_a_chain_that_diverges_is_an_error():
+    loss = objective("ec_vae", image_shape=(1, 8, 8))
+    with pytest.raises(ValueError, match=r"shape \(1, 8, 8\), received \(1, 9, 9\)"):
+        loss.prepare((1, 9, 9))
+    loss.energy.last.bias.data.fill_(math.nan)
+    loss.energy.last.layer.weight.data.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="2 of 2 points are not finite after 5 Langevin"):
+        loss.refine(torch.rand(2, 1, 8, 8))
+    with pytest.raises(ValueError, match="no energy yet: train it first"):
+        objective("ec_vae").refine(torch.rand(2, 1, 8, 8))

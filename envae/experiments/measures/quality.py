@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from envae._unknown import unknown
 from envae.datasets import Dataset
-from envae.evaluation import AT_ONCE, device_of, encode, evaluating, squared_error
+from envae.evaluation import AT_ONCE, device_of, encode, evaluating, seeded, squared_error
 from envae.experiments.records import Values
 from envae.metrics import frechet
 from envae.metrics.frechet import HasFeatures
@@ -22,7 +22,8 @@ from envae.metrics.likelihood import negative_log_likelihood
 from envae.metrics.two_sample import energy_distance, precision_recall, reached
 from envae.objectives import Objective
 from envae.objectives.base import NoDensity, check_count
-from envae.priors import GaussianMixture, Prior, SecondStageVAE
+from envae.objectives.energy_based import EnergyCalibrated, WithEnergy
+from envae.priors import GaussianMixture, NoiseContrastive, Prior, SecondStageVAE
 from envae.vae import VAE, gaussian, kl_to_prior
 
 # Fitted after training to codes of the training images, called as fit(codes, seed=...).
@@ -30,6 +31,24 @@ PRIORS: dict[str, Callable[..., Prior]] = {
     "gmm10": functools.partial(GaussianMixture.fit, components=10),
     "gmm100": functools.partial(GaussianMixture.fit, components=100),
     "second_stage": SecondStageVAE.fit,
+    "ncp": functools.partial(NoiseContrastive.fit, draws="langevin"),
+    "ncp_sir": NoiseContrastive.fit,
+}
+# Draws of each posterior that a prior is fitted to, where it is not one: a classifier of as many
+# codes as there are images learns them by heart.
+_DRAWS = {"ncp": 10, "ncp_sir": 10}
+# Of an energy: whether it does anything, and what it did to the posterior.
+_OF_ENERGY = {
+    "energy_gap": "nats of an unnormalized density, model's images less the test split's",
+    "stddev": "of the posterior, mean over coordinates and images of the test split",
+    "moved": "squared distance of samples to themselves after Langevin steps, sum over pixels",
+    "multiplier": "of the calibration, after training",
+}
+_OF_RATIO = {
+    "loss": "nats, cross entropy of both classes on held-out codes; 1.386 at chance",
+    "mean_ratio": "over the prior; 1 where the classifier is calibrated",
+    "effective": "share of the proposals that is effective",
+    "moved": "distance in the space of codes, by the ratio, after Langevin steps",
 }
 # Interpolation ratio, as `between_pairs` takes it.
 RATIOS: dict[str, float | None] = {"midpoint": 0.5, "random_ratio": None}
@@ -98,6 +117,9 @@ def measure(
         `fd_reconstructed`, `fd_reconstructed_draw`: test images, against themselves.
         `squared_error`, `squared_error_draw`: summed over pixels, mean over images.
         `kl`: of the posteriors of the test images to the prior, in nats.
+        `energy_gap`, `stddev`, `moved`, `multiplier`: of an objective with an energy, as its parts.
+        `fd_refined`: samples after the Langevin steps of an `ec_vae`.
+        `ncp_loss`, `ncp_mean_ratio`, ...: of a noise-contrastive prior, its diagnostics.
         `nll`: upper bound, in nats per image.
         No draws and no KL where the objective is deterministic.
 
@@ -126,7 +148,8 @@ def measure(
         networks |= {f"_{other.name.replace('-', '_')}": other for other in others}
         values = _reconstructions(model, test, networks)
         if networks:
-            new |= _codes_of_priors(model, dataset.train, priors, seed, count)
+            codes_of_priors, told = _codes_of_priors(model, dataset.train, priors, seed, count)
+            new, values = new | codes_of_priors, values | told
             if interpolate:
                 means, _ = model.posterior(test)
                 new |= {
@@ -141,6 +164,20 @@ def measure(
                 found = frechet.moments(network, model.pictures(codes))
                 distance = frechet.distance(found, reference)
                 values[f"fd_{name}{ending}"] = (distance, f"{unit}, {compared}")
+            if isinstance(objective, EnergyCalibrated):
+                generator = Generator().manual_seed(seed)
+                refined = functools.partial(objective.refine, generator=generator)
+                images = model.decode(new["generated"], refined)
+                distance = frechet.distance(frechet.moments(network, images), reference)
+                values[f"fd_refined{ending}"] = (distance, f"{unit}, {compared}")
+        if isinstance(objective, WithEnergy):
+            with seeded(seed):
+                parts = objective(vae, test[:AT_ONCE].to(device_of(vae))).parts
+            values |= {
+                name: (parts[name].item(), unit)
+                for name, unit in _OF_ENERGY.items()
+                if name in parts
+            }
         if two_sample:
             values |= _two_sample(model, new["generated"], real, networks, compared)
         if extractor is not None and hasattr(extractor, "probabilities"):
@@ -164,10 +201,12 @@ class _Model:
     generator: Generator
     drawn: bool
 
-    def decode(self, codes: Tensor) -> Iterator[Tensor]:
-        """Images of codes `(N, d_z)`, in batches, on the CPU."""
+    def decode(
+        self, codes: Tensor, after: Callable[[Tensor], Tensor] = lambda images: images
+    ) -> Iterator[Tensor]:
+        """Images of codes `(N, d_z)`, in batches, on the CPU, after what is done to them."""
         for batch in codes.split(AT_ONCE):
-            yield self.vae.decode(batch.to(device_of(self.vae))).cpu()
+            yield after(self.vae.decode(batch.to(device_of(self.vae)))).cpu()
 
     def pictures(self, codes: Tensor) -> Iterator[Tensor]:
         """The same as files would hold them, where a decoder without bounds overshoots."""
@@ -230,15 +269,31 @@ def _two_sample(
 
 def _codes_of_priors(
     model: _Model, train: Tensor, names: Sequence[str], seed: int, count: int
-) -> dict[str, Tensor]:
-    """New codes `(count, d_z)` from each of the priors, fitted to the codes of the images."""
+) -> tuple[dict[str, Tensor], Values]:
+    """New codes `(count, d_z)` from each of the priors, fitted to the codes of the images.
+
+    And what a noise-contrastive one tells of itself.
+    """
     if not names:
-        return {}
+        return {}, {}
     means, stddevs = model.posterior(train)
     codes = model.draw(means, stddevs) if model.drawn else means
+    # Of a generator of their own: all other draws are the same, with such a prior or without.
+    other = dataclasses.replace(model, generator=Generator().manual_seed(~seed))
+
+    def codes_for(name: str) -> Tensor:
+        if name not in _DRAWS or not model.drawn:
+            return codes
+        return other.draw(*(each.expand(_DRAWS[name], *each.shape) for each in (means, stddevs)))
+
     with torch.enable_grad():  # a second stage is trained
-        priors = {name: PRIORS[name](codes, seed=seed) for name in names}
-    return {name: prior.sample(count, model.generator) for name, prior in priors.items()}
+        priors = {name: PRIORS[name](codes_for(name), seed=seed) for name in names}
+    told: Values = {}
+    for name, prior in priors.items():
+        if isinstance(prior, NoiseContrastive):
+            found = prior.diagnostics(seed=seed)
+            told |= {f"{name}_{what}": (found[what], unit) for what, unit in _OF_RATIO.items()}
+    return {name: prior.sample(count, model.generator) for name, prior in priors.items()}, told
 
 
 def from_all_parts(images: Tensor, count: int) -> Tensor:

@@ -1,0 +1,237 @@
+"""Chapter 18: Table 2 of xu2025 from records, its verdicts, and figures of what an energy does."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from envae.companion import beside
+from envae.companion.claims import Ledger
+from envae.companion.differences import Difference, paired
+from envae.companion.scale import Scale
+from envae.experiments.paper_rows import ENERGY_BASED
+
+ENDINGS = ("", " + EnL", " + FEnL")
+PRINTED = ("DT-VAE", "NCP-VAE", "EC-VAE")  # in the order of the table
+METHODS = ("VAE", *PRINTED, "DT-VAE, weight 0.3")
+_PLAIN = {"L2": "VAE", "EnVAE": "VAE + EnL", "FEnVAE": "VAE + FEnL"}
+
+
+def quality(rows: pd.DataFrame, plain: pd.DataFrame) -> pd.DataFrame:
+    """Runs with what Table 2 measures, and the VAEs beneath them under names of the same form.
+
+    Parameters
+    ----------
+    rows, plain
+        As `Experiment.all_runs` gives them: of `ENERGY_BASED`, and of L2, EnVAE and FEnVAE.
+
+    Returns
+    -------
+    DataFrame
+        The runs, with the columns `samples` (of an NCP-VAE from its prior) and `reconstructions`.
+    """
+    runs = pd.concat([plain.assign(label=plain["label"].map(_PLAIN)), rows], ignore_index=True)
+    nowhere = pd.Series(float("nan"), runs.index)
+    judged = {
+        label: ENERGY_BASED[label].judged_by if label in ENERGY_BASED else "fd_generated"
+        for label in runs["label"].unique()
+    }
+    samples = [runs.get(judged[label], nowhere)[index] for index, label in runs["label"].items()]
+    return runs.assign(samples=samples, reconstructions=runs.get("fd_reconstructed", nowhere))
+
+
+def table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean and spread of samples, with that of reconstructions in brackets, a row per method."""
+    cells = {metric: beside.spread(runs, metric) for metric in ("samples", "reconstructions")}
+    rows = {
+        method: {
+            ending.removeprefix(" + ") or "plain": " ".join(
+                f"({cells[metric][method + ending]})" if metric == "reconstructions"
+                else str(cells[metric][method + ending])
+                for metric in cells
+            )
+            for ending in ENDINGS
+        }
+        for method in METHODS
+    }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def values(runs: pd.DataFrame, label: str, metric: str = "samples") -> list[float]:
+    """A row's values by seed."""
+    return runs[runs["label"] == label].sort_values("seed")[metric].tolist()
+
+
+def changes(runs: pd.DataFrame, ending: str) -> dict[tuple[str, str], Difference]:
+    """What a loss changes in each printed method, by method and metric, paired by seed."""
+    return {
+        (method, metric): paired(
+            values(runs, method + ending, metric), values(runs, method, metric)
+        )
+        for method in PRINTED
+        for metric in ("samples", "reconstructions")
+    }
+
+
+def gains(runs: pd.DataFrame, ending: str) -> pd.Series:
+    """Share of the samples' distance that a loss takes away, by method."""
+    means = runs.groupby("label")["samples"].mean()
+    return pd.Series({method: 1 - means[method + ending] / means[method] for method in METHODS})
+
+
+def missing(runs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """Which of some rows have a run without a record."""
+    of_rows = runs[runs["label"].isin(labels)]
+    return sorted(of_rows.loc[of_rows["state"] != "done", "label"].unique())
+
+
+def codes(places: dict[str, tuple[Tensor, Tensor]], labels: Tensor) -> Figure:
+    """Codes of images, coloured by class, and draws of the prior, `(N, 2)`: `fig-energy-codes`."""
+    figure, axes = plt.subplots(1, len(places), figsize=(4.2 * len(places), 3.8))
+    for axis, (title, (of_images, of_prior)) in zip(axes, places.items(), strict=True):
+        axis.plot(*of_prior.T, ".", color="0.75", markersize=3, label="prior")
+        axis.scatter(*of_images.T, s=6, c=labels, cmap="tab10", label="images")
+        axis.set(title=title, xlim=(-3.5, 3.5), ylim=(-3.5, 3.5), aspect="equal")
+    figure.tight_layout()
+    return figure
+
+
+def ratios(known: Tensor, found: Tensor) -> Figure:
+    """ln r of codes, known and found: `fig-ratio`."""
+    figure, axis = plt.subplots(figsize=(4.2, 3.6))
+    axis.plot(known, found, ".", markersize=3, alpha=0.4)
+    axis.axline((0, 0), slope=1, color="0.4")
+    axis.set(xlabel="known ln q/p", ylabel="classifier's logit")
+    figure.tight_layout()
+    return figure
+
+
+def calibration(history: pd.DataFrame) -> Figure:
+    """What a calibration does over the epochs: `fig-calibration-energy`."""
+    told = {
+        "moved": "squared distance moved",
+        "multiplier": "multiplier",
+        "energy_gap": "energy of samples less data",
+    }
+    figure, axes = plt.subplots(1, 3, figsize=(9.5, 2.8))
+    for axis, (column, label) in zip(axes, told.items(), strict=True):
+        axis.plot(history["epoch"], history[column], color="C0")
+        axis.set(xlabel="epoch", title=label)
+    figure.tight_layout()
+    return figure
+
+
+# --- verdicts ---------------------------------------------------------------------------------
+
+Check = Callable[[pd.DataFrame], dict[str, Any]]
+
+
+def lower(runs: pd.DataFrame, ending: str) -> dict[str, Any]:
+    """Whether a loss lowers both distances of all three methods, by an interval.
+
+    In part, where it lowers the mean of the samples' in most.
+    """
+    found = changes(runs, ending)
+    below = [", ".join(place) for place, by in found.items() if by.below]
+    return {
+        "reproduced": len(below) == len(found),
+        "in_part": sum(found[method, "samples"].mean < 0 for method in PRINTED) >= 2,
+        "evidence": "recorded, from scratch: mean below plain in "
+        f"{sum(by.mean < 0 for by in found.values())} of {len(found)}; by a 95 % interval: "
+        f"{'; '.join(below) or 'none'}",
+    }
+
+
+def modest(runs: pd.DataFrame) -> dict[str, Any]:
+    """Whether the energy score gains less within each method than in a VAE."""
+    gained = gains(runs, " + EnL")
+    less = [method for method in PRINTED if gained[method] < gained["VAE"]]
+    return {
+        "reproduced": len(less) == len(PRINTED),
+        "in_part": bool(less),
+        "evidence": "recorded: a smaller share of the samples' FD is gained than in a VAE: "
+        f"{', '.join(less) or 'none'}",
+    }
+
+
+def only_the_loss(runs: pd.DataFrame) -> dict[str, Any]:
+    """Whether the posterior of DT-VAE keeps a spread for the energy score to work on."""
+    rows = ("DT-VAE + EnL", "DT-VAE, weight 0.3 + EnL")
+    alive = [row for row in rows if min(values(runs, row, "stddev")) > 0.3]
+    return {
+        "as_written": rows[0] in alive,
+        "corrected": rows[1] in alive,
+        "evidence": "recorded: mean standard deviation of the posterior above 0.3: "
+        f"{', '.join(alive) or 'none'} (of {', '.join(rows)})",
+    }
+
+
+def improved(runs: pd.DataFrame, method: str) -> dict[str, Any]:
+    """Whether a method's samples are nearer to the data than a VAE's."""
+    by = paired(values(runs, method), values(runs, "VAE"))
+    return {
+        "reproduced": by.below,
+        "evidence": f"recorded: FD of samples {by.apart} that of the VAE, 95 % interval",
+    }
+
+
+def reweighted(runs: pd.DataFrame) -> dict[str, Any]:
+    """Whether samples of the fitted prior are nearer to the data than those of N(0, I)."""
+    rows = ("NCP-VAE", "NCP-VAE + EnL")
+    below = [
+        row for row in rows if paired(values(runs, row), values(runs, row, "fd_generated")).below
+    ]
+    return {
+        "reproduced": len(below) == len(rows),
+        "in_part": bool(below),
+        "evidence": f"recorded: below the samples of N(0, I): {', '.join(below) or 'none'} "
+        f"(of {len(rows)})",
+    }
+
+
+def calibrated(runs: pd.DataFrame) -> dict[str, Any]:
+    """Whether samples are better, and a chain at test time gains less than a tenth."""
+    found = improved(runs, "EC-VAE")
+    left = 1 - sum(values(runs, "EC-VAE", "fd_refined")) / sum(values(runs, "EC-VAE"))
+    chain = f"; a chain at test time gains less than a tenth: {left < 0.1}"
+    return {
+        "reproduced": found["reproduced"] and left < 0.1,
+        "in_part": found["reproduced"],
+        "evidence": found["evidence"] + chain,
+    }
+
+
+def _with(method: str, *endings: str) -> list[str]:
+    return [method + ending for ending in endings]
+
+
+_BY_LOSS = {
+    ending: [row for method in PRINTED for row in _with(method, "", ending)]
+    for ending in ENDINGS[1:]
+}
+# Each claim with its check and the rows that it needs.
+CHECKS: dict[str, tuple[Check, list[str]]] = {
+    "E-T2-enl": (partial(lower, ending=" + EnL"), _BY_LOSS[" + EnL"]),
+    "E-T2-fenl": (partial(lower, ending=" + FEnL"), _BY_LOSS[" + FEnL"]),
+    "E-T2-modest": (modest, [*_BY_LOSS[" + EnL"], *_with("VAE", "", " + EnL")]),
+    "E-6.4-only": (only_the_loss, ["DT-VAE + EnL", "DT-VAE, weight 0.3 + EnL"]),
+    "E-6.4-dt": (partial(improved, method="DT-VAE"), ["DT-VAE", "VAE"]),
+    "E-6.4-ncp": (reweighted, _with("NCP-VAE", "", " + EnL")),
+    "E-6.4-ec": (calibrated, ["EC-VAE", "VAE"]),
+}
+
+
+def announce(ledger: Ledger, claim: str, runs: pd.DataFrame, scale: Scale) -> None:
+    """Verdict of a claim from the runs that it needs; not run, where one of them has no record."""
+    check, needed = CHECKS[claim]
+    if without := missing(runs, needed):
+        ledger.not_run(claim, f"runs of {', '.join(without)}")
+        return
+    found = check(runs)
+    if "reproduced" in found:
+        found["tried_on"] = scale
+    ledger.announce(claim, **found)

@@ -1,0 +1,65 @@
+"""Chapter 18's verdicts, of runs that are made up."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from envae.companion.chapters import energy_based_models as chapter
+from envae.companion.claims import IN_PART, NOT_RUN, Ledger
+from envae.companion.scale import Scale
+
+SCALE = Scale("digits", "8 x 8", "mlp", 100, 1, 2, None)
+
+
+@pytest.fixture
+def runs():
+    """Three seeds of every row; the energy score halves samples and leaves reconstructions."""
+    rows, random = [], np.random.default_rng(0)
+    for method in chapter.METHODS:
+        for ending in chapter.ENDINGS:
+            for seed in (1, 2, 3):
+                noise = 0.02 * random.random()
+                rows.append(
+                    {"label": method + ending, "seed": seed, "state": "done",
+                     "samples": {"": 4.0, " + EnL": 2.0, " + FEnL": 9.0}[ending] + noise,
+                     "reconstructions": 1.0 + 0.1 * random.random(),
+                     "fd_generated": 5.0 + seed, "fd_refined": 3.9,
+                     "stddev": 0.02 if method == "DT-VAE" else 0.6}
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_what_is_lower_in_samples_alone_is_reproduced_in_part(runs):
+    found = chapter.lower(runs, " + EnL")
+    assert (found["reproduced"], found["in_part"]) == (False, True)
+    assert "DT-VAE, samples; NCP-VAE, samples; EC-VAE, samples" in found["evidence"]
+    surrogate = chapter.lower(runs, " + FEnL")
+    assert (surrogate["reproduced"], surrogate["in_part"]) == (False, False)
+    assert surrogate["evidence"].endswith("none")
+
+
+def test_gains_and_emptied_posteriors(runs):
+    assert chapter.gains(runs, " + EnL")["VAE"] == pytest.approx(0.5, abs=0.02)
+    found = chapter.only_the_loss(runs)
+    assert (found["as_written"], found["corrected"]) == (False, True)
+    assert chapter.reweighted(runs)["reproduced"]
+    assert not chapter.improved(runs, "EC-VAE")["reproduced"]
+
+
+def test_a_verdict_needs_every_run_of_its_rows(runs):
+    ledger = Ledger("18_energy_based_models")
+    chapter.announce(ledger, "E-T2-enl", runs, SCALE)
+    runs.loc[0, "state"] = "missing"  # of the VAE
+    chapter.announce(ledger, "E-6.4-dt", runs, SCALE)
+    verdicts = ledger.table()["verdict"]
+    assert verdicts["E-T2-enl"] == IN_PART
+    assert verdicts["E-6.4-dt"] == NOT_RUN
+
+
+def test_samples_of_a_fitted_prior_count_where_a_row_is_judged_by_it():
+    rows = pd.DataFrame(
+        {"label": ["NCP-VAE", "EC-VAE"], "fd_generated": [4.0, 3.0], "fd_ncp": [2.0, None]}
+    )
+    plain = pd.DataFrame({"label": ["L2"], "fd_generated": [5.0]})
+    found = chapter.quality(rows, plain).set_index("label")["samples"]
+    assert found.to_dict() == {"VAE": 5.0, "NCP-VAE": 2.0, "EC-VAE": 3.0}
