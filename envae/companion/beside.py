@@ -9,7 +9,7 @@ from scipy.stats import kendalltau
 from envae._unknown import unknown
 from envae.companion.differences import Difference, paired, unpaired
 from envae.experiments import published
-from envae.experiments.paper_rows import ENERGY_BASED, ROWS
+from envae.experiments.paper_rows import ALL_ROWS, ROWS
 from envae.objectives import objective
 
 # Metric of a published table: the one that `quality.measure` gives for it.
@@ -49,7 +49,7 @@ _ALSO = (
 
 
 def label(paper: str, row: str) -> str:
-    """Key in `paper_rows.ROWS` or `ENERGY_BASED` of a row that a paper names so.
+    """Key in `paper_rows.ALL_ROWS` of a row that a paper names so.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def label(paper: str, row: str) -> str:
     """
     if row in _ALSO:
         return _ALSO[row]
-    for name, ours in {**ROWS, **ENERGY_BASED}.items():
+    for name, ours in ALL_ROWS.items():
         if getattr(ours, paper) == row:
             return name
     raise ValueError(f"{row!r} is no row of {paper} that is run here")

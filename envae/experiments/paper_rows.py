@@ -178,6 +178,8 @@ ENERGY_BASED: dict[str, Row] = _printed(
     }
 ) | _around("DT-VAE, weight 0.3", "dt_vae", {"weight": 0.3}, of_setting=("latent_dim",))
 
+ALL_ROWS: dict[str, Row] = {**ROWS, **ENERGY_BASED}
+
 # Compared under every prior. A second stage takes half a minute, more than the model before it.
 UNDER_EVERY_PRIOR = (
     "EnVAE",
@@ -327,7 +329,7 @@ class Experiment:
         Parameters
         ----------
         label
-            Key of `ROWS` or `ENERGY_BASED`.
+            Key of `ALL_ROWS`.
         train
             Whether to run what is missing; otherwise it is only told.
 
@@ -673,7 +675,7 @@ def _label(objective: str, options: dict[str, Any]) -> str:
 
     An NCP-VAE is not told from the VAE beneath it: it has an experiment of its own.
     """
-    for label, row in {**ROWS, **ENERGY_BASED}.items():
+    for label, row in ALL_ROWS.items():
         free = (row.free, *row.of_setting)
         fixed = {name: value for name, value in options.items() if name not in free}
         if row.objective == objective and fixed == row.options:
@@ -700,7 +702,6 @@ def _name_held_out(dataset: Dataset) -> str:
 
 
 def _row(label: str) -> Row:
-    rows = {**ROWS, **ENERGY_BASED}
-    if label not in rows:
-        raise ValueError(unknown("row", label, rows))
-    return rows[label]
+    if label not in ALL_ROWS:
+        raise ValueError(unknown("row", label, ALL_ROWS))
+    return ALL_ROWS[label]

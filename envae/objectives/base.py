@@ -354,6 +354,13 @@ def check_positive(**values: float) -> None:
             raise ValueError(f"{name} must be a positive number, received {value!r}")
 
 
+def check_from_zero(**values: float) -> None:
+    """Raise a ValueError that names the first value that is not a finite number from 0 up."""
+    for name, value in values.items():
+        if not _is_number(value) or not 0 <= value < float("inf"):
+            raise ValueError(f"{name} must be a number from 0 up, received {value!r}")
+
+
 def check_count(least: int = 1, **values: int) -> None:
     """Raise a ValueError that names the first value that is no integer from `least` up."""
     for name, value in values.items():

@@ -15,7 +15,7 @@ from torch.func import functional_call, grad
 from torch.nn.functional import normalize, softplus
 
 from envae.evaluation import evaluating
-from envae.objectives.base import check_count
+from envae.objectives.base import check_count, check_from_zero
 
 Energy = Callable[[Tensor], Tensor]  # (B, *event) to (B,)
 
@@ -195,9 +195,7 @@ def langevin(
         If a point is not finite in the end, because the energy diverges or is not finite.
     """
     check_count(0, steps=steps)
-    for name, value in {"step_size": step_size, "noise": noise}.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a number from 0 up, received {value!r}")
+    check_from_zero(step_size=step_size, noise=noise)
     end = langevin_unchecked(
         energy, start, steps=steps, step_size=step_size, noise=noise, generator=generator
     )

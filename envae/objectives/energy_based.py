@@ -17,6 +17,7 @@ from envae.objectives.base import (
     Objective,
     Parts,
     check_count,
+    check_from_zero,
     check_positive,
     decode,
     encode,
@@ -249,12 +250,10 @@ class EnergyCalibrated(WithEnergy):
         image_shape: Sequence[int] | None = None,
     ):
         check_count(0, steps=steps)
-        for name, value in {
-            "calibration": calibration, "tolerance": tolerance, "rate": rate,
-            "step_size": step_size, "noise": noise,
-        }.items():  # fmt: skip
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name} must be a number from 0 up, received {value!r}")
+        check_from_zero(
+            calibration=calibration, tolerance=tolerance, rate=rate, step_size=step_size,
+            noise=noise,
+        )  # fmt: skip
         super().__init__(loss, alpha, loss_options, image_shape)
         self.tolerance, self.rate = tolerance, rate
         self.steps, self.step_size, self.noise = steps, step_size, noise

@@ -30,6 +30,7 @@ from envae.objectives.base import (
     Objective,
     Parts,
     check_count,
+    check_from_zero,
     check_positive,
     decode_with_head,
     register,
@@ -82,8 +83,7 @@ class GaussianWithVariance(Objective):
         check_count(draws=draws)
         if epsilon is None:
             epsilon = self.default_epsilon
-        if not 0 <= epsilon < math.inf:
-            raise ValueError(f"epsilon must be a number from 0 up, received {epsilon}")
+        check_from_zero(epsilon=epsilon)
         check_positive(initial=initial)
         self.estimate, self.draws, self.epsilon, self.initial = estimate, draws, epsilon, initial
         # The trained one, if all images share it.
