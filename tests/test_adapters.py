@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from common import of_codes
 
 from envae import datasets
 from envae.adapters import FromDiffusers, FromPythae
@@ -35,7 +36,7 @@ def autoencoder_kl():
 @pytest.mark.parametrize("name", PLAIN)
 def test_every_objective_without_a_head_takes_a_pythae_model(pythae_vae, name):
     model = FromPythae(pythae_vae)
-    loss = objective(name, **({"latent_dim": 4} if name == "dt_vae" else {}))
+    loss = of_codes(name)
     loss.prepare((1, 8, 8))
     loss(model, datasets.load("digits").train[:5]).total.backward()
     assert all(weight.grad.isfinite().all() for weight in pythae_vae.decoder.parameters())

@@ -8,17 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from common import MEASURES
 from fake_device import DEVICE, FakeDevice, OnDevice
 
 from envae import datasets, evaluation, networks
-from envae.experiments import batched, fenvae, kept_pictures, noise_recovery
-from envae.experiments.measures import collapse, pictures, quality
-from envae.metrics import extractor, smoothness, uncertainty
+from envae.experiments import batched, kept_pictures
+from envae.metrics import smoothness, uncertainty
 from envae.metrics.likelihood import negative_log_likelihood
 from envae.objectives import objective
 
 DIGITS = datasets.load("digits").subset(150)
-EXTRACTOR, _ = extractor.load("digits-cnn")
 
 
 def built(name, **options):
@@ -33,20 +32,6 @@ def on_both(measure, name, **options):
     with FakeDevice():
         vae, loss = built(name, **options)
         return here, measure(vae.to(DEVICE), loss.to(DEVICE))
-
-
-MEASURES = {
-    "quality": functools.partial(
-        quality.measure, extractor=EXTRACTOR, samples=120, priors=("gmm10",), interpolate=True,
-        likelihood_draws=3,
-    ),
-    "collapse": functools.partial(collapse.measure, images=40, jacobians=5),
-    "pictures": functools.partial(pictures.measure, draws=3, images=40),
-    "chapter 06": functools.partial(
-        fenvae.measure_with_lipschitz, extractor=EXTRACTOR, samples=120
-    ),
-    "chapter 03": noise_recovery.readings,
-}  # fmt: skip
 
 
 def test_the_device_refuses_what_a_gpu_refuses():

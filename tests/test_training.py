@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from common import of_codes
 
 from envae import datasets, networks
 from envae.datasets import files
@@ -294,11 +295,6 @@ def test_early_stopping_goes_back_to_the_best_epoch():
 def test_bfloat16_trains():
     _, history = trained(epochs=6, precision="bf16-mixed")
     assert history["total"].iloc[-1] < history["total"].iloc[0]
-
-
-def of_codes(name, dimensions=4):
-    """An objective with its defaults, for codes of so many dimensions where it must know that."""
-    return objective(name, **({"latent_dim": dimensions} if name == "dt_vae" else {}))
 
 
 @pytest.mark.parametrize("name", names())

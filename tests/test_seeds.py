@@ -5,30 +5,19 @@ What a seed does in training is told by tests/test_training.py and tests/experim
 
 import functools
 
+import common
 import pytest
 import torch
 
 from envae import datasets, networks
-from envae.experiments import fenvae, kept_pictures, noise_recovery
-from envae.experiments.measures import calibration, collapse, pictures, quality
-from envae.metrics import extractor
+from envae.experiments import kept_pictures
+from envae.experiments.measures import calibration, quality
 from envae.objectives import objective
 
 DIGITS = datasets.load("digits").subset(150)
-EXTRACTOR, _ = extractor.load("digits-cnn")
-MEASURES = {
-    "quality": functools.partial(
-        quality.measure, extractor=EXTRACTOR, samples=120, priors=("gmm10",), interpolate=True,
-        likelihood_draws=3,
-    ),
+MEASURES = common.MEASURES | {
     "calibration": functools.partial(calibration.measure, extractor=None, images=40, steps=16),
-    "collapse": functools.partial(collapse.measure, images=40, jacobians=5),
-    "pictures": functools.partial(pictures.measure, draws=3, images=40),
-    "chapter 06": functools.partial(
-        fenvae.measure_with_lipschitz, extractor=EXTRACTOR, samples=120
-    ),
-    "chapter 03": noise_recovery.readings,
-}  # fmt: skip
+}
 # What is measured without a draw, whatever the seed.
 FIXED = {
     "kl", "kl_test", "squared_error", "squared_error_mean", "fd_reconstructed", "els", "code_norm2",
