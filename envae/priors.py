@@ -184,6 +184,7 @@ class SecondStageVAE:
                 patience=patience,
                 accelerator=accelerator,
                 progress=False,
+                cuda_graph=True,
             )
             # Codes that were trained on have smaller residuals than new ones.
             gamma = likelihood.cpu().variance(vae.cpu(), held_out).mean().item()

@@ -506,7 +506,8 @@ class Experiment:
     def _report(self, label: str, points: list[Point]) -> pd.DataFrame:
         """Some of the reported runs, run first where they have no record."""
         seeds = tuple(point.seed for point in points)
-        found = dataclasses.replace(self, seeds=seeds).runs(label, train=True)
+        draw = self.draw if self.seeds[0] in seeds else None
+        found = dataclasses.replace(self, seeds=seeds, draw=draw).runs(label, train=True)
         return found.assign(run=[f"seed {seed}" for seed in seeds])
 
     def steps(self, *, searched: bool) -> int:

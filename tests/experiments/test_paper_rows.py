@@ -243,6 +243,16 @@ def test_pictures_are_kept_of_the_first_seed_of_the_reported_runs(experiment, tm
     assert len(list(tmp_path.glob("*/*.png"))) == 1
 
 
+def test_runs_of_a_queue_keep_the_pictures_of_the_first_seed_alone(experiment, tmp_path):
+    pictures = {"prior": torch.full((2, 1, 8, 8), 7, dtype=torch.uint8)}
+    two = dataclasses.replace(experiment, seeds=(2, 1), draw=lambda *_: pictures)
+    two.search("L2", train=True)
+    for point in two.due("L2").points:
+        two.due("L2").run([point])
+    done = two.runs("L2", train=False).set_index("seed")
+    assert [path.stem for path in tmp_path.glob("*/*.png")] == [done["key"][2]]
+
+
 def test_a_second_stage_is_trained_for_the_rows_that_are_named(experiment, monkeypatch):
     fitted = []
     monkeypatch.setitem(
