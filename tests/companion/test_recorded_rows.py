@@ -1,0 +1,80 @@
+"""The recorded rows at each scale: which runs they are, and how a comparison is told."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from envae.companion import recorded_rows
+from envae.companion.recorded_rows import SCALES
+from envae.experiments import records
+
+
+@pytest.mark.parametrize("data", SCALES)
+def test_every_scale_is_what_its_records_say(data):
+    found = recorded_rows.runs(data).query("state == 'done'")
+    assert found["network"].unique().tolist() == [SCALES[data].network]
+    assert found["epochs"].unique().tolist() == [SCALES[data].epochs]
+    assert not found.duplicated(["label", "seed"]).any()
+    run = found.iloc[0]
+    told = json.loads(records.file(run["experiment"], f"{run['key']}.json").read_text())
+    assert told["metrics"]["fd_generated"] == run["fd_generated"]
+
+
+def test_rows_that_came_nearer_at_another_number_have_it():
+    found = recorded_rows.runs("mnist").set_index("label")
+    l2 = found.loc[["L2"]]
+    assert l2["options"].map(lambda options: options["alpha"]).unique().tolist() == [0.1]
+    assert l2["experiment"].unique().tolist() == ["fid_tables_mnist_beside"]
+    assert found.loc[["Diag-D, mle"], "lr"].unique().tolist() == [1e-4]
+    assert found.loc[["Iso-I, mle"], "experiment"].unique().tolist() == ["fid_tables_mnist"]
+
+
+def test_an_unknown_scale_is_an_error():
+    with pytest.raises(ValueError, match=r"'celeba'.*cifar10-jpeg-10000"):
+        recorded_rows.runs("celeba")
+
+
+def test_a_scale_has_as_many_seeds_as_the_row_with_the_fewest():
+    by_row = recorded_rows.runs("mnist").groupby("label")["seed"].nunique()
+    assert by_row["Iso-I, mle"] > by_row["CE"] == 1
+    scale = recorded_rows.scale("mnist", "takida2022 Sec. 6", ["Iso-I, mle", "CE"])
+    assert (scale.seeds, scale.images, scale.epochs) == (1, 60_000, 50)
+    assert "50 % of the paper's" in str(scale)
+    assert recorded_rows.scale("mnist", "xu2025", ["L2"]).seeds == by_row["L2"]
+    assert recorded_rows.scale("mnist", "xu2025", []).seeds == 0
+
+
+def _runs(**values):
+    rows = [
+        {"label": label, "seed": seed, "state": "done", "fd": value}
+        for label, of_row in values.items()
+        for seed, value in enumerate(of_row)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_ratio_is_of_geometric_means_with_the_interval_of_logarithms():
+    of = _runs(L2=[1.0, 4.0], EnVAE=[1.0, 1.0], L1=[3.0])
+    assert recorded_rows.ratio(of, "L1", "EnVAE", "fd") == "3.00"
+    gap = recorded_rows.log_difference(of, "L2", "EnVAE", "fd")
+    half = 12.706204736 * np.log(4) / 2  # Student's t with one degree of freedom, over root 2
+    assert (gap.mean, gap.high - gap.mean) == pytest.approx((np.log(2), half))
+    assert recorded_rows.ratio(of, "L2", "EnVAE", "fd").startswith("2.00 [0.00, ")
+    assert recorded_rows.log_difference(of, "L1", "EnVAE", "fd") is None
+
+
+def test_a_row_that_was_not_run_is_a_dash_and_one_that_failed_says_so():
+    of = _runs(L2=[1.0, 4.0])
+    assert recorded_rows.ratio(of, "L2", "EnVAE", "fd") == "–"
+    of = pd.concat([of, pd.DataFrame([{"label": "EnVAE", "seed": 1, "state": "failed"}])])
+    assert recorded_rows.ratio(of, "L2", "EnVAE", "fd") == "EnVAE: failed"
+
+
+def test_a_comparison_is_told_at_every_scale():
+    moved = recorded_rows.moved({"a": ("EnVAE", "L2", "fd_generated")})
+    assert (list(moved.index), list(moved)) == (["a"], list(SCALES))
+    digits = recorded_rows.runs("digits").groupby("label")["fd_generated"]
+    ratio = np.exp(np.log(digits.get_group("EnVAE")).mean() - np.log(digits.get_group("L2")).mean())
+    assert moved.loc["a", "digits"].startswith(f"{ratio:.2f} [")
