@@ -1,6 +1,6 @@
 """One style for every figure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from pandas import Series
@@ -82,6 +82,34 @@ def image_table(
         axis.set_title(title)
     figure.tight_layout(pad=0.3, w_pad=1.0)
     return figure
+
+
+def kept_table(
+    kept: Mapping[str, Mapping[str, Tensor]], *, columns: int = 5, side: float = 0.5
+) -> Figure:
+    """Pictures that were kept of some rows: decoded means, decoded draws, samples from the prior.
+
+    Above them test images: those that are reconstructed, and others over the samples. A row that
+    draws no codes leaves their place empty.
+
+    Parameters
+    ----------
+    kept
+        For each row's label what `kept_pictures.load` gives, of one data set.
+    columns, side
+        As :func:`image_table` takes them.
+    """
+    originals = next(iter(kept.values()))["test"]
+    cells = {
+        "test images": {
+            "means": originals, "draws": originals, "samples": originals[-columns:]
+        }
+    }  # fmt: skip
+    for label, pictures in kept.items():
+        cells[label] = {"means": pictures["means"], "samples": pictures["prior"]}
+        if "draws" in pictures:
+            cells[label]["draws"] = pictures["draws"][0]
+    return image_table(cells, columns=columns, side=side)
 
 
 def heat_rows(images: Tensor, maps: dict[str, Tensor], *, label: str, columns: int = 10) -> Figure:

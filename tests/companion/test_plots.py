@@ -41,6 +41,21 @@ def test_table_of_images_has_titled_groups_and_leaves_gaps():
     assert strip.shape == (3, 7)
 
 
+def test_kept_pictures_stand_under_the_test_images():
+    test, decoded = torch.rand(2, 6, 1, 3, 3)
+    drawn = {"test": test, "means": decoded, "draws": decoded[None] / 2, "prior": decoded / 4}
+    mean_alone = {"test": test, "means": decoded, "prior": decoded}
+    figure = plots.kept_table({"VAE": drawn, "AE": mean_alone}, columns=2)
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["means", "draws", "samples"]
+    shown = [[axis.images[0].get_array()[:, :3] if axis.images else None for axis in row]
+             for row in np.reshape(figure.axes, (3, 3))]  # fmt: skip
+    for found, image in zip(shown[0], (test[0], test[0], test[4]), strict=True):
+        np.testing.assert_allclose(found, image[0])
+    for found, image in zip(shown[1], (decoded[0], decoded[0] / 2, decoded[0] / 4), strict=True):
+        np.testing.assert_allclose(found, image[0])
+    assert shown[2][1] is None
+
+
 def test_maps_share_their_colours_and_lie_under_their_images():
     images = torch.rand(3, 1, 4, 4)
     maps = {"small": 0.1 * images, "large": 5 * images}

@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from torch import Tensor
 
 from envae.evaluation import seeded
+from envae.experiments.measures.pictures import sharpness
+from envae.metrics import spectrum
 from envae.vae import Posterior
 
 Spectrum = tuple[Tensor, Tensor]  # frequencies and decibels, as `spectrum.decibels` gives them
@@ -35,6 +38,37 @@ def residuals(of_means: Mapping[str, Tensor], of_draws: Mapping[str, Tensor]) ->
     handles = axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=4)
     return figure
+
+
+def sharpness_of_kept(kept: Mapping[str, Mapping[str, Tensor]]) -> pd.DataFrame:
+    """Sharpness of kept pictures over that of the test images, and how far the spectra are apart.
+
+    Parameters
+    ----------
+    kept
+        For each row what `kept_pictures.load` gives, with draws, of one data set.
+
+    Returns
+    -------
+    DataFrame
+        A line for each row: for each kind of picture, 1 where they are as sharp as test images; and
+        the distance of the spectrum of samples from the prior to theirs, in decibels.
+    """
+    kinds = ("means", "draws", "prior", "gmm10")
+    return pd.DataFrame(
+        {
+            row: {
+                **{
+                    f"sharpness, {kind}": sharpness(pictures[kind]) / sharpness(pictures["test"])
+                    for kind in kinds
+                },
+                "spectra apart, prior (dB)": spectrum.decibels_apart(
+                    pictures["prior"], pictures["test"]
+                ),
+            }
+            for row, pictures in kept.items()
+        }
+    ).T
 
 
 def spectra(of_rows: Mapping[str, Sequence[tuple[Spectrum, Spectrum]]]) -> Figure:
