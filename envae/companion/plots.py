@@ -64,11 +64,12 @@ def image_table(
         labels that can still be read with less.
     """
     titles = list(next(iter(cells.values())))
+    labels = 0.3 + 0.08 * max(map(len, cells))  # inches: about what a letter takes
     figure, axes = plt.subplots(
         len(cells),
         len(titles),
         squeeze=False,
-        figsize=(side * columns * len(titles) + 1.2, (side + 0.02) * len(cells) + 0.1),
+        figsize=(side * columns * len(titles) + labels, (side + 0.02) * len(cells) + 0.1),
         dpi=plt.rcParams["figure.dpi"] * 0.72 / side,
     )
     for row, (label, groups) in zip(axes, cells.items(), strict=True):

@@ -527,23 +527,6 @@ class Experiment:
         parts = [self.runs(label, train=False).assign(label=label) for label in rows]
         return pd.concat(parts, ignore_index=True)
 
-    def model(self, label: str, seed: int, *, epochs: int | None = None) -> VAE:
-        """A row's model at the value that the search chose, trained now and not recorded.
-
-        In so many epochs; by default the setting's.
-
-        Raises
-        ------
-        ValueError
-            If the search has not been done.
-        """
-        value = self.chosen(label)
-        if value is None:
-            raise ValueError(f"row {label!r} has not been searched on {self.dataset.name} yet")
-        setting = dataclasses.replace(self.setting, epochs=epochs or self.setting.epochs)
-        vae, *_ = runs.train(self._point(_row(label), value, seed, setting), self.dataset)
-        return vae
-
     def _none_chosen(self, label: str) -> pd.DataFrame:
         """The reported runs of a row whose search is not done, or failed for every value."""
         if self.numbers_of:

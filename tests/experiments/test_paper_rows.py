@@ -207,17 +207,6 @@ def test_a_row_whose_search_fails_for_every_value_has_failed(experiment, monkeyp
     ]
 
 
-def test_a_model_can_be_trained_again_without_a_record(experiment, tmp_path):
-    with pytest.raises(ValueError, match="has not been searched on digits-400 yet"):
-        experiment.model("L2", 1)
-    done = experiment.complete("L2")
-    vae = experiment.model("L2", 1)
-    test = DIGITS.test[:100]
-    error = (vae.decode(vae.encode(test).mean) - test).square()
-    assert error.flatten(1).sum(1).mean().item() == pytest.approx(done["squared_error"][0])
-    assert len(list(tmp_path.glob(f"{experiment.name}/*.json"))) == 1
-
-
 def test_rows_are_trained_in_other_numbers_of_epochs_at_the_chosen_value(experiment, tmp_path):
     found = experiment.lengths("L2", [1, 2], train=False)
     assert found[["epochs", "state"]].values.tolist() == [[1, "missing"], [2, "missing"]]
