@@ -9,7 +9,7 @@ import pandas as pd
 
 from envae._unknown import unknown
 from envae.companion import beside
-from envae.companion.differences import Difference
+from envae.companion.differences import Difference, simultaneous
 from envae.companion.scale import PUBLISHED, Scale
 from envae.experiments import paper_rows, records
 
@@ -151,6 +151,42 @@ def ratio(of: pd.DataFrame, first: str, second: str, metric: str) -> str:
 def log_difference(of: pd.DataFrame, first: str, second: str, metric: str) -> Difference | None:
     """Logarithm of that ratio with its 95 % interval; None without two seeds of each row."""
     return beside.difference(_logs(of, metric), first, second, metric)
+
+
+def pairs_apart(
+    of: pd.DataFrame, pairs: Mapping[str, str], metrics: Iterable[str]
+) -> dict[tuple[str, str], Difference]:
+    """Logarithm of the ratio of the rows of several pairs, in intervals that hold all at once.
+
+    For each metric Tukey and Kramer's, with one spread for all rows of the pairs. A pair of which a
+    row has fewer than two seeds is left out.
+
+    Parameters
+    ----------
+    of
+        As :func:`runs` gives them.
+    pairs
+        For each first row the second one.
+    metrics
+        Columns of `of`.
+
+    Returns
+    -------
+    dict
+        For each first row and metric, the first row less the second.
+    """
+    found: dict[tuple[str, str], Difference] = {}
+    for metric in metrics:
+        logs = {label: rows[metric] for label, rows in _logs(of, metric).groupby("label")}
+        several = {
+            first: second
+            for first, second in pairs.items()
+            if min(len(logs.get(first, ())), len(logs.get(second, ()))) > 1
+        }
+        rows = {label: logs[label] for pair in several.items() for label in pair}
+        gaps = simultaneous(rows) if rows else {}
+        found |= {(first, metric): gaps[first, second] for first, second in several.items()}
+    return found
 
 
 def _logs(of: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from envae.companion import recorded_rows
+from envae.companion import differences, recorded_rows
 from envae.companion.recorded_rows import SCALES
 from envae.experiments import records
 
@@ -78,3 +78,15 @@ def test_a_comparison_is_told_at_every_scale():
     digits = recorded_rows.runs("digits").groupby("label")["fd_generated"]
     ratio = np.exp(np.log(digits.get_group("EnVAE")).mean() - np.log(digits.get_group("L2")).mean())
     assert moved.loc["a", "digits"].startswith(f"{ratio:.2f} [")
+
+
+def test_pairs_are_told_apart_by_one_spread_of_logarithms():
+    of = _runs(L2=[1.0, 1.1, 1.2], EnVAE=[2.0, 2.1, 2.4], L1=[3.0], CE=[1.0, 1.1, 1.3])
+    pairs = {"L2": "EnVAE", "CE": "L1", "EnVAE": "CE"}
+    found = recorded_rows.pairs_apart(of, pairs, ["fd"])
+    assert list(found) == [("L2", "fd"), ("EnVAE", "fd")]  # L1 has one seed
+    rows = {row: np.log(of.loc[of["label"] == row, "fd"]) for row in ("L2", "EnVAE", "CE")}
+    expected = differences.simultaneous(rows)
+    assert found["L2", "fd"] == expected["L2", "EnVAE"]
+    assert (found["L2", "fd"].apart, found["EnVAE", "fd"].apart) == ("below", "above")
+    assert recorded_rows.pairs_apart(of, {"L1": "L2"}, ["fd"]) == {}

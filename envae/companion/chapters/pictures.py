@@ -71,6 +71,24 @@ def sharpness_of_kept(kept: Mapping[str, Mapping[str, Tensor]]) -> pd.DataFrame:
     ).T
 
 
+def spectra_of_kept(kept: Mapping[str, Mapping[str, Tensor]]) -> Figure:
+    """The spectra of kept pictures: draws of posteriors, and samples from the prior.
+
+    `kept` as :func:`sharpness_of_kept` takes it.
+    """
+    return spectra(
+        {
+            row: [
+                (
+                    spectrum.decibels(pictures["draws"].flatten(0, 1), pictures["test"]),
+                    spectrum.decibels(pictures["prior"], pictures["test"]),
+                )
+            ]
+            for row, pictures in kept.items()
+        }
+    )
+
+
 def spectra(of_rows: Mapping[str, Sequence[tuple[Spectrum, Spectrum]]]) -> Figure:
     """Power over that of real images, a line for each seed: `fig-spectra`.
 
