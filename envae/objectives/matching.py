@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from envae._unknown import unknown
-from envae.objectives.base import HalfSquaredError, Parts, check_positive, register
-from envae.vae import EncodesAndDecodes, Posterior
+from envae.objectives.base import HalfSquaredError, Parts, Takes, check_positive, register
+from envae.vae import EncodesAndDecodes, Posterior, codes_of_prior
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of Tolstikhin et al. (2018)
 
@@ -60,6 +60,7 @@ def _squared_distances(first: Tensor, second: Tensor) -> Tensor:
 class _Matching(HalfSquaredError):
     """Half the squared error of a decoded code, with a weighted MMD and a weighted KL term."""
 
+    takes = Takes(least=2)
     kl_weight = 0.0
 
     def __init__(self, mmd_weight: float, kernel: str):
@@ -73,7 +74,10 @@ class _Matching(HalfSquaredError):
         self, vae: EncodesAndDecodes, posterior: Posterior, codes: Tensor
     ) -> tuple[Tensor, Parts]:
         flat = codes[0].flatten(1)
-        discrepancy = mmd(flat, torch.randn_like(flat), KERNELS[self.kernel])
+        prior = codes_of_prior(vae, codes[0]).flatten(1)
+        discrepancy = mmd(flat, prior, KERNELS[self.kernel])
+        if self.deterministic:
+            return self.mmd_weight * discrepancy, {"mmd": discrepancy}
         weighted_kl, parts = super().regularize(vae, posterior, codes)
         return self.mmd_weight * discrepancy + weighted_kl, {"mmd": discrepancy} | parts
 
