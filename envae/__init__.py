@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from envae import datasets, networks, training
     from envae.experiments import records
     from envae.objectives import objective
-    from envae.scores import energy_score
+    from envae.scores import EnergyScore, energy_score
     from envae.vae import VAE, Given, gaussian
 
 __all__ = [
     "VAE",
+    "EnergyScore",
     "Given",
     "datasets",
     "energy_score",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 _HOMES = {
     "VAE": "envae.vae",
+    "EnergyScore": "envae.scores",
     "Given": "envae.vae",
     "gaussian": "envae.vae",
     "energy_score": "envae.scores",

@@ -344,6 +344,19 @@ def test_a_wrapped_model_is_refused_where_its_gradients_would_not_be_synchronize
     both(torch.rand(3, 8))["total"].backward()
 
 
+@pytest.mark.filterwarnings("ignore:.*:UserWarning", "ignore:.*:DeprecationWarning")
+@pytest.mark.parametrize("name", ["envae", "ffl", "bernoulli"])
+def test_a_model_and_its_loss_are_one_graph_for_the_compiler(name):
+    loss, model = of(name, (1, 8, 8))
+    x = torch.rand(3, 1, 8, 8)
+    compiled = torch.compile(Pair(model, loss), fullgraph=True, backend="eager")
+    torch.manual_seed(0)
+    found = compiled(x)["total"]
+    torch.manual_seed(0)
+    torch.testing.assert_close(found, loss(model, x).total)
+    found.backward()
+
+
 # Images of a batch meet in them; the others are a mean over images.
 NOT_ADDITIVE = {"iso_i", "diag_i", "wae_mmd", "infovae"}
 

@@ -28,7 +28,16 @@ import re
 import weakref
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
 
 import torch
 from torch import Tensor, nn
@@ -249,7 +258,12 @@ class Objective(nn.Module):
         return self.kl_weight * kl, {"kl": kl}
 
     def check_range(self, **images: Tensor) -> None:
-        """:func:`check_images` of every batch; on a GPU, which would have to wait, of the first."""
+        """:func:`check_images` of every batch; on a GPU, which would have to wait, of the first.
+
+        Of none in a graph of `torch.compile`, which holds no values.
+        """
+        if torch.compiler.is_compiling():
+            return
         on_cpu = any(values.device.type == "cpu" for values in images.values())
         if on_cpu or self not in _LOOKED:
             try:
@@ -362,7 +376,15 @@ def register(name: str, paper: str = "") -> Callable[[type[_Kind]], type[_Kind]]
     return enter
 
 
-def objective(name: str, **options: Any) -> Objective:
+# For editors, which list them; classes that others register have names of their own.
+Name: TypeAlias = Literal[
+    "ae", "rae", "rae_gp", "envae", "fenvae", "dt_vae", "ec_vae", "ssim", "ffl", "l2", "l1",
+    "bernoulli", "student_t", "wae_mmd", "infovae", "mol", "distvae", "iso_i", "iso_d", "diag_i",
+    "diag_d",
+]  # fmt: skip
+
+
+def objective(name: Name | str, **options: Any) -> Objective:
     """Make an objective by name.
 
     Parameters
@@ -460,11 +482,14 @@ def _of_all_models(values: Tensor) -> Tensor:
 
 
 def stacked(values: Tensor) -> bool:
-    """Whether these are values of several models, under `torch.func.vmap`.
+    """Whether these are values of several models, under `torch.func.vmap`, or of none yet.
 
-    Who reads them there cannot be written down as operations on tensors (`experiments.batched`,
-    which shows an objective a batch of one model first).
+    The latter where `torch.compile` traces. Who reads them there cannot be written down as
+    operations on tensors (`experiments.batched`, which shows an objective a batch of one model
+    first).
     """
+    if torch.compiler.is_compiling():
+        return True
     return _BENEATH is None or _BENEATH(values) is not values
 
 

@@ -1,7 +1,7 @@
 """Objectives without a likelihood: the energy score in its place (xu2025)."""
 
 import math
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -47,7 +47,11 @@ class EnVAE(Objective):
     unit = "data units ** beta per image"
 
     def __init__(
-        self, samples: int = 10, beta: float = 1.0, alpha: float = 0.1, pairs: str = "all"
+        self,
+        samples: int = 10,
+        beta: float = 1.0,
+        alpha: float = 0.1,
+        pairs: Literal["all", "cyclic", "mirrored"] = "all",
     ):
         super().__init__()
         if not isinstance(samples, int) or samples < 2:
@@ -81,6 +85,9 @@ def mirrored_draws(posterior: Posterior, samples: int) -> Tensor:
     return torch.cat([draws, 2 * posterior.mean - draws])
 
 
+Draws: TypeAlias = Literal["single", "double"]
+
+
 @register("fenvae", paper="Eq. 14 of xu2025")
 class FEnVAE(Objective):
     """One-draw surrogate of the energy score, plus the weighted KL term; as the paper prints it.
@@ -108,7 +115,7 @@ class FEnVAE(Objective):
 
     unit = "data units ** beta per image"
 
-    def __init__(self, beta: float = 1.0, alpha: float = 0.1, draws: str = "single"):
+    def __init__(self, beta: float = 1.0, alpha: float = 0.1, draws: Draws = "single"):
         super().__init__()
         check_positive(alpha=alpha)
         check_beta(beta)

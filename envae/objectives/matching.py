@@ -1,6 +1,7 @@
 """Objectives that match the aggregate posterior to the prior by its maximum mean discrepancy."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -101,7 +102,7 @@ class WAEMMD(_Matching):
 
     deterministic = True
 
-    def __init__(self, mmd_weight: float = 250.0, kernel: str = "imq"):
+    def __init__(self, mmd_weight: float = 250.0, kernel: Literal["imq", "rbf"] = "imq"):
         super().__init__(mmd_weight, kernel)
 
 
@@ -123,7 +124,12 @@ class InfoVAE(_Matching):
         `"imq"` or `"rbf"`.
     """
 
-    def __init__(self, information: float = 0.0, scaling: float = 1000.0, kernel: str = "imq"):
+    def __init__(
+        self,
+        information: float = 0.0,
+        scaling: float = 1000.0,
+        kernel: Literal["imq", "rbf"] = "imq",
+    ):
         if information > 1 or information + scaling <= 1:
             raise ValueError(
                 "infovae needs information <= 1 and information + scaling > 1, "
