@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.distributions import (
     Categorical,
+    Gumbel,
     Independent,
     Laplace,
     MixtureSameFamily,
@@ -69,7 +70,8 @@ def test_a_posterior_in_any_form_has_the_same_kl_and_draws_of_its_own(form):
 
 
 def test_a_correlated_posterior_has_its_closed_form():
-    factor = torch.randn(5, 3, 3, dtype=torch.float64).tril() + 2 * torch.eye(3)
+    factor = torch.randn(5, 3, 3, dtype=torch.float64).tril(-1)
+    factor = factor + torch.diag_embed(STDDEV.double())
     posterior = MultivariateNormal(MEAN.double(), scale_tril=factor)
     trace = factor.square().sum((1, 2))
     logdet = 2 * factor.diagonal(dim1=1, dim2=2).abs().log().sum(1)
@@ -104,6 +106,16 @@ def test_another_distribution_has_the_kl_that_torch_was_told():
     assert loss(model, torch.rand(5, 8)).parts["kl"].isfinite()
     with pytest.raises(ValueError, match=r"register_kl\(Independent, MixtureSameFamily\)"):
         kl_to_prior(gaussian(MEAN, STDDEV), mixture())
+
+
+def test_mirrored_draws_are_draws():
+    loss = objective("envae", samples=4, pairs="mirrored")
+    for form in ("gaussian", "MultivariateNormal"):
+        model = Foreign((8,), lambda mean, log, form=form: FORMS[form](mean, log.exp()))
+        assert loss(model, torch.rand(5, 8)).total.isfinite()
+    model = Foreign((8,), lambda mean, log: Gumbel(mean, log.exp()))
+    with pytest.raises(ValueError, match=r"symmetric about its mean.*take pairs='cyclic'"):
+        loss(model, torch.rand(5, 8))
 
 
 NO_POSTERIOR = {

@@ -304,7 +304,8 @@ class Comparison:
         told += (
             f". Its distance is {closest:.2f}; a model that gave the training images back would "
             f"have {given_back:.2f}, and differences of that size mean nothing. Reconstructions "
-            f"from posterior means have the least squared error with {sharpest}. "
+            f"from posterior means have the least squared error with {sharpest}; samples from a "
+            f"mixture are closest with {table['from a mixture'].idxmin()}. "
         )
         if any("at an end" in chosen for chosen in table["chosen"]):
             told += (

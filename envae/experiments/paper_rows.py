@@ -79,8 +79,13 @@ class Row:
         name = self.judged_by.removeprefix("fd_")
         return (name,) if name in quality.PRIORS else ()
 
-    def values(self, count: int) -> list[float]:
-        """The values that every search begins with, an odd number of them."""
+    @property
+    def values(self) -> list[float]:
+        """The values that every search begins with."""
+        return self.around_middle(TRIED)
+
+    def around_middle(self, count: int) -> list[float]:
+        """So many values, an odd number, on the steps of :func:`ladder`."""
         return [ladder(self.middle, step) for step in range(-(count // 2), count // 2 + 1)]
 
     def options_at(self, value: float) -> dict[str, Any]:
@@ -355,7 +360,7 @@ class Experiment:
         most = first + (MORE if self.more is None else self.more)
         if self.extractor is None:
             raise ValueError("a search needs an extractor: it is judged by a Fréchet distance")
-        new = tried = row.values(first)
+        new = tried = row.around_middle(first)
         while True:
             if train:
                 self._search(row, self._points(row, new))

@@ -5,11 +5,12 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
 from envae._unknown import unknown
 from envae.objectives.base import Objective, Parts, check_positive, register
 from envae.scores import check_beta, cyclic_energy_score, energy_score, fenvae_surrogate
-from envae.vae import Posterior
+from envae.vae import Posterior, is_gaussian
 
 
 @register("envae", paper="Eq. 5 of xu2025")
@@ -80,7 +81,17 @@ def mirrored_draws(posterior: Posterior, samples: int) -> Tensor:
     """M/2 draws of the posterior and their mirror images at its mean, `(M, B, *code)`, M even.
 
     Draw k and its image stand M/2 apart: from M = 4 up, neighbours are independent.
+
+    Raises
+    ------
+    ValueError
+        If the posterior is no Gaussian: a mirror image would be no draw of it.
     """
+    if not (is_gaussian(posterior) or isinstance(posterior, MultivariateNormal)):
+        raise ValueError(
+            "mirrored draws need a posterior that is symmetric about its mean, a Normal or a "
+            f"MultivariateNormal, received {type(posterior).__name__}: take pairs='cyclic'"
+        )
     draws = posterior.rsample(torch.Size([samples // 2]))
     return torch.cat([draws, 2 * posterior.mean - draws])
 

@@ -123,6 +123,7 @@ def told_of(monkeypatch, distances):
                 compare.COMPARED[row]: np.mean(v) for row, v in distances.items()
             },
             "squared error": 1.0,
+            "from a mixture": 1.0,
             "chosen": "alpha 0.1",
         }
     )
