@@ -71,18 +71,13 @@ def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
 class EnergyScore(nn.Module):
     """:func:`energy_score` as a loss module, for models that are no VAE.
 
-    For what other packages call the same: M samples, B observations of D numbers,
+    Of M samples `(M, B, D)` for B observations x, `EnergyScore()(samples, x)` is the mean of the B
+    scores; of samples `(B, M, D)` it is `EnergyScore(dim=1)(samples, x)`. Other packages:
 
-    ============================================ ======================= =======================
-    this                                         samples                 estimator, gives
-    ============================================ ======================= =======================
-    `EnergyScore()(samples, x)`                  `(M, B, D)`             fair, the mean
-    `EnergyScore(dim=1)(samples, x)`             `(B, M, D)`             fair, the mean
-    `scoringrules.es_ensemble(x, samples,        `(B, M, D)`, x first    fair, `(B,)`
-    estimator="fair")`
-    `engression.loss_func.energy_loss_two_sample two of `(B, D)`, x      fair with M = 2, the mean
-    (x, first, second)`                          first
-    ============================================ ======================= =======================
+    - scoringrules: `es_ensemble(x, samples, estimator="fair")`, samples `(B, M, D)`, gives `(B,)`.
+      Its default has 1 / M^2 where this has 1 / (M (M - 1)): a score that is larger, and least for
+      forecasts that are too narrow.
+    - engression: `energy_loss_two_sample(x, first, second)`, the mean for M = 2.
 
     Parameters
     ----------

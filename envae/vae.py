@@ -197,17 +197,12 @@ _LINES = (
 def posterior_of(encoded: object, batch: int) -> Posterior:
     """What a model's `encode` returned for B observations, as the posterior q(z|x).
 
-    =======================================  =====================================================
-    returned                                 taken as
-    =======================================  =====================================================
-    `envae.gaussian(mean, log_variance=...)` the posterior
-    `Independent(Normal(mean, stddev), n)`   the same, whatever n
-    `Normal(mean, stddev)`                   the same
-    `MultivariateNormal`                     the posterior; its KL is in closed form
-    any `Distribution` with `rsample`        the posterior; its KL to the prior is what
-                                             `torch.distributions.register_kl` was told
-    a tensor of codes                        a mean alone, for objectives that draw nothing
-    =======================================  =====================================================
+    - `envae.gaussian(mean, log_variance=...)`: the posterior itself.
+    - `Independent(Normal(mean, stddev), n)`, whatever n, or `Normal(mean, stddev)`: the same.
+    - `MultivariateNormal`: the posterior; its KL is in closed form.
+    - Any `Distribution` with `rsample` and a `mean`: the posterior; its KL to the prior is what
+      `torch.distributions.register_kl` was told.
+    - A tensor of codes: a mean alone, for objectives that draw nothing.
 
     A tuple is refused: of `(mean, log_variance)` and `(mean, stddev)` nothing says which it is.
 
