@@ -343,15 +343,21 @@ def prior_of(vae: object) -> Distribution | None:
     method = getattr(vae, "prior", None)
     if not inspect.ismethod(method):
         return None
-    prior = method()
-    if prior is None:
-        return None
-    if isinstance(prior, Distribution) and prior.event_shape and len(prior.batch_shape) < 2:
-        return prior
+    try:
+        inspect.signature(method).bind()
+    except TypeError:
+        told = "takes arguments"
+    else:
+        prior = method()
+        if prior is None:
+            return None
+        if isinstance(prior, Distribution) and prior.event_shape and len(prior.batch_shape) < 2:
+            return prior
+        told = f"returned {_told(prior)}"
     raise ValueError(
-        f"the method prior of {type(vae).__name__} returned {_told(prior)}: objectives call it for "
-        "the prior over codes, a torch.distributions.Distribution with event shape (*code,), "
-        "such as Independent(Normal(mean, stddev), 1)"
+        f"the method prior of {type(vae).__name__} {told}: objectives call it without any for the "
+        "prior over codes, a torch.distributions.Distribution with event shape (*code,), such as "
+        "Independent(Normal(mean, stddev), 1); of a conditional model use Given"
     )
 
 
@@ -376,10 +382,18 @@ class Given(nn.Module):
         Its methods take the context after their input, be it to ignore it.
     context
         Tensors with first axis B: labels, one-hot or not, a mask, an image to start from.
+
+    Raises
+    ------
+    ValueError
+        If one is no such tensor.
     """
 
     def __init__(self, vae: Any, *context: Tensor):
         super().__init__()
+        for each in context:
+            if not isinstance(each, Tensor) or each.ndim == 0:
+                raise ValueError(f"context is tensors with first axis B, received {_told(each)}")
         self.vae = vae
         self.context = context
 

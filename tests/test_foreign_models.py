@@ -311,6 +311,18 @@ def test_a_prior_of_each_image_and_a_prior_that_is_none():
             objective("l2")(Wrong((8,)), x)
 
 
+def test_a_prior_that_takes_arguments_and_a_context_that_is_no_tensor_are_told():
+    class Sampler(Foreign):
+        def prior(self, count):
+            return torch.randn(count, 3)
+
+    with pytest.raises(ValueError, match="the method prior of Sampler takes arguments"):
+        objective("l2")(Sampler((8,)), torch.rand(5, 8))
+    for context in ({"label": 1}, torch.tensor(1.0)):
+        with pytest.raises(ValueError, match="context is tensors with first axis B, received"):
+            Given(Conditional(), context)
+
+
 def test_a_learned_mixture_as_a_prior_by_one_draw():
     prior = mixture()
 
@@ -352,6 +364,8 @@ def test_a_wrapped_model_is_refused_where_its_gradients_would_not_be_synchronize
         loss(nn.DataParallel(model), torch.rand(3, 8))
     with pytest.raises(ValueError, match=r"decode, which Linear has not$"):
         loss(nn.Linear(2, 2), torch.rand(3, 8))
+    with pytest.raises(ValueError, match=r"make one, Foreign\(\)$"):
+        loss(Foreign, torch.rand(3, 8))
     both = nn.DataParallel(Pair(model, loss))
     both(torch.rand(3, 8))["total"].backward()
 

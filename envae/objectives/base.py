@@ -507,7 +507,7 @@ def encode(vae: EncodesAndDecodes, x: Tensor, objective: Objective) -> Posterior
         )
     check_floats(x=x)
     objective.takes.check(objective.name, x)
-    if not hasattr(vae, "encode"):
+    if isinstance(vae, type) or not hasattr(vae, "encode"):
         raise ValueError(_without_methods(vae))
     posterior = posterior_of(vae.encode(x), len(x))
     if not _is_half(x) or not is_gaussian(posterior):
@@ -516,6 +516,8 @@ def encode(vae: EncodesAndDecodes, x: Tensor, objective: Objective) -> Posterior
 
 
 def _without_methods(vae: object) -> str:
+    if isinstance(vae, type):
+        return f"received the class {vae.__name__} in place of a model: make one, {vae.__name__}()"
     told = f"a model needs the methods encode and decode, which {type(vae).__name__} has not"
     if hasattr(getattr(vae, "module", None), "encode"):
         told += (
