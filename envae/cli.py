@@ -5,6 +5,7 @@ What needs torch is imported by the command that needs it, so that help and erro
 
 import argparse
 import io
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -165,13 +166,17 @@ def _evidence(options: argparse.Namespace) -> None:
     (queue.run if options.run else queue.show)(tasks, jobs)
 
 
+_FEW = 3000  # files, which are read again in seconds
+
+
 def _compare(options: argparse.Namespace) -> None:
     with extra("book"):
         import seaborn as _  # noqa: F401  # before minutes of training
     from envae.companion import compare
 
     folder = options.folder.expanduser().resolve()
-    compare.load(folder, options.size)  # what is wrong with the folder is told at once
+    if sum(1 for _ in itertools.islice(folder.rglob("*"), _FEW)) < _FEW:
+        compare.load(folder, options.size)  # what is wrong with few images is told at once
     output = options.output or Path("_build") / "compare" / folder.name
     os.environ["ENVAE_RUNS"] = str(output.absolute() / "runs")
     executed = output / "compare.ipynb"

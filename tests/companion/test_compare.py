@@ -1,6 +1,7 @@
 """`envae compare`: from a folder of anybody's images to one page."""
 
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -200,3 +201,9 @@ def test_the_command_passes_folder_time_and_size_and_writes_the_page(tmp_path, m
     assert told == {"folder": str(folder), "minutes": "3.0", "size": "16"}
     assert (tmp_path / "_build" / "compare" / "discs" / "page.html").is_file()
     assert "_build/compare/discs/page.html" in capsys.readouterr().out
+
+
+def test_an_extra_that_lacks_is_told_before_anything_is_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "seaborn", None)
+    assert cli.main(["compare", str(tmp_path)]) == 2
+    assert "is not installed: pip install 'envae[book]'" in capsys.readouterr().err
