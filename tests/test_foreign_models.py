@@ -366,8 +366,26 @@ def test_a_wrapped_model_is_refused_where_its_gradients_would_not_be_synchronize
         loss(nn.Linear(2, 2), torch.rand(3, 8))
     with pytest.raises(ValueError, match=r"make one, Foreign\(\)$"):
         loss(Foreign, torch.rand(3, 8))
-    both = nn.DataParallel(Pair(model, loss))
-    both(torch.rand(3, 8))["total"].backward()
+
+
+def test_model_and_loss_as_a_pair_go_into_data_parallel_training(tmp_path):
+    loss, model = of("envae", (8,))
+    plain, x = copy.deepcopy(model), torch.rand(3, 8)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    try:
+        both = nn.parallel.DistributedDataParallel(Pair(model, loss))
+        torch.manual_seed(0)
+        both(x)["total"].backward()
+        with pytest.raises(ValueError, match=r"which DistributedDataParallel has not.*Pair\(vae"):
+            loss(nn.parallel.DistributedDataParallel(model), x)
+    finally:
+        torch.distributed.destroy_process_group()
+    torch.manual_seed(0)
+    loss(plain, x).total.backward()
+    for ours, expected in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, expected.grad)
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning", "ignore:.*:DeprecationWarning")
