@@ -37,8 +37,8 @@ COMPARED = {
     "Iso-I, mle": "Iso-I",
     "SSIM": "SSIM",
     "AE": "AE, mixture",
-    "EnVAE, M = 2": "EnVAE, two draws",
-    "EnVAE, M = 4, mirrored": "EnVAE, four mirrored draws",
+    "EnVAE, M = 2": "EnVAE, 2 draws",
+    "EnVAE, M = 4, mirrored": "EnVAE, 4 mirrored",
 }
 SEEDS = (1, 2, 3)
 TRIED = 3  # values of each row's free number

@@ -139,7 +139,7 @@ def told_of(monkeypatch, distances):
 def test_a_row_is_better_only_beyond_what_seeds_explain(monkeypatch):
     clear = {"L2": [4.0, 4.1, 4.2], "EnVAE, M = 2": [2.0, 2.1, 2.05], "SSIM": [2.2, 2.0, 2.1]}
     told = told_of(monkeypatch, clear)
-    assert "**EnVAE, two draws** came closest" in told
+    assert "**EnVAE, 2 draws** came closest" in told
     assert "closer than those of L2 beyond what seeds explain" in told
     assert "from SSIM these runs do not tell it apart" in told
     lost = told_of(monkeypatch, {"L2": [7.0, 7.1, 7.2], "EnVAE, M = 2": [8.0, 7.1, 7.2]})
