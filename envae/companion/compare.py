@@ -311,6 +311,9 @@ class Comparison:
             f"from posterior means have the least squared error with {sharpest}; samples from a "
             f"mixture are closest with {table['from a mixture'].idxmin()}. "
         )
+        idle = table.index[table["distance of samples"] > floors["the mean image alone"]]
+        if len(idle):
+            told += f"Those of {_listed(list(idle))} are further than the mean image alone. "
         if any("at an end" in chosen for chosen in table["chosen"]):
             told += (
                 "Where the chosen number stands at an end of those tried, the loss may do better "
