@@ -313,7 +313,7 @@ class Comparison:
         )
         idle = table.index[table["distance of samples"] > floors["the mean image alone"]]
         if len(idle):
-            told += f"Those of {_listed(list(idle))} are further than the mean image alone. "
+            told += f"Samples of {_listed(list(idle))} are further away than the mean image alone. "
         if any("at an end" in chosen for chosen in table["chosen"]):
             told += (
                 "Where the chosen number stands at an end of those tried, the loss may do better "

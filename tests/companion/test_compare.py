@@ -144,7 +144,7 @@ def test_a_row_is_better_only_beyond_what_seeds_explain(monkeypatch):
     assert "from SSIM these runs do not tell it apart" in told
     assert "the mean image alone" not in told
     far = told_of(monkeypatch, clear | {"L2": [7.0, 7.1, 7.2]})
-    assert "Those of L2 are further than the mean image alone." in far
+    assert "Samples of L2 are further away than the mean image alone." in far
     lost = told_of(monkeypatch, {"L2": [7.0, 7.1, 7.2], "EnVAE, M = 2": [8.0, 7.1, 7.2]})
     assert "No loss has learned to draw these images" in lost
     vague = told_of(monkeypatch, {"L2": [3.0, 1.0, 2.0], "EnVAE, M = 2": [1.0, 3.0, 1.9]})
