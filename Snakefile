@@ -14,7 +14,10 @@ PAGES = [path for path in Path("book").rglob("*.*") if path.is_file() and path.s
 # The API reference is made of the docstrings of all modules.
 MODULES = list(Path("envae").rglob("*.py"))
 # Code and data that can change what a notebook computes. No chapter asks for these modules.
-NOT_OF_CHAPTERS = ("cli.py", "companion/figure_index.py", "companion/queue.py", "experiments/row_costs.py")
+NOT_OF_CHAPTERS = (
+    "__main__.py", "cli.py", "companion/compare.py", "companion/figure_index.py", "companion/queue.py",
+    "experiments/row_costs.py",
+)
 CODE = set(MODULES) - {Path("envae") / name for name in NOT_OF_CHAPTERS}
 # What benchmarks/ recorded, which a page shows as it is.
 RATIOS = [*Path("data/runs").glob("budget/*.json"), *Path("data/runs").glob("step_cost/*.json")]

@@ -20,12 +20,26 @@ if TYPE_CHECKING:
     from envae import datasets, networks, training
     from envae.experiments import records
     from envae.objectives import objective
-    from envae.scores import energy_score
-    from envae.vae import VAE
+    from envae.scores import EnergyScore, energy_score
+    from envae.vae import VAE, Given, gaussian
 
-__all__ = ["VAE", "datasets", "energy_score", "networks", "objective", "records", "training"]
+__all__ = [
+    "VAE",
+    "EnergyScore",
+    "Given",
+    "datasets",
+    "energy_score",
+    "gaussian",
+    "networks",
+    "objective",
+    "records",
+    "training",
+]
 _HOMES = {
     "VAE": "envae.vae",
+    "EnergyScore": "envae.scores",
+    "Given": "envae.vae",
+    "gaussian": "envae.vae",
     "energy_score": "envae.scores",
     "objective": "envae.objectives",
     "records": "envae.experiments",

@@ -6,7 +6,6 @@ optional: `pip install envae[pythae]`, `pip install envae[diffusers]`.
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from envae import _torchvision as _torchvision  # before diffusers, which imports torchvision
@@ -15,37 +14,59 @@ from envae.vae import Posterior, gaussian
 if TYPE_CHECKING:
     import pythae.models
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
+
+# Classes whose codes, posterior or prior are not what the encoder's Gaussian and N(0, I) say.
+_REFUSED = {
+    "HVAE": "moves draws of its posterior by Hamiltonian steps",
+    "RHVAE": "moves draws of its posterior by Hamiltonian steps",
+    "VAE_LinNF": "sends draws of its posterior through a flow",
+    "VAE_IAF": "sends draws of its posterior through a flow",
+    "SVAE": "has codes on a sphere",
+    "PoincareVAE": "has codes in hyperbolic space",
+    "VAMP": "has a prior of learned pseudo-inputs",
+    "VQVAE": "has codes from a codebook",
+    "VQModel": "has codes from a codebook",
+}
+
+
+def _check_kind(model: nn.Module) -> None:
+    """Raise a ValueError where the class, or one that it is made of, is refused."""
+    for kind in type(model).__mro__:
+        if kind.__name__ in _REFUSED:
+            raise ValueError(
+                f"{type(model).__name__} {_REFUSED[kind.__name__]}, which the adapter would drop: "
+                "write encode, and prior where it has one, as envae.vae says"
+            )
 
 
 class FromPythae(nn.Module):
-    """A VAE of pythae 0.1, whatever its class: its encoder and decoder are used, not its loss.
+    """A VAE or an autoencoder of pythae 0.1: its encoder and decoder are used, not its loss.
 
     Parameters
     ----------
     model
-        Its encoder returns `embedding` and `log_covariance`, as those of `pythae.models.VAE` and
-        its relatives do.
+        `pythae.models.VAE` and those of its relatives that differ in their loss; or `AE`, `RAE_L2`,
+        `RAE_GP`, `WAE_MMD`, whose codes have no spread: for objectives that draw nothing.
+
+    Raises
+    ------
+    ValueError
+        Of a model that is more than its encoder and decoder say, such as `VAMP` or `PoincareVAE`.
     """
 
-    def __init__(self, model: "pythae.models.VAE"):
+    def __init__(self, model: "pythae.models.BaseAE"):
         super().__init__()
+        _check_kind(model)
         self.model = model
 
-    def encode(self, x: Tensor) -> Posterior:
-        """Posterior of images `(B, C, H, W)` in [0, 1].
-
-        Raises
-        ------
-        ValueError
-            If the encoder returns no variance, as that of a plain autoencoder.
-        """
+    def encode(self, x: Tensor) -> Posterior | Tensor:
+        """Posterior of images `(B, C, H, W)` in [0, 1], or codes `(B, d_z)` where it has none."""
         encoded = self.model.encoder(x)
         if "log_covariance" not in encoded:
-            raise ValueError(
-                f"the encoder of {type(self.model).__name__} returns {list(encoded)}, "
-                "but a posterior needs embedding and log_covariance"
-            )
-        return gaussian(encoded["embedding"], torch.exp(0.5 * encoded["log_covariance"]))
+            return encoded["embedding"]
+        return gaussian(encoded["embedding"], log_variance=encoded["log_covariance"])
 
     def decode(self, z: Tensor) -> Tensor:
         """Images of codes, `(N, d_z)` to `(N, C, H, W)`."""
@@ -53,7 +74,7 @@ class FromPythae(nn.Module):
 
 
 class FromDiffusers(nn.Module):
-    """An `AutoencoderKL` of diffusers: its codes are maps, and its images lie in [-1, 1].
+    """An autoencoder of diffusers: its codes are maps, and its images lie in [-1, 1].
 
     Images are taken and returned in [0, 1], as everywhere here. The code is the encoder's own,
     without the scaling that a latent diffusion model applies to it.
@@ -61,17 +82,26 @@ class FromDiffusers(nn.Module):
     Parameters
     ----------
     model
-        The autoencoder.
+        `AutoencoderKL` or another with a `latent_dist`; `AutoencoderTiny`, whose codes have no
+        spread, for objectives that draw nothing.
+
+    Raises
+    ------
+    ValueError
+        Of a `VQModel`.
     """
 
-    def __init__(self, model: "AutoencoderKL"):
+    def __init__(self, model: "AutoencoderKL | AutoencoderTiny"):
         super().__init__()
+        _check_kind(model)
         self.model = model
 
-    def encode(self, x: Tensor) -> Posterior:
-        """Posterior of images `(B, C, H, W)` in [0, 1], over codes `(B, c, h, w)`."""
-        posterior = self.model.encode(2 * x - 1).latent_dist
-        return gaussian(posterior.mean, posterior.std)
+    def encode(self, x: Tensor) -> Posterior | Tensor:
+        """Posterior of images `(B, C, H, W)` in [0, 1], or codes alone: `(B, c, h, w)`."""
+        encoded = self.model.encode(2 * x - 1)
+        if not hasattr(encoded, "latent_dist"):
+            return encoded.latents
+        return gaussian(encoded.latent_dist.mean, encoded.latent_dist.std)
 
     def decode(self, z: Tensor) -> Tensor:
         """Images of codes, `(N, c, h, w)` to `(N, C, H, W)`."""

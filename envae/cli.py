@@ -1,16 +1,17 @@
-"""The command `envae`: run a notebook, see its times, look at the ledger, look for a data set.
+"""The command `envae`: run a notebook, look at the ledger, compare losses on images of your own.
 
 What needs torch is imported by the command that needs it, so that help and errors come at once.
 """
 
 import argparse
 import io
+import itertools
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from envae._unknown import unknown
+from envae._unknown import extra, unknown
 from envae.companion import notebook_run
 
 
@@ -86,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     evidence.set_defaults(command=_evidence)
 
+    compare = commands.add_parser("compare", help="which loss for a folder of images? one page")
+    compare.add_argument("folder", type=Path, help="images, in subfolders or not")
+    compare.add_argument("--minutes", type=float, default=10.0, help="it may take: %(default)s")
+    compare.add_argument("--size", type=int, default=32, help="pixels of a side: %(default)s")
+    compare.add_argument("-o", "--output", type=Path, help="a folder: _build/compare/NAME")
+    compare.set_defaults(command=_compare)
+
     data = commands.add_parser("data", help="find a data set, or download it; say what it is")
     data.add_argument("name", help="as envae.datasets.load knows it; in $ENVAE_DATA or the cache")
     data.add_argument(
@@ -156,6 +164,31 @@ def _evidence(options: argparse.Namespace) -> None:
     tasks = queue.Queue(options.file, dict(options.given))
     jobs = options.jobs or queue.default_jobs()
     (queue.run if options.run else queue.show)(tasks, jobs)
+
+
+_FEW = 3000  # files, which are read again in seconds
+
+
+def _compare(options: argparse.Namespace) -> None:
+    with extra("book"):
+        import seaborn as _  # noqa: F401  # before minutes of training
+    from envae.companion import compare
+
+    folder = options.folder.expanduser().resolve()
+    if sum(1 for _ in itertools.islice(folder.rglob("*"), _FEW)) < _FEW:
+        compare.load(folder, options.size)  # what is wrong with few images is told at once
+    output = options.output or Path("_build") / "compare" / folder.name
+    os.environ["ENVAE_RUNS"] = str(output.absolute() / "runs")
+    executed = output / "compare.ipynb"
+    given = {"folder": folder, "minutes": options.minutes, "size": options.size}
+    notebook_run.run(
+        compare.NOTEBOOK,
+        executed,
+        profile=notebook_run.QUICK,
+        given={name: str(value) for name, value in given.items()},
+    )
+    compare.page(executed, output / "page.html")
+    print(f"{output / 'page.html'}: the page; the same command goes on with what is left")
 
 
 def _data(options: argparse.Namespace) -> None:

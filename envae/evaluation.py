@@ -11,7 +11,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from envae.scores import check_floats
-from envae.vae import EncodesAndDecodes, Posterior, gaussian
+from envae.vae import (
+    EncodesAndDecodes,
+    Posterior,
+    gaussian,
+    mean_and_stddev,
+    posterior_of,
+)
 
 AT_ONCE = 1000  # images encoded or decoded in one call
 
@@ -55,12 +61,18 @@ def batches(model: object, images: Tensor, size: int = AT_ONCE) -> Iterator[Tens
 
 
 def encode(vae: EncodesAndDecodes, images: Tensor) -> Posterior:
-    """Posteriors of images `(N, C, H, W)`, encoded in batches, on the model's device."""
-    parts = [vae.encode(batch) for batch in batches(vae, images)]
-    return gaussian(
-        torch.cat([part.mean for part in parts]),
-        torch.cat([part.base_dist.stddev for part in parts]),
-    )
+    """Posteriors of images `(N, C, H, W)`, encoded in batches, on the model's device.
+
+    Codes without a spread, as a plain autoencoder's, are Gaussians with none.
+
+    Raises
+    ------
+    ValueError
+        If they are no Gaussians with independent coordinates.
+    """
+    parts = [posterior_of(vae.encode(batch), len(batch)) for batch in batches(vae, images)]
+    means, stddevs = zip(*map(mean_and_stddev, parts), strict=True)
+    return gaussian(torch.cat(means), torch.cat(stddevs))
 
 
 def decode(vae: EncodesAndDecodes, codes: Tensor) -> Tensor:

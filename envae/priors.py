@@ -21,7 +21,7 @@ from envae._unknown import unknown
 from envae.evaluation import seeded
 from envae.objectives.base import check_count, check_positive
 from envae.objectives.energies import langevin
-from envae.objectives.variance import IsoI
+from envae.objectives.variance import Estimate, IsoI
 from envae.training import fit
 from envae.vae import VAE
 
@@ -114,7 +114,7 @@ class SecondStageVAE:
         *,
         seed: int = 0,
         hidden: int = 256,
-        estimate: str = "mle",
+        estimate: Estimate = "mle",
         epochs: int = 800,
         patience: int | None = 100,
         batch_size: int = 64,

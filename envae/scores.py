@@ -11,11 +11,13 @@ Smaller is better. It is strictly proper for beta < 2; at beta = 2 it sees only 
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+from envae._unknown import unknown
 
 
 def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
@@ -64,6 +66,79 @@ def energy_score(samples: Tensor, x: Tensor, *, beta: float = 1.0) -> Tensor:
     if draws**2 * samples.numel() <= _FEW:
         return _by_differences(samples, x, beta, steps=draws // 2)
     return _EnergyScore.apply(samples, x, beta)[0]
+
+
+class EnergyScore(nn.Module):
+    """:func:`energy_score` as a loss module, for models that are no VAE.
+
+    Of M samples `(M, B, D)` for B observations x, `EnergyScore()(samples, x)` is the mean of the B
+    scores; of samples `(B, M, D)` it is `EnergyScore(dim=1)(samples, x)`. Other packages:
+
+    - scoringrules: `es_ensemble(x, samples, estimator="fair")`, samples `(B, M, D)`, gives `(B,)`.
+      Its default has 1 / M^2 where this has 1 / (M (M - 1)): a score that is larger, and least for
+      forecasts that are too narrow.
+    - engression: `energy_loss_two_sample(x, first, second)`, the mean for M = 2.
+
+    Parameters
+    ----------
+    beta
+        Exponent of the distance, 0 < beta <= 2.
+    reduction
+        Of the B scores: `"mean"`, `"sum"` or `"none"`, as torch's losses have it.
+    dim
+        Axis of the samples that holds the M draws.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        beta: float = 1.0,
+        *,
+        reduction: Literal["mean", "sum", "none"] = "mean",
+        dim: int = 0,
+    ):
+        super().__init__()
+        check_beta(beta)
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(unknown("reduction", reduction, ("mean", "sum", "none")))
+        self.beta, self.reduction, self.dim = beta, reduction, dim
+
+    def forward(self, samples: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The score, a scalar, or `(B,)` without a reduction.
+
+        Parameters
+        ----------
+        samples, x
+            As :func:`energy_score` takes them, the draws along `dim`.
+        weight
+            Of each observation, `(B,)`, not negative; the mean is the weighted one.
+
+        Raises
+        ------
+        ValueError
+            As :func:`energy_score`, or if the weights are not `(B,)`.
+        """
+        check_floats(samples=samples)
+        scores = energy_score(samples.movedim(self.dim, 0), x, beta=self.beta)
+        if weight is not None:
+            if weight.shape != scores.shape:
+                raise ValueError(
+                    f"weight must be a number for each observation, {tuple(scores.shape)}, "
+                    f"received shape {tuple(weight.shape)}"
+                )
+            scores = weight * scores
+        if self.reduction == "none":
+            return scores
+        if self.reduction == "sum":
+            return scores.sum()
+        return scores.mean() if weight is None else scores.sum() / weight.sum()
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, reduction={self.reduction!r}, dim={self.dim}"
 
 
 # Numbers in the samples times M^2, which is what their differences take: up to here that is less

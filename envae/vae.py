@@ -2,14 +2,26 @@
 
 Objectives use a model through two methods only, :meth:`VAE.encode` and :meth:`VAE.decode`. Any
 object that has them (:class:`EncodesAndDecodes`) can be trained with them: that is how another
-code base takes the loss.
+code base takes the loss. What `encode` may return stands at :func:`posterior_of`. Beyond the two,
+
+- labels or another context, which both methods take beside their input: `loss(given(vae, y), x)`,
+  see :class:`Given`
+- a prior other than N(0, I): a method `prior()`, see :func:`prior_of`
 """
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+import inspect
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
 
 # q(z|x): a Gaussian over codes with independent coordinates. Generic for type checkers alone, since
 # in torch before 2.8 the class is not.
@@ -22,12 +34,12 @@ else:
 class EncodesAndDecodes(Protocol):
     """What an objective needs of a model."""
 
-    def encode(self, x: Tensor) -> Posterior:
-        """Posterior q(z|x): an `Independent(Normal)` over codes, batch shape `(B,)`."""
+    def encode(self, x: Tensor, /) -> Distribution | Tensor:
+        """Posterior q(z|x) over codes, one for each of the B observations: :func:`posterior_of`."""
         ...
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Decoded codes: `(N, d_z)` to `(N, *event)`, the event shape of x."""
+    def decode(self, z: Tensor, /) -> Tensor:
+        """Decoded codes: `(N, *code)` to `(N, *event)`, the event shape of x."""
         ...
 
 
@@ -81,7 +93,7 @@ class VAE(nn.Module):
             )
         # Under autocast the networks alone compute in half precision.
         mean, log_variance = self.encoder(x).to(x.dtype).chunk(2, dim=-1)
-        return gaussian(mean, torch.exp(0.5 * log_variance))
+        return gaussian(mean, log_variance=log_variance)
 
     def decode(self, z: Tensor) -> Tensor:
         """Images of the codes: `(..., B, d_z)` to `(..., B, C, H, W)`.
@@ -115,13 +127,31 @@ class VAE(nn.Module):
         )
 
 
-def gaussian(mean: Tensor, stddev: Tensor) -> Posterior:
-    """Gaussian over codes with independent coordinates; mean and stddev are `(B, *code)`.
+def gaussian(
+    mean: Tensor, stddev: Tensor | None = None, *, log_variance: Tensor | None = None
+) -> Posterior:
+    """Gaussian over codes with independent coordinates: what `encode` returns.
 
     Parameters are not validated: where training diverges, `training.fit` says so with epoch and
     step, which an error from inside a distribution could not.
+
+    Parameters
+    ----------
+    mean
+        `(B, *code)`.
+    stddev, log_variance
+        One of the two, in the shape of the mean.
+
+    Raises
+    ------
+    ValueError
+        If neither or both are given.
     """
-    return _Gaussian(Normal(mean, stddev, validate_args=False), mean.ndim - 1)
+    if (stddev is None) == (log_variance is None):
+        raise ValueError("gaussian takes stddev or log_variance, one of the two")
+    if log_variance is not None:
+        stddev = torch.exp(0.5 * log_variance)
+    return _Gaussian(Normal(mean, cast(Tensor, stddev), validate_args=False), mean.ndim - 1)
 
 
 class _Gaussian(Posterior):
@@ -135,11 +165,269 @@ class _Gaussian(Posterior):
         return self.base_dist.stddev
 
 
-def kl_to_prior(posterior: Posterior) -> Tensor:
-    """KL(q(z|x) || N(0, I)) of each image in nats, shape `(B,)`: the last term of Eq. 4, xu2025.
+class _Codes(Distribution):
+    """Codes without a spread, of an encoder that gives no more: a mean, and nothing to draw."""
 
-    Finite wherever the posterior's standard deviation is above zero, be its square too small for a
-    float; infinite where it is zero.
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012  # torch's own name
+
+    def __init__(self, codes: Tensor):
+        super().__init__(codes.shape[:1], codes.shape[1:], validate_args=False)
+        self.codes = codes
+
+    @property
+    def mean(self) -> Tensor:
+        return self.codes
+
+    def rsample(self, sample_shape: Any = ()) -> NoReturn:
+        raise ValueError(
+            "encode returned a tensor, codes without a spread, which ae, rae, rae_gp and wae_mmd "
+            f"take alone; the others draw codes: {_LINES}"
+        )
+
+
+_LINES = (
+    "let encode end with\n"
+    "    from envae import gaussian\n"
+    "    mean, log_variance = self.encoder(x).chunk(2, dim=1)\n"
+    "    return gaussian(mean, log_variance=log_variance)\n"
+    "or return another torch.distributions.Distribution with rsample over codes (B, *code)"
+)
+
+
+def posterior_of(encoded: object, batch: int) -> Posterior:
+    """What a model's `encode` returned for B observations, as the posterior q(z|x).
+
+    - `envae.gaussian(mean, log_variance=...)`: the posterior itself.
+    - `Independent(Normal(mean, stddev), n)`, whatever n, or `Normal(mean, stddev)`: the same.
+    - `MultivariateNormal`: the posterior; its KL is in closed form.
+    - Any `Distribution` with `rsample` and a `mean`: the posterior; its KL to the prior is what
+      `torch.distributions.register_kl` was told.
+    - A tensor of codes: a mean alone, for objectives that draw nothing.
+
+    A tuple is refused: of `(mean, log_variance)` and `(mean, stddev)` nothing says which it is.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, or not one posterior for each observation; shows the lines to
+        write.
     """
-    mean, stddev = posterior.mean, posterior.base_dist.stddev  # of any Independent(Normal)
-    return (0.5 * (mean.square() + stddev.square() - 1) - stddev.log()).flatten(1).sum(1)
+    posterior: Distribution
+    if isinstance(encoded, Tensor):
+        posterior, shape = _Codes(encoded), encoded.shape
+    elif isinstance(encoded, Distribution) and encoded.has_rsample:
+        posterior, shape = encoded, encoded.batch_shape + encoded.event_shape
+    else:
+        raise ValueError(f"encode returned {_told(encoded)}: {_LINES}")
+    if len(shape) < 2 or shape[0] != batch:
+        raise ValueError(
+            f"encode returned {_told(encoded)} for {batch} observations, which needs codes of "
+            f"shape ({batch}, *code), received {tuple(shape)}"
+        )
+    if len(posterior.batch_shape) > 1:  # coordinates that are told as a batch
+        base = posterior.base_dist if is_gaussian(posterior) else posterior
+        if isinstance(base, Normal):
+            return gaussian(base.loc, base.scale)
+        posterior = Independent(posterior, len(posterior.batch_shape) - 1)
+    # Not a Gaussian with independent coordinates, but what objectives ask of one: mean and draws.
+    return cast(Posterior, posterior)
+
+
+def _told(received: object) -> str:
+    """What was received, for an error."""
+    if isinstance(received, tuple | list):
+        return f"a {type(received).__name__} ({', '.join(map(_told, received))})"
+    if isinstance(received, Tensor):
+        return f"a tensor of shape {tuple(received.shape)}"
+    return f"{type(received).__module__}.{type(received).__qualname__}"
+
+
+def is_gaussian(posterior: Distribution) -> "TypeGuard[Independent[Normal]]":
+    """Whether its coordinates are independent and normal."""
+    return isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)
+
+
+def mean_and_stddev(posterior: Distribution) -> tuple[Tensor, Tensor]:
+    """Of a Gaussian with independent coordinates, `(B, *code)` each; of codes alone, no spread.
+
+    Raises
+    ------
+    ValueError
+        If it is another distribution.
+    """
+    if isinstance(posterior, _Codes):
+        return posterior.codes, torch.zeros_like(posterior.codes)
+    if not is_gaussian(posterior):
+        raise ValueError(
+            f"a measure takes Gaussians with independent coordinates, not {_told(posterior)}"
+        )
+    return posterior.mean, posterior.base_dist.stddev
+
+
+def kl_to_prior(posterior: Posterior, prior: Distribution | None = None) -> Tensor:
+    """KL(q(z|x) || p(z)) of each image in nats, shape `(B,)`: the last term of Eq. 4, xu2025.
+
+    Between Gaussians with independent coordinates it is finite wherever the posterior's standard
+    deviation is above zero, be its square too small for a float; infinite where it is zero. For
+    other posteriors and priors it is torch's `kl_divergence`. One that torch does not know is told
+    it, here by one draw, without bias::
+
+        @torch.distributions.register_kl(MyPosterior, MyPrior)
+        def _(q, p):
+            z = q.rsample()
+            return q.log_prob(z) - p.log_prob(z)
+
+    Parameters
+    ----------
+    posterior
+        As :func:`posterior_of` gives it.
+    prior
+        Over codes, batch shape `()` or `(B,)`; by default N(0, I), which `register_kl` knows as
+        `Independent`.
+
+    Raises
+    ------
+    ValueError
+        If torch knows no KL of the two.
+    """
+    if prior is None:
+        if is_gaussian(posterior):
+            mean, stddev = posterior.mean, posterior.base_dist.stddev
+            return (0.5 * (mean.square() + stddev.square() - 1) - stddev.log()).flatten(1).sum(1)
+        prior = _standard_normal(posterior)
+    if is_gaussian(posterior) and is_gaussian(prior):
+        mean, stddev = posterior.mean, posterior.base_dist.stddev
+        towards, spread = prior.mean, prior.base_dist.stddev
+        deviation, ratio = (mean - towards) / spread, stddev / spread
+        return (0.5 * (deviation.square() + ratio.square() - 1) - ratio.log()).flatten(1).sum(1)
+    pair = posterior, prior
+    try:
+        kl = kl_divergence(*pair)
+    except NotImplementedError:
+        q, p = (type(each).__name__.replace("_Gaussian", "Independent") for each in pair)
+        raise ValueError(
+            f"torch knows no KL of {q} to {p}: tell it by\n"
+            f"    @torch.distributions.register_kl({q}, {p})\n"
+            "    def _(q, p):\n"
+            "        z = q.rsample()\n"
+            "        return q.log_prob(z) - p.log_prob(z)"
+        ) from None
+    if kl.shape != posterior.batch_shape:
+        raise ValueError(
+            f"the KL of {_told(posterior)} to {_told(prior)} must be one number per image, "
+            f"{tuple(posterior.batch_shape)}, received shape {tuple(kl.shape)}"
+        )
+    return kl
+
+
+def _standard_normal(posterior: Distribution) -> Distribution:
+    """N(0, I) over the codes of a posterior."""
+    zeros = torch.zeros(posterior.event_shape, device=posterior.mean.device)
+    zeros = zeros.to(posterior.mean.dtype)
+    if isinstance(posterior, MultivariateNormal | LowRankMultivariateNormal):
+        return MultivariateNormal(zeros, scale_tril=torch.diag_embed(torch.ones_like(zeros)))
+    return Independent(Normal(zeros, torch.ones_like(zeros)), zeros.ndim)
+
+
+def prior_of(vae: object) -> Distribution | None:
+    """The prior that a model's method `prior()` gives; None, which is N(0, I), without one.
+
+    A `torch.distributions.Distribution` over codes: event shape `code`, batch shape `()`, or `(B,)`
+    where it depends on the context. Its parameters may be trained.
+
+    Raises
+    ------
+    ValueError
+        If the method gives something else.
+    """
+    method = getattr(vae, "prior", None)
+    if not inspect.ismethod(method):
+        return None
+    try:
+        inspect.signature(method).bind()
+    except TypeError:
+        told = "takes arguments"
+    else:
+        prior = method()
+        if prior is None:
+            return None
+        if isinstance(prior, Distribution) and prior.event_shape and len(prior.batch_shape) < 2:
+            return prior
+        told = f"returned {_told(prior)}"
+    raise ValueError(
+        f"the method prior of {type(vae).__name__} {told}: objectives call it without any for the "
+        "prior over codes, a torch.distributions.Distribution with event shape (*code,), such as "
+        "Independent(Normal(mean, stddev), 1); of a conditional model use Given"
+    )
+
+
+def codes_of_prior(vae: object, like: Tensor) -> Tensor:
+    """Codes drawn from a model's prior, in number and shape of the others, `(B, *code)`."""
+    prior = prior_of(vae)
+    if prior is None:
+        return torch.randn_like(like)
+    return prior.sample(like.shape[: 1 - len(prior.batch_shape)])
+
+
+class Given(nn.Module):
+    """A conditional model with the context of one batch: what an objective is called with.
+
+    `loss(Given(vae, y), x)` calls `vae.encode(x, y)`, and `vae.decode(z, y)` with the context of
+    every code: of M draws for each of B images, image b's draw m is code m B + b, so that the
+    context is repeated M times as a whole. `vae.prior(y)`, where there is one, is p(z|y).
+
+    Parameters
+    ----------
+    vae
+        Its methods take the context after their input, be it to ignore it.
+    context
+        Tensors with first axis B: labels, one-hot or not, a mask, an image to start from.
+
+    Raises
+    ------
+    ValueError
+        If one is no such tensor.
+    """
+
+    def __init__(self, vae: Any, *context: Tensor):
+        super().__init__()
+        for each in context:
+            if not isinstance(each, Tensor) or each.ndim == 0:
+                raise ValueError(f"context is tensors with first axis B, received {_told(each)}")
+        self.vae = vae
+        self.context = context
+
+    def encode(self, x: Tensor) -> Distribution | Tensor:
+        """`vae.encode(x, *context)`."""
+        return self.vae.encode(x, *self._for(x))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """`vae.decode(z, *context)`, each code with its own."""
+        return self.vae.decode(z, *self._for(z))
+
+    def decode_with_head(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """`vae.decode_with_head(z, *context)`, each code with its own."""
+        return self.vae.decode_with_head(z, *self._for(z))
+
+    def prior(self) -> Distribution | None:
+        """`vae.prior(*context)`; None where the model has no such method."""
+        method = getattr(self.vae, "prior", None)
+        return method(*self.context) if inspect.ismethod(method) else None
+
+    def _for(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """The context of each of N codes, N a multiple of B.
+
+        Raises
+        ------
+        ValueError
+            If it is none: the context is another batch's.
+        """
+        for each in self.context:
+            if not len(each) or len(rows) % len(each):
+                raise ValueError(
+                    f"the context must be of as many images as the batch: received "
+                    f"{tuple(each.shape)} for {len(rows)}"
+                )
+        return tuple(
+            each.repeat(len(rows) // len(each), *[1] * (each.ndim - 1)) for each in self.context
+        )

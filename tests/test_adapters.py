@@ -85,8 +85,53 @@ def test_adapted_models_train(pythae_vae):
     assert history["total"].iloc[-1] < 0.95 * history["total"].iloc[0]
 
 
-def test_pythae_autoencoder_without_a_variance_is_an_error():
+@pytest.mark.parametrize("kind", ["AE", "RAE_L2", "RAE_GP", "WAE_MMD"])
+def test_a_pythae_autoencoder_has_a_mean_for_objectives_that_draw_nothing(kind):
     models = pytest.importorskip("pythae.models")
-    model = models.AE(models.AEConfig(input_dim=(1, 8, 8), latent_dim=4))
-    with pytest.raises(ValueError, match=r"encoder of AE returns \['embedding'\]"):
-        FromPythae(model).encode(torch.rand(2, 1, 8, 8))
+    config = getattr(models, f"{kind}_Config" if "_" in kind else f"{kind}Config")
+    model = FromPythae(getattr(models, kind)(config(input_dim=(1, 8, 8), latent_dim=4)))
+    x = torch.rand(4, 1, 8, 8)
+    for name in ("ae", "rae", "rae_gp", "wae_mmd"):
+        objective(name)(model, x).total.backward()
+    with pytest.raises(ValueError, match="codes without a spread"):
+        objective("envae")(model, x)
+
+
+REFUSED = ["HVAE", "RHVAE", "VAE_LinNF", "VAE_IAF", "SVAE", "PoincareVAE", "VAMP", "VQVAE"]
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_would_lose_its_prior_or_posterior_is_refused(kind):
+    models = pytest.importorskip("pythae.models")
+    config = getattr(models, f"{kind}_Config" if "_" in kind else f"{kind}Config")
+    with pytest.raises(ValueError, match=f"^{kind} .*which the adapter would drop"):
+        FromPythae(getattr(models, kind)(config(input_dim=(1, 8, 8), latent_dim=4)))
+
+
+def test_every_class_of_pythae_is_taken_or_refused_on_purpose():
+    models = pytest.importorskip("pythae.models")
+    taken = {
+        "AE", "RAE_L2", "RAE_GP", "WAE_MMD", "VAE", "BetaVAE", "IWAE", "CIWAE", "MIWAE", "PIWAE",
+        "INFOVAE_MMD", "Adversarial_AE", "VAEGAN", "MSSSIM_VAE", "DisentangledBetaVAE", "FactorVAE",
+        "BetaTCVAE",
+    }  # fmt: skip
+    found = {
+        name
+        for name in models.__all__
+        if isinstance(kind := getattr(models, name), type) and issubclass(kind, torch.nn.Module)
+    }
+    assert found - {"BaseAE", "AutoModel"} == taken | set(REFUSED)
+
+
+def test_a_tiny_autoencoder_of_diffusers_has_codes_alone_and_a_codebook_is_refused():
+    diffusers = pytest.importorskip("diffusers")
+    tiny = diffusers.AutoencoderTiny(
+        encoder_block_out_channels=(8,), decoder_block_out_channels=(8,),
+        num_encoder_blocks=(1,), num_decoder_blocks=(1,), latent_channels=2,
+    )  # fmt: skip
+    x = torch.rand(2, 3, 16, 16)
+    objective("ae")(FromDiffusers(tiny), x).total.backward()
+    with pytest.raises(ValueError, match="codes without a spread"):
+        objective("envae")(FromDiffusers(tiny), x)
+    with pytest.raises(ValueError, match=r"^VQModel has codes from a codebook"):
+        FromDiffusers(diffusers.VQModel(block_out_channels=(8,), norm_num_groups=4))

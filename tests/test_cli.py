@@ -555,3 +555,11 @@ def test_anybodys_images_go_through_the_chapter_on_samples(tmp_path, monkeypatch
     assert re.search(r"imagefolder-own-8-\w{6}: 500 \+ 97 images", said)
     assert "random convolutions, trained on nothing" in said
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+
+
+def test_the_command_is_the_module_too():
+    told = subprocess.run(
+        [sys.executable, "-m", "envae", "data", "nothing"], capture_output=True, text=True
+    )
+    assert told.returncode == 2
+    assert told.stderr.startswith("envae: unknown data set 'nothing'")

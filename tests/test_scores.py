@@ -10,7 +10,14 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from envae import scores
-from envae.scores import crps, cyclic_energy_score, energy_score, fenvae_surrogate, norm_power
+from envae.scores import (
+    EnergyScore,
+    crps,
+    cyclic_energy_score,
+    energy_score,
+    fenvae_surrogate,
+    norm_power,
+)
 
 BETAS = [0.3, 1.0, 1.5, 2.0]
 
@@ -418,3 +425,47 @@ def test_few_numbers_are_scored_by_their_differences(draws, values, by_products)
     samples, x = random_forecast(draws, 64, (values,))
     score = energy_score(samples.requires_grad_(), x)
     assert ("_EnergyScore" in type(score.grad_fn).__name__) == by_products
+
+
+# --- the loss module --------------------------------------------------------------------------
+
+
+def test_the_module_reduces_the_scores_as_torchs_losses_do():
+    samples, x, weight = torch.randn(5, 4, 3), torch.randn(4, 3), torch.tensor([1.0, 0.0, 2.0, 0.5])
+    scores = energy_score(samples, x, beta=0.7)
+    of = functools.partial(EnergyScore, 0.7)
+    torch.testing.assert_close(of()(samples, x), scores.mean())
+    torch.testing.assert_close(of(reduction="sum")(samples, x), scores.sum())
+    torch.testing.assert_close(of(reduction="none")(samples, x), scores)
+    torch.testing.assert_close(of()(samples, x, weight), (weight * scores).sum() / 3.5)
+    torch.testing.assert_close(of(reduction="sum")(samples, x, weight), (weight * scores).sum())
+    for dim in (1, 2, -1):
+        torch.testing.assert_close(of(dim=dim)(samples.movedim(0, dim), x), scores.mean())
+    assert repr(of(dim=1)) == "EnergyScore(beta=0.7, reduction='mean', dim=1)"
+
+
+def test_the_module_is_what_other_packages_call_the_same():
+    energy_loss = engression.loss_func.energy_loss_two_sample
+    samples, x = torch.randn(4, 6, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+    theirs = scoringrules.es_ensemble(x.numpy(), samples.numpy(), estimator="fair")
+    ours = EnergyScore(dim=1, reduction="none")(samples, x)
+    torch.testing.assert_close(ours, torch.as_tensor(theirs))
+    first, second = samples[:, 0], samples[:, 1]
+    value = energy_loss(x, first, second, verbose=False)
+    torch.testing.assert_close(EnergyScore()(torch.stack([first, second]), x), value)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: EnergyScore(3.0), "beta must lie"),
+        (lambda: EnergyScore(reduction="men"), "unknown reduction 'men', did you mean 'mean'"),
+        (
+            lambda: EnergyScore()(torch.rand(2, 4, 3), torch.rand(4, 3), torch.rand(3)),
+            r"for each ob.*\(4,\)",
+        ),
+    ],
+)
+def test_what_the_module_cannot_do_is_told(make, told):
+    with pytest.raises(ValueError, match=told):
+        make()

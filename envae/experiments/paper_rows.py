@@ -82,7 +82,11 @@ class Row:
     @property
     def values(self) -> list[float]:
         """The values that every search begins with."""
-        return [ladder(self.middle, step) for step in range(-(TRIED // 2), TRIED // 2 + 1)]
+        return self.around_middle(TRIED)
+
+    def around_middle(self, count: int) -> list[float]:
+        """So many values, an odd number, on the steps of :func:`ladder`."""
+        return [ladder(self.middle, step) for step in range(-(count // 2), count // 2 + 1)]
 
     def options_at(self, value: float) -> dict[str, Any]:
         """Options of the objective where the free number has a value."""
@@ -244,6 +248,11 @@ class Experiment:
     start
         What every run is trained with first, in some of the setting's epochs; give it a prefix of
         its own.
+    tried, more
+        Values of each row's search, and values tried at most beyond these; by default `TRIED` and
+        `MORE`.
+    random_space
+        Whether reported runs are measured by random convolutions too.
     """
 
     dataset: Dataset
@@ -259,6 +268,9 @@ class Experiment:
     numbers_of: str = ""
     draw: Draw | None = None
     start: Start | None = None
+    tried: int | None = None
+    more: int | None = None
+    random_space: bool = True
 
     def __post_init__(self) -> None:
         if SEARCH_SEED in self.seeds:
@@ -344,15 +356,17 @@ class Experiment:
             If there is no such row, or nothing to judge by.
         """
         row = _row(label)
+        first = TRIED if self.tried is None else self.tried
+        most = first + (MORE if self.more is None else self.more)
         if self.extractor is None:
             raise ValueError("a search needs an extractor: it is judged by a Fréchet distance")
-        new = tried = row.values
+        new = tried = row.around_middle(first)
         while True:
             if train:
                 self._search(row, self._points(row, new))
             found = self._progress(self._points(row, tried)).assign(tried=tried)
             end = _end(found, row.judged_by)
-            if not end or len(tried) == TRIED + MORE:
+            if not end or len(tried) == most:
                 return found
             new = [ladder(tried[0 if end < 0 else -1], end)]
             tried = sorted(tried + new)
@@ -422,7 +436,7 @@ class Experiment:
             interpolate=True,
             likelihood_draws=self.likelihood_draws,
             likelihood_images=self.likelihood_images,
-            others=(RandomConvolutions(self.dataset.train),) if train else (),
+            others=(RandomConvolutions(self.dataset.train),) if train and self.random_space else (),
             two_sample=True,
             draw=self.draw and functools.partial(_of_seed, self.seeds[0], self.draw),
         )

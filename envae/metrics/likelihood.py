@@ -27,7 +27,7 @@ from torch import Tensor
 
 from envae.evaluation import batches, evaluating
 from envae.objectives.base import LogDensity, check_count
-from envae.vae import EncodesAndDecodes, gaussian
+from envae.vae import EncodesAndDecodes, gaussian, mean_and_stddev, posterior_of, prior_of
 
 
 def negative_log_likelihood(
@@ -86,15 +86,15 @@ def _log_weights(
     decoded_at_once: int,
 ) -> Tensor:
     """ln p(x|z) + ln p(z) - ln q(z|x) of draws from q, `(k, B)`, float64, on the CPU."""
-    posterior = vae.encode(x)
-    mean, stddev = posterior.mean.double(), posterior.stddev.double()
+    posterior = posterior_of(vae.encode(x), len(x))
+    mean, stddev = (each.double() for each in mean_and_stddev(posterior))
     if not (stddev > 0).all():
         raise ValueError("needs a posterior with a density: a standard deviation is 0")
     noise = torch.randn(draws, *mean.shape, generator=generator, dtype=torch.float64).to(
         mean.device
     )
     codes = mean + stddev * noise  # (k, B, d_z)
-    prior = gaussian(torch.zeros_like(mean), torch.ones_like(mean))
+    prior = prior_of(vae) or gaussian(torch.zeros_like(mean), torch.ones_like(mean))
     log_ratio = prior.log_prob(codes) - gaussian(mean, stddev).log_prob(codes)
     parts = codes.to(x.dtype).split(max(decoded_at_once // len(x), 1))
     return (torch.cat([log_density(x, part) for part in parts]).double() + log_ratio).cpu()

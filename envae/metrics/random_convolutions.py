@@ -14,6 +14,7 @@ SMALLEST = 8  # pixels, in height and in width
 _WIDTHS = (32, 32, 24)
 _POOLED = 2  # cells in height and in width whose mean activation is a feature
 FEATURES = _WIDTHS[-1] * _POOLED**2  # few enough for a covariance from some hundred images
+FEWEST = _WIDTHS[-1]  # with one cell: for fewer images still
 _AT_ONCE = 1000
 
 
@@ -34,6 +35,9 @@ class RandomConvolutions(nn.Module):
         channels. They choose the features' unit, nothing else.
     seed
         Of the weights. Another seed is another space, and has its number in its name.
+    few
+        Whether the mean of the whole image is taken instead of each quarter's: 24 features, a
+        covariance of which needs fewer images. The name says it, `random-conv-few`.
 
     Raises
     ------
@@ -44,7 +48,7 @@ class RandomConvolutions(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, images: Tensor, *, seed: int = 0):
+    def __init__(self, images: Tensor, *, seed: int = 0, few: bool = False):
         super().__init__()
         if images.ndim != 4 or len(images) < 2 or min(images.shape[2:]) < SMALLEST:
             raise ValueError(
@@ -52,6 +56,9 @@ class RandomConvolutions(nn.Module):
                 f"received shape {tuple(images.shape)}"
             )
         self.name = "random-conv" if seed == 0 else f"random-conv-{seed}"
+        cells, count = (1, FEWEST) if few else (_POOLED, FEATURES)
+        if few:
+            self.name += "-few"
         self.channels = images.shape[1]
         generator = Generator().manual_seed(seed)
         layers: list[nn.Module] = []
@@ -61,10 +68,10 @@ class RandomConvolutions(nn.Module):
             incoming = width
         # The last activations stay signed: a feature that is nearly always 0 would, standardized,
         # be decided by few images.
-        layers[-2:] = [nn.AdaptiveAvgPool2d(_POOLED), nn.Flatten()]
+        layers[-2:] = [nn.AdaptiveAvgPool2d(cells), nn.Flatten()]
         self.body = nn.Sequential(*layers).requires_grad_(False)
-        self.register_buffer("mean", torch.zeros(FEATURES))
-        self.register_buffer("scale", torch.ones(FEATURES))
+        self.register_buffer("mean", torch.zeros(count))
+        self.register_buffer("scale", torch.ones(count))
         raw = self.features(images)
         check_finite(features=raw)
         self.mean, spread = raw.mean(0), raw.std(0)
@@ -79,7 +86,7 @@ class RandomConvolutions(nn.Module):
         self.eval()
 
     def features(self, images: Tensor) -> Tensor:
-        """Features `(N, FEATURES)` of images `(N, C, H, W)` in [0, 1].
+        """Features `(N, FEATURES)`, or `(N, FEWEST)`, of images `(N, C, H, W)` in [0, 1].
 
         Raises
         ------

@@ -28,16 +28,36 @@ import re
 import weakref
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
 
 import torch
 from torch import Tensor, nn
 
 from envae._unknown import unknown
 from envae.scores import check_floats
-from envae.vae import EncodesAndDecodes, Posterior, gaussian, kl_to_prior
+from envae.vae import (
+    EncodesAndDecodes,
+    Posterior,
+    gaussian,
+    is_gaussian,
+    kl_to_prior,
+    posterior_of,
+    prior_of,
+)
 
 NATS = "nats per image"
+ANY_SHAPE = "(B, *event), such as (B, D), (B, C, T), (B, C, H, W), (B, C, D, H, W)"
+WITH_CHANNELS = "(B, C, *grid), such as (B, C, T), (B, C, H, W), (B, C, D, H, W)"
+IMAGES = "(B, C, H, W)"
 
 # ln p(x|z) in nats, (K, B), of images (B, C, H, W) and K codes for each, (K, B, d_z).
 LogDensity = Callable[[Tensor, Tensor], Tensor]
@@ -71,6 +91,40 @@ class Loss:
         return self.reconstruction + self.regularizer
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Takes:
+    """What batches an objective takes; as a string, what its errors quote.
+
+    Attributes
+    ----------
+    shape
+        Axes of a batch: B first, and after it those of an observation.
+    unit_range
+        Whether values must lie in [0, 1].
+    least
+        Observations of a batch, at least.
+    """
+
+    shape: str = ANY_SHAPE
+    unit_range: bool = False
+    least: int = 1
+
+    def __str__(self) -> str:
+        values = " in [0, 1]" if self.unit_range else " of any range"
+        batch = f", B >= {self.least}" if self.least > 1 else ""
+        return f"{self.shape}{values}{batch}"
+
+    def check(self, name: str, x: Tensor) -> None:
+        """Raise a ValueError if a batch has another shape, or too few observations."""
+        if not self._has_shape(x) or len(x) < self.least or not x.numel():
+            raise ValueError(f"{name} takes x of shape {self}, received {tuple(x.shape)}")
+
+    def _has_shape(self, x: Tensor) -> bool:
+        if self.shape == IMAGES:
+            return x.ndim == 4
+        return x.ndim >= (3 if self.shape == WITH_CHANNELS else 2)
+
+
 class Objective(nn.Module):
     """Base of all objectives: called as `loss = objective(vae, x)`.
 
@@ -83,6 +137,8 @@ class Objective(nn.Module):
         The name that `objective(name)` knows it by; by default the class's own, `snake_case`.
     paper
         Equation or table that defines it.
+    takes
+        Shape and range of the batches that it takes.
     unit
         Unit of the loss.
     kl_weight
@@ -99,6 +155,7 @@ class Objective(nn.Module):
     paper: ClassVar[str] = ""
     deterministic: ClassVar[bool] = False
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    takes: Takes = Takes()
     unit: str = NATS
     kl_weight: float = 1.0
     options: Mapping[str, Any] = MappingProxyType({})
@@ -126,16 +183,17 @@ class Objective(nn.Module):
         Parameters
         ----------
         vae
-            Anything with `encode` and `decode`.
+            Anything with `encode` and `decode`; see :mod:`envae.vae`.
         x
-            Images, `(B, C, H, W)`, float, in [0, 1].
+            Floats, of shape and range as `takes` says: images `(B, C, H, W)` in [0, 1] for all.
 
         Raises
         ------
         ValueError
-            If x is not a batch of floats or the decoder returns another shape than x has.
+            If x is not such a batch, the encoder returns no posterior for each of it, or the
+            decoder another shape than x has.
         """
-        posterior = encode(vae, x)
+        posterior = encode(vae, x, self)
         self.prepare(tuple(x.shape[1:]))
         codes = self.draw(posterior)  # (M, B, *code)
         images, heads = self.decode(vae, codes, x)
@@ -196,14 +254,22 @@ class Objective(nn.Module):
         self, vae: EncodesAndDecodes, posterior: Posterior, codes: Tensor
     ) -> tuple[Tensor, Parts]:
         """Regularizer of the batch, a scalar, and parts to log: the weighted KL to the prior."""
-        kl = kl_to_prior(posterior).mean()
+        kl = kl_to_prior(posterior, prior_of(vae)).mean()
         return self.kl_weight * kl, {"kl": kl}
 
     def check_range(self, **images: Tensor) -> None:
-        """:func:`check_images` of every batch; on a GPU, which would have to wait, of the first."""
+        """:func:`check_images` of every batch; on a GPU, which would have to wait, of the first.
+
+        Of none in a graph of `torch.compile`, which holds no values.
+        """
+        if torch.compiler.is_compiling():
+            return
         on_cpu = any(values.device.type == "cpu" for values in images.values())
         if on_cpu or self not in _LOOKED:
-            check_images(**images)
+            try:
+                check_images(**images)
+            except ValueError as error:
+                raise ValueError(f"{self.name} takes x of shape {self.takes}: {error}") from None
             _LOOKED.add(self)
 
     # --- what it asks of a model --------------------------------------------------------------
@@ -310,7 +376,15 @@ def register(name: str, paper: str = "") -> Callable[[type[_Kind]], type[_Kind]]
     return enter
 
 
-def objective(name: str, **options: Any) -> Objective:
+# For editors, which list them; classes that others register have names of their own.
+Name: TypeAlias = Literal[
+    "ae", "rae", "rae_gp", "envae", "fenvae", "dt_vae", "ec_vae", "ssim", "ffl", "l2", "l1",
+    "bernoulli", "student_t", "wae_mmd", "infovae", "mol", "distvae", "iso_i", "iso_d", "diag_i",
+    "diag_d",
+]  # fmt: skip
+
+
+def objective(name: Name | str, **options: Any) -> Objective:
     """Make an objective by name.
 
     Parameters
@@ -408,11 +482,14 @@ def _of_all_models(values: Tensor) -> Tensor:
 
 
 def stacked(values: Tensor) -> bool:
-    """Whether these are values of several models, under `torch.func.vmap`.
+    """Whether these are values of several models, under `torch.func.vmap`, or of none yet.
 
-    Who reads them there cannot be written down as operations on tensors (`experiments.batched`,
-    which shows an objective a batch of one model first).
+    The latter where `torch.compile` traces. Who reads them there cannot be written down as
+    operations on tensors (`experiments.batched`, which shows an objective a batch of one model
+    first).
     """
+    if torch.compiler.is_compiling():
+        return True
     return _BENEATH is None or _BENEATH(values) is not values
 
 
@@ -421,17 +498,33 @@ def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real | Tensor) and not isinstance(value, bool)
 
 
-def encode(vae: EncodesAndDecodes, x: Tensor) -> Posterior:
+def encode(vae: EncodesAndDecodes, x: Tensor, objective: Objective) -> Posterior:
     """Posterior of a batch, after a check of the batch."""
-    check_floats(x=x)
-    if x.ndim < 2:
+    if isinstance(x, list | tuple):
         raise ValueError(
-            f"an objective needs a batch of images (B, C, H, W), received shape {tuple(x.shape)}"
+            f"x must be a tensor, received a {type(x).__name__} of {len(x)}, as a DataLoader gives "
+            "it: `for x, *_ in loader`; labels that the model needs go in by `Given(vae, labels)`"
         )
-    posterior = vae.encode(x)
-    if not _is_half(x):
+    check_floats(x=x)
+    objective.takes.check(objective.name, x)
+    if isinstance(vae, type) or not hasattr(vae, "encode"):
+        raise ValueError(_without_methods(vae))
+    posterior = posterior_of(vae.encode(x), len(x))
+    if not _is_half(x) or not is_gaussian(posterior):
         return posterior
     return gaussian(_whole(posterior.mean, x), _whole(posterior.base_dist.stddev, x))
+
+
+def _without_methods(vae: object) -> str:
+    if isinstance(vae, type):
+        return f"received the class {vae.__name__} in place of a model: make one, {vae.__name__}()"
+    told = f"a model needs the methods encode and decode, which {type(vae).__name__} has not"
+    if hasattr(getattr(vae, "module", None), "encode"):
+        told += (
+            ": what is wrapped synchronizes gradients in its own forward alone, so wrap "
+            "training.Pair(vae, loss) instead, and call that with x"
+        )
+    return told
 
 
 def _is_half(x: Tensor) -> bool:
@@ -453,9 +546,7 @@ def _whole_precision(x: Tensor) -> contextlib.AbstractContextManager[None]:
 
 def decode(vae: EncodesAndDecodes, draws: Tensor, x: Tensor) -> Tensor:
     """Decode M draws per image in one call: `(M, B, *code)` to `(M, B, *event)`."""
-    decoded = vae.decode(draws.flatten(0, 1)).unflatten(0, draws.shape[:2])
-    _check_decoded(decoded, x)
-    return _whole(decoded, x)
+    return _decoded(vae.decode(draws.flatten(0, 1)), draws, x)
 
 
 @runtime_checkable
@@ -487,20 +578,30 @@ def decode_with_head(
     images, head = vae.decode_with_head(draws.flatten(0, 1))
     if head.shape[1] != needed:
         raise ValueError(f"{remedy}; received {head.shape[1]}")
-    images = images.unflatten(0, draws.shape[:2])
-    _check_decoded(images, x)
+    images = _decoded(images, draws, x)
     maps = head[(..., *[None] * (x.ndim - head.ndim))]
     axes = zip(maps.shape[2:], x.shape[2:], strict=False)
     if maps.ndim != x.ndim or any(own not in (1, of_x) for own, of_x in axes):
         raise ValueError(
             f"{remedy}; received maps of shape {tuple(head.shape)} for x of {tuple(x.shape)}"
         )
-    return _whole(images, x), _whole(maps.unflatten(0, draws.shape[:2]), x)
+    return images, _whole(maps.unflatten(0, draws.shape[:2]), x)
 
 
-def _check_decoded(decoded: Tensor, x: Tensor) -> None:
-    if decoded.shape[1:] != x.shape:
+def _decoded(decoded: object, draws: Tensor, x: Tensor) -> Tensor:
+    """What `decode` returned for `(M B, *code)`, checked: `(M, B, *event)`."""
+    count = draws.shape[0] * draws.shape[1]
+    if not isinstance(decoded, Tensor):
+        kind = f"{type(decoded).__module__}.{type(decoded).__qualname__}"
         raise ValueError(
-            f"the decoder returned images of shape {tuple(decoded.shape[1:])} "
+            f"decode must return a tensor ({count}, *shape of an image), received {kind}"
+        )
+    if len(decoded) != count:
+        raise ValueError(f"the decoder returned {len(decoded)} images for {count} codes")
+    images: Tensor = decoded.unflatten(0, draws.shape[:2])
+    if images.shape[1:] != x.shape:
+        raise ValueError(
+            f"the decoder returned images of shape {tuple(images.shape[1:])} "
             f"for x of shape {tuple(x.shape)}"
         )
+    return _whole(images, x)

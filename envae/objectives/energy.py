@@ -1,15 +1,16 @@
 """Objectives without a likelihood: the energy score in its place (xu2025)."""
 
 import math
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
 from envae._unknown import unknown
 from envae.objectives.base import Objective, Parts, check_positive, register
 from envae.scores import check_beta, cyclic_energy_score, energy_score, fenvae_surrogate
-from envae.vae import Posterior
+from envae.vae import Posterior, is_gaussian
 
 
 @register("envae", paper="Eq. 5 of xu2025")
@@ -47,7 +48,11 @@ class EnVAE(Objective):
     unit = "data units ** beta per image"
 
     def __init__(
-        self, samples: int = 10, beta: float = 1.0, alpha: float = 0.1, pairs: str = "all"
+        self,
+        samples: int = 10,
+        beta: float = 1.0,
+        alpha: float = 0.1,
+        pairs: Literal["all", "cyclic", "mirrored"] = "all",
     ):
         super().__init__()
         if not isinstance(samples, int) or samples < 2:
@@ -76,9 +81,22 @@ def mirrored_draws(posterior: Posterior, samples: int) -> Tensor:
     """M/2 draws of the posterior and their mirror images at its mean, `(M, B, *code)`, M even.
 
     Draw k and its image stand M/2 apart: from M = 4 up, neighbours are independent.
+
+    Raises
+    ------
+    ValueError
+        If the posterior is no Gaussian: a mirror image would be no draw of it.
     """
+    if not (is_gaussian(posterior) or isinstance(posterior, MultivariateNormal)):
+        raise ValueError(
+            "mirrored draws need a posterior that is symmetric about its mean, a Normal or a "
+            f"MultivariateNormal, received {type(posterior).__name__}: take pairs='cyclic'"
+        )
     draws = posterior.rsample(torch.Size([samples // 2]))
     return torch.cat([draws, 2 * posterior.mean - draws])
+
+
+Draws: TypeAlias = Literal["single", "double"]
 
 
 @register("fenvae", paper="Eq. 14 of xu2025")
@@ -108,7 +126,7 @@ class FEnVAE(Objective):
 
     unit = "data units ** beta per image"
 
-    def __init__(self, beta: float = 1.0, alpha: float = 0.1, draws: str = "single"):
+    def __init__(self, beta: float = 1.0, alpha: float = 0.1, draws: Draws = "single"):
         super().__init__()
         check_positive(alpha=alpha)
         check_beta(beta)

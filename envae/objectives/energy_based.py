@@ -31,7 +31,7 @@ from envae.objectives.energies import (
     langevin_unchecked,
     maximized,
 )
-from envae.vae import EncodesAndDecodes, Posterior
+from envae.vae import EncodesAndDecodes, Posterior, codes_of_prior
 
 _LARGEST = 100.0  # multiplier, as in the authors' code
 
@@ -64,7 +64,7 @@ class WithEnergy(Objective):
                 f"{self.name} takes a loss without a head and an energy of its own, "
                 f"received {loss!r}"
             )
-        self.unit, self.kl_weight = self.base.unit, alpha
+        self.unit, self.takes, self.kl_weight = self.base.unit, self.base.takes, alpha
         self.energy = None
         if image_shape is not None:
             self.prepare(tuple(image_shape))
@@ -97,7 +97,7 @@ class WithEnergy(Objective):
         ValueError
             If the energy was not made: its weights must be there before an optimizer is.
         """
-        posterior = encode(vae, x)
+        posterior = encode(vae, x, self)
         if self.energy is None:
             raise ValueError(
                 f"{self.name} has no energy yet: call its prepare(image_shape) before the "
@@ -135,7 +135,7 @@ class WithEnergy(Objective):
 
 def _from_prior(vae: EncodesAndDecodes, code: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Codes of the prior, as many as there are, and what they decode to."""
-    new = torch.randn_like(code)
+    new = codes_of_prior(vae, code)
     return new, decode(vae, new[None], x)[0]
 
 

@@ -6,7 +6,15 @@ import torch
 from pytorch_msssim import ssim
 from torch import Tensor
 
-from envae.objectives.base import Objective, Parts, check_positive, register, stacked
+from envae.objectives.base import (
+    IMAGES,
+    Objective,
+    Parts,
+    Takes,
+    check_positive,
+    register,
+    stacked,
+)
 
 
 @register("ssim", paper="Table 1 and Eqs. 22-23 of xu2025")
@@ -22,6 +30,7 @@ class SSIM(Objective):
         largest odd number of pixels that fits into the image.
     """
 
+    takes = Takes(IMAGES, unit_range=True)
     unit = "1 - SSIM per image"
 
     def __init__(self, alpha: float = 1e-3, window: int | None = None):
@@ -34,10 +43,10 @@ class SSIM(Objective):
     def per_image(self, x: Tensor, image: Tensor, head: Any = None) -> Tensor:
         fits = min(x.shape[-2:]) - 1 + min(x.shape[-2:]) % 2
         window = self.window or min(11, fits)
-        if x.ndim != 4 or window > fits:
+        if window > fits or window < 3:
             raise ValueError(
-                f"ssim with a window of {window} pixels needs images (B, C, H, W) of at least "
-                f"that size, received {tuple(x.shape)}"
+                f"ssim with a window of {max(window, 3)} pixels needs images (B, C, H, W) of at "
+                f"least that size, received {tuple(x.shape)}"
             )
         if not stacked(x):
             self.check_range(x=x)
@@ -64,6 +73,7 @@ class FFL(Objective):
         Weight of the KL term.
     """
 
+    takes = Takes(IMAGES)
     unit = "squared data units per image"
 
     def __init__(self, weight: float = 1.0, focus: float = 1.0, alpha: float = 0.1):
@@ -72,8 +82,6 @@ class FFL(Objective):
         self.weight, self.focus, self.kl_weight = weight, focus, alpha
 
     def reconstruct(self, x: Tensor, images: Tensor, heads: Any) -> tuple[Tensor, Parts]:
-        if x.ndim != 4:
-            raise ValueError(f"ffl needs images (B, C, H, W), received {tuple(x.shape)}")
         difference = x - images[0]
         squared_error = difference.square().flatten(1).sum(1)
         frequency = focal_frequency_loss(difference, self.focus)

@@ -17,6 +17,7 @@ from envae.objectives.base import (
     LogDensity,
     NoDensity,
     Objective,
+    Takes,
     check_positive,
     decode_with_head,
     register,
@@ -117,6 +118,8 @@ class Bernoulli(Likelihood):
     alpha
         Weight of the KL term; neither paper has one here.
     """
+
+    takes = Takes(unit_range=True)
 
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()

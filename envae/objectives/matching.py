@@ -1,13 +1,14 @@
 """Objectives that match the aggregate posterior to the prior by its maximum mean discrepancy."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from envae._unknown import unknown
-from envae.objectives.base import HalfSquaredError, Parts, check_positive, register
-from envae.vae import EncodesAndDecodes, Posterior
+from envae.objectives.base import HalfSquaredError, Parts, Takes, check_positive, register
+from envae.vae import EncodesAndDecodes, Posterior, codes_of_prior
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of Tolstikhin et al. (2018)
 
@@ -60,6 +61,7 @@ def _squared_distances(first: Tensor, second: Tensor) -> Tensor:
 class _Matching(HalfSquaredError):
     """Half the squared error of a decoded code, with a weighted MMD and a weighted KL term."""
 
+    takes = Takes(least=2)
     kl_weight = 0.0
 
     def __init__(self, mmd_weight: float, kernel: str):
@@ -73,7 +75,10 @@ class _Matching(HalfSquaredError):
         self, vae: EncodesAndDecodes, posterior: Posterior, codes: Tensor
     ) -> tuple[Tensor, Parts]:
         flat = codes[0].flatten(1)
-        discrepancy = mmd(flat, torch.randn_like(flat), KERNELS[self.kernel])
+        prior = codes_of_prior(vae, codes[0]).flatten(1)
+        discrepancy = mmd(flat, prior, KERNELS[self.kernel])
+        if self.deterministic:
+            return self.mmd_weight * discrepancy, {"mmd": discrepancy}
         weighted_kl, parts = super().regularize(vae, posterior, codes)
         return self.mmd_weight * discrepancy + weighted_kl, {"mmd": discrepancy} | parts
 
@@ -97,7 +102,7 @@ class WAEMMD(_Matching):
 
     deterministic = True
 
-    def __init__(self, mmd_weight: float = 250.0, kernel: str = "imq"):
+    def __init__(self, mmd_weight: float = 250.0, kernel: Literal["imq", "rbf"] = "imq"):
         super().__init__(mmd_weight, kernel)
 
 
@@ -119,7 +124,12 @@ class InfoVAE(_Matching):
         `"imq"` or `"rbf"`.
     """
 
-    def __init__(self, information: float = 0.0, scaling: float = 1000.0, kernel: str = "imq"):
+    def __init__(
+        self,
+        information: float = 0.0,
+        scaling: float = 1000.0,
+        kernel: Literal["imq", "rbf"] = "imq",
+    ):
         if information > 1 or information + scaling <= 1:
             raise ValueError(
                 "infovae needs information <= 1 and information + scaling > 1, "

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid, threshold
 
-from envae.objectives.base import check_count, check_positive, register, stacked
+from envae.objectives.base import (
+    WITH_CHANNELS,
+    Takes,
+    check_count,
+    check_positive,
+    register,
+    stacked,
+)
 from envae.objectives.likelihood import Likelihood
 
 _FAR = 1e30  # endless, but zero when multiplied by zero
@@ -36,6 +43,7 @@ class MixtureOfLogistics(Likelihood):
         Weight of the KL term; the paper has none here.
     """
 
+    takes = Takes(WITH_CHANNELS, unit_range=True)
     least_log_scale = -7.0  # as PixelCNN++
 
     def __init__(self, components: int = 10, levels: int = 256, alpha: float = 1.0):

@@ -17,7 +17,7 @@ Put into the likelihood it leaves half the logarithm of that mean per pixel (Eq.
 """
 
 import math
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ from envae.objectives.base import (
     register,
 )
 from envae.vae import EncodesAndDecodes, Posterior
+
+Estimate: TypeAlias = Literal["mle", "trainable"]
 
 
 class GaussianWithVariance(Objective):
@@ -71,7 +73,7 @@ class GaussianWithVariance(Objective):
 
     def __init__(
         self,
-        estimate: str = "mle",
+        estimate: Estimate = "mle",
         draws: int = 1,
         epsilon: float | None = None,
         initial: float = 0.1,

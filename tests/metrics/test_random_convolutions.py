@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d
 
 from envae import datasets
 from envae.metrics import frechet
-from envae.metrics.random_convolutions import FEATURES, RandomConvolutions
+from envae.metrics.random_convolutions import FEATURES, FEWEST, RandomConvolutions
 
 DIGITS = datasets.load("digits")
 
@@ -23,6 +23,17 @@ def test_images_of_any_size_and_channels_have_standardized_features(shape):
     assert not features.requires_grad
     torch.testing.assert_close(features.mean(0), torch.zeros(FEATURES), atol=1e-4, rtol=0)
     torch.testing.assert_close(features.std(0), torch.ones(FEATURES), atol=1e-4, rtol=0)
+
+
+def test_fewer_features_are_the_means_of_the_four_quarters_and_take_fewer_images():
+    few, many = (RandomConvolutions(DIGITS.train, few=few) for few in (True, False))
+    assert (few.name, many.name) == ("random-conv-few", "random-conv")
+    quarters = (many.features(DIGITS.test) * many.scale + many.mean).unflatten(1, (FEWEST, 4))
+    expected = (quarters.mean(2) - few.mean) / few.scale
+    torch.testing.assert_close(few.features(DIGITS.test), expected, atol=1e-4, rtol=1e-4)
+    assert frechet.fd(few, DIGITS.train[:40], DIGITS.test[:40]) > 0
+    with pytest.raises(ValueError, match="more than 96 images"):
+        frechet.fd(many, DIGITS.train[:40], DIGITS.test[:40])
 
 
 def test_features_are_those_of_the_layers_written_out():

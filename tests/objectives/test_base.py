@@ -1,6 +1,7 @@
 """How an objective is made: one class with its per-image term, known by name or not."""
 
 import copy
+import typing
 
 import numpy as np
 import pytest
@@ -184,3 +185,7 @@ def test_a_count_is_an_integer(value):
     with pytest.raises(ValueError, match="must be an integer from 2 up, received"):
         base.check_count(least=2, samples=value)
     base.check_count(least=2, samples=np.int64(2))
+
+
+def test_editors_are_told_every_name():
+    assert set(typing.get_args(base.Name)) == set(names())

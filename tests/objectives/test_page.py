@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from envae.objectives import names, objective
+from envae.objectives.base import Takes
 
 PAGE = Path(__file__).parents[2] / "book" / "objectives.md"
 ROWS = {row[0]: row for row in re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.read_text(), re.M)}
@@ -28,3 +29,18 @@ def test_every_source_file_is_named():
     for name in names():
         source = type(objective(name)).__module__.replace(".", "/") + ".py"
         assert f"`{source}`" in PAGE.read_text(), f"{name}: the page does not name {source}"
+
+
+def test_shapes_and_ranges_on_the_page_are_those_that_are_checked():
+    part = PAGE.read_text().partition("(shapes-and-ranges)=")[2].partition("\n## ")[0]
+    told = {}
+    for shape, values, batch, which in re.findall(
+        r"^\| (\(B.*) \| (.*) \| (\d) \| (.*) \|$", part, re.M
+    ):
+        for name in re.findall(r"`(\w+)`", which):
+            told[name] = Takes(
+                shape.replace("`", ""), unit_range=values == "[0, 1]", least=int(batch)
+            )
+    assert told == {
+        name: objective(name).takes for name in names() if objective(name).takes != Takes()
+    }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from envae.objectives.base import Objective, Parts, check_count, decode
-from envae.objectives.energy import EnVAE, FEnVAE, mirrored_draws
+from envae.objectives.energy import Draws, EnVAE, FEnVAE, mirrored_draws
 from envae.scores import antithetic_score, norm_power
 from envae.vae import VAE, EncodesAndDecodes, Posterior
 
@@ -62,7 +62,7 @@ class Ramped(FEnVAE):
     steps: Tensor
 
     def __init__(
-        self, beta: float = 1.0, alpha: float = 0.1, draws: str = "single", ramp: int = 1000
+        self, beta: float = 1.0, alpha: float = 0.1, draws: Draws = "single", ramp: int = 1000
     ):
         super().__init__(beta, alpha, draws)
         check_count(1, ramp=ramp)

@@ -1,0 +1,212 @@
+"""`envae compare`: from a folder of anybody's images to one page."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from envae import cli
+from envae.companion import compare, notebook_run
+from envae.experiments import paper_rows
+
+
+def write(folder, count, *, colour=False):
+    """Discs of random place, of two classes by their size."""
+    generator = np.random.default_rng(0)
+    rows, columns = np.mgrid[:16, :16]
+    for index in range(count):
+        y, x = generator.uniform(5, 11, 2)
+        disc = ((rows - y) ** 2 + (columns - x) ** 2 < (4 + 12 * (index % 2))) * 255
+        tint = generator.uniform(0.5, 1, 3) if colour else np.ones(3)
+        place = folder / f"class {index % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((disc[..., None] * tint).astype(np.uint8)).save(place / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def records(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # in this process: others take seconds to start
+    return tmp_path / "runs"
+
+
+def test_images_without_colour_have_one_channel_and_few_are_split_anew(tmp_path):
+    grey = compare.load(write(tmp_path / "grey", 160), 16)
+    assert grey.image_shape == (1, 16, 16)
+    assert (len(grey.train), len(grey.test)) == (128, 32)
+    colour = compare.load(write(tmp_path / "colour", 160, colour=True), 16)
+    assert colour.image_shape == (3, 16, 16)
+    both = torch.cat([colour.train, colour.test]).flatten(1)
+    assert len(both.unique(dim=0)) == 160  # each of them is somewhere
+    assert compare.load(tmp_path / "grey", 8).name != grey.name
+
+
+def test_too_few_images_are_one_line(tmp_path, capsys):
+    assert cli.main(["compare", str(write(tmp_path / "few", 40)), "--size", "16"]) == 2
+    assert "has 40 images: a comparison needs 150 or more" in capsys.readouterr().err
+    assert cli.main(["compare", str(tmp_path / "none")]) == 2
+    assert "needs root, a folder of images" in capsys.readouterr().err
+
+
+def test_rows_are_trained_measured_and_told_and_a_second_call_goes_on(
+    tmp_path, records, monkeypatch
+):
+    monkeypatch.setattr(compare, "TRIED", 1)
+    monkeypatch.setattr(compare, "SEEDS", (1, 2))
+    folder = write(tmp_path / "discs", 160)
+    rows = ("L2", "AE")
+    plan = records / "plan-{}-1.json"
+    name = compare.load(folder, 16).name
+    records.mkdir()
+    plan.with_name(f"plan-{name}-1.json").write_text(
+        json.dumps({"network": "mlp64", "epochs": 2, "images": 128})
+    )
+
+    late = compare.Comparison(folder, minutes=1, size=16, rows=rows)
+    late._begun -= 61
+    assert "left for the next call" in late.train("L2")
+    assert late.conclusion().startswith("Not run yet: L2; AE, mix")
+    assert late.table().empty
+
+    comparison = compare.Comparison(folder, minutes=1, size=16, rows=rows)
+    assert "2 epochs" in str(comparison)
+    for row in rows:
+        assert "distances" in comparison.train(row)
+    runs = comparison.runs()
+    assert runs.groupby("label")["seed"].apply(list).to_dict() == {row: [1, 2] for row in rows}
+    assert len(list((records / comparison.experiment.search_name).glob("*.json"))) == len(rows)
+    assert (
+        runs["distance"] == runs["fd_generated"].where(runs["label"] == "L2", runs["fd_gmm10"])
+    ).all()
+    table = comparison.table()
+    assert table["distance of samples"].is_monotonic_increasing
+    pictures = comparison.pictures()
+    assert list(pictures) == list(table.index)
+    expected = table.loc["L2", "spread / error"]
+    kept = pictures["L2"]
+    error = (kept["means"] - kept["test"]).square().mean()
+    assert expected == pytest.approx((kept["spread"].square().mean() / error).sqrt().item())
+
+    before = {path: path.stat().st_mtime_ns for path in records.rglob("*.json")}
+    again = compare.Comparison(folder, minutes=1, size=16, rows=rows)
+    again.train("L2")
+    assert {path: path.stat().st_mtime_ns for path in records.rglob("*.json")} == before
+
+
+def test_what_the_time_allows_is_planned_once(tmp_path, records, monkeypatch):
+    monkeypatch.setattr(paper_rows.Experiment, "step_seconds", lambda self, label: 0.01)
+    folder = write(tmp_path / "discs", 160)
+    epochs = {}
+    for minutes in (0.2, 1.0, 1000.0):
+        comparison = compare.Comparison(folder, minutes=minutes, size=16)
+        epochs[minutes] = comparison.experiment.setting.epochs
+    assert 1 <= epochs[0.2] < epochs[1.0] < epochs[1000.0] == 2500
+    monkeypatch.setattr(paper_rows.Experiment, "step_seconds", lambda self, label: 1.0)
+    assert compare.Comparison(folder, minutes=1.0, size=16).experiment.setting.epochs == epochs[1.0]
+
+
+def told_of(monkeypatch, distances):
+    """What is concluded from these distances of each row's seeds."""
+    floors = {"the training images": 0.5, "the mean image alone": 6.0}
+    comparison = object.__new__(compare.Comparison)
+    comparison.rows = tuple(distances)
+    runs = pd.DataFrame(
+        [{"label": row, "distance": value} for row, values in distances.items() for value in values]
+    )
+    table = pd.DataFrame(
+        {
+            "distance of samples": {
+                compare.COMPARED[row]: np.mean(v) for row, v in distances.items()
+            },
+            "squared error": 1.0,
+            "from a mixture": 1.0,
+            "chosen": "alpha 0.1",
+        }
+    )
+    monkeypatch.setattr(compare.Comparison, "runs", lambda self: runs)
+    monkeypatch.setattr(
+        compare.Comparison, "table", lambda self: table.sort_values("distance of samples")
+    )
+    monkeypatch.setattr(compare.Comparison, "floors", lambda self: floors)
+    return comparison.conclusion()
+
+
+def test_a_row_is_better_only_beyond_what_seeds_explain(monkeypatch):
+    clear = {"L2": [4.0, 4.1, 4.2], "EnVAE, M = 2": [2.0, 2.1, 2.05], "SSIM": [2.2, 2.0, 2.1]}
+    told = told_of(monkeypatch, clear)
+    assert "**EnVAE, 2 draws** came closest" in told
+    assert "closer than those of L2 beyond what seeds explain" in told
+    assert "from SSIM these runs do not tell it apart" in told
+    assert "the mean image alone" not in told
+    far = told_of(monkeypatch, clear | {"L2": [7.0, 7.1, 7.2]})
+    assert "Samples of L2 are further away than the mean image alone." in far
+    lost = told_of(monkeypatch, {"L2": [7.0, 7.1, 7.2], "EnVAE, M = 2": [8.0, 7.1, 7.2]})
+    assert "No loss has learned to draw these images" in lost
+    vague = told_of(monkeypatch, {"L2": [3.0, 1.0, 2.0], "EnVAE, M = 2": [1.0, 3.0, 1.9]})
+    assert "beyond what seeds explain" not in vague
+    assert "from L2 these runs do not tell it apart" in vague
+
+
+def test_a_page_is_one_file_with_what_a_notebook_shows(tmp_path):
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": ["a < b\n"]},
+        {"output_type": "stream", "name": "stderr", "text": ["a warning"]},
+        {
+            "output_type": "display_data",
+            "metadata": {},
+            "data": {"image/png": "aGk=\n", "text/plain": "f"},
+        },
+        {"output_type": "display_data", "metadata": {}, "data": {"text/markdown": "**bold**"}},
+        {"output_type": "execute_result", "metadata": {}, "data": {"text/html": "<table></table>"}},
+        {"output_type": "execute_result", "metadata": {}, "data": {"text/plain": "'x & y'"}},
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title"]},
+        {"cell_type": "code", "source": ["secret()"], "outputs": outputs},
+    ]
+    executed, output = tmp_path / "executed.ipynb", tmp_path / "page.html"
+    executed.write_text(json.dumps({"cells": cells, "metadata": {}}))
+    compare.page(executed, output)
+    text = output.read_text()
+    for part in ("<h1>Title</h1>", "a &lt; b", 'src="data:image/png;base64,aGk="',
+                 "<strong>bold</strong>", "<table></table>", "&#x27;x &amp; y&#x27;"):  # fmt: skip
+        assert part in text
+    assert "secret" not in text
+    assert "warning" not in text
+
+
+def test_the_notebook_trains_every_row_and_takes_what_the_command_gives():
+    cells = notebook_run.read(compare.NOTEBOOK)["cells"]
+    source = "\n".join("".join(cell["source"]) for cell in cells)
+    assert all(f'comparison.train("{row}")' in source for row in compare.COMPARED)
+    assert set(notebook_run.declared(compare.NOTEBOOK)) == {"folder", "minutes", "size"}
+    assert not any(cell.get("outputs") for cell in cells)
+
+
+def test_the_command_passes_folder_time_and_size_and_writes_the_page(tmp_path, monkeypatch, capsys):
+    folder = write(tmp_path / "discs", 160)
+    told = {}
+
+    def run(notebook, output, *, profile, given):
+        told.update(given)
+        output.parent.mkdir(parents=True)
+        output.write_text(json.dumps({"cells": [], "metadata": {}}))
+
+    monkeypatch.setenv("ENVAE_RUNS", "")
+    monkeypatch.setattr(notebook_run, "run", run)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["compare", "discs", "--minutes", "3", "--size", "16"]) == 0
+    assert told == {"folder": str(folder), "minutes": "3.0", "size": "16"}
+    assert (tmp_path / "_build" / "compare" / "discs" / "page.html").is_file()
+    assert "_build/compare/discs/page.html" in capsys.readouterr().out
+
+
+def test_an_extra_that_lacks_is_told_before_anything_is_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "seaborn", None)
+    assert cli.main(["compare", str(tmp_path)]) == 2
+    assert "is not installed: pip install 'envae[book]'" in capsys.readouterr().err

@@ -1,0 +1,427 @@
+"""A stranger's model: what its methods may return, its context, its prior, its data."""
+
+import copy
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import (
+    Categorical,
+    Gumbel,
+    Independent,
+    Laplace,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+    register_kl,
+)
+from torch.utils.data import DataLoader, TensorDataset
+
+from envae import Given, evaluation, gaussian, objectives
+from envae.objectives import base, objective
+from envae.training import Pair
+from envae.vae import kl_to_prior, mean_and_stddev, posterior_of
+
+MEAN, LOG_VARIANCE = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+STDDEV = torch.exp(0.5 * LOG_VARIANCE)
+TORCHS_KL = kl_divergence(Normal(MEAN, STDDEV), Normal(0.0, 1.0)).sum(1)
+
+
+class Foreign(nn.Module):
+    """Not ours: it encodes what its function makes of a mean and the logarithm of a variance."""
+
+    def __init__(self, shape, posterior=lambda mean, log: gaussian(mean, log_variance=log), maps=0):
+        super().__init__()
+        size = torch.Size(shape).numel()
+        self.shape, self.posterior, self.maps = shape, posterior, maps
+        self.encoder, self.decoder = nn.Linear(size, 6), nn.Linear(3, size)
+        self.head = nn.Linear(3, maps * (size // shape[0])) if maps else None
+
+    def encode(self, x):
+        return self.posterior(*self.encoder(x.flatten(1)).chunk(2, dim=1))
+
+    def decode(self, z):
+        return torch.sigmoid(self.decoder(z)).reshape(-1, *self.shape)
+
+    def decode_with_head(self, z):
+        return self.decode(z), self.head(z).reshape(len(z), self.maps, *self.shape[1:])
+
+
+# --- what encode and decode return ------------------------------------------------------------
+
+FORMS = {
+    "gaussian": lambda mean, stddev: gaussian(mean, log_variance=2 * stddev.log()),
+    "Independent": lambda mean, stddev: Independent(Normal(mean, stddev), 1),
+    "a bare Normal": Normal,
+    "MultivariateNormal": lambda mean, stddev: MultivariateNormal(
+        mean, torch.diag_embed(stddev**2)
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_posterior_in_any_form_has_the_same_kl_and_draws_of_its_own(form):
+    posterior = posterior_of(FORMS[form](MEAN, STDDEV), 5)
+    torch.testing.assert_close(kl_to_prior(posterior), TORCHS_KL)
+    assert posterior.rsample((7,)).shape == (7, 5, 3)
+    torch.testing.assert_close(posterior.mean, MEAN)
+
+
+def test_a_correlated_posterior_has_its_closed_form():
+    factor = torch.randn(5, 3, 3, dtype=torch.float64).tril(-1)
+    factor = factor + torch.diag_embed(STDDEV.double())
+    posterior = MultivariateNormal(MEAN.double(), scale_tril=factor)
+    trace = factor.square().sum((1, 2))
+    logdet = 2 * factor.diagonal(dim1=1, dim2=2).abs().log().sum(1)
+    expected = 0.5 * (trace + MEAN.double().square().sum(1) - 3 - logdet)
+    torch.testing.assert_close(kl_to_prior(posterior_of(posterior, 5)), expected)
+    with pytest.raises(ValueError, match="a measure takes Gaussians with independent coordinates"):
+        mean_and_stddev(posterior)
+
+
+def test_a_map_of_codes_that_is_independent_in_part_is_taken_as_a_whole():
+    mean, stddev = torch.randn(4, 2, 3, 3), torch.rand(4, 2, 3, 3) + 0.1
+    whole = kl_to_prior(gaussian(mean, stddev))
+    for inner in range(4):
+        posterior = posterior_of(Independent(Normal(mean, stddev), inner), 4)
+        assert posterior.batch_shape == (4,)
+        torch.testing.assert_close(kl_to_prior(posterior), whole)
+
+
+def test_another_distribution_has_the_kl_that_torch_was_told():
+    posterior = posterior_of(Laplace(MEAN, STDDEV), 5)
+    expected = kl_divergence(Laplace(MEAN, STDDEV), Normal(0.0, 1.0)).sum(1)
+    torch.testing.assert_close(kl_to_prior(posterior), expected)
+
+    class Mine(Independent):
+        pass
+
+    mine = posterior_of(Mine(Laplace(MEAN, STDDEV), 1), 5)
+    register_kl(Mine, Independent)(lambda q, p: q.mean.sum(1))
+    torch.testing.assert_close(kl_to_prior(mine), MEAN.sum(1))
+    loss = objective("envae", alpha=1.0)
+    model = Foreign((8,), lambda mean, log: Mine(Laplace(mean, log.exp()), 1))
+    assert loss(model, torch.rand(5, 8)).parts["kl"].isfinite()
+    with pytest.raises(ValueError, match=r"register_kl\(Independent, MixtureSameFamily\)"):
+        kl_to_prior(gaussian(MEAN, STDDEV), mixture())
+
+
+def test_mirrored_draws_are_draws():
+    loss = objective("envae", samples=4, pairs="mirrored")
+    for form in ("gaussian", "MultivariateNormal"):
+        model = Foreign((8,), lambda mean, log, form=form: FORMS[form](mean, log.exp()))
+        assert loss(model, torch.rand(5, 8)).total.isfinite()
+    model = Foreign((8,), lambda mean, log: Gumbel(mean, log.exp()))
+    with pytest.raises(ValueError, match=r"symmetric about its mean.*take pairs='cyclic'"):
+        loss(model, torch.rand(5, 8))
+
+
+NO_POSTERIOR = {
+    "a pair": ((MEAN, LOG_VARIANCE), r"a tuple \(a tensor of shape \(5, 3\), a tensor"),
+    "nothing": (None, "builtins.NoneType"),
+    "no reparametrization": (Categorical(torch.ones(5, 3)), "torch.distributions.cat"),
+}
+
+
+@pytest.mark.parametrize("case", NO_POSTERIOR)
+def test_what_is_no_posterior_is_refused_with_the_lines_to_write(case):
+    returned, told = NO_POSTERIOR[case]
+    model = Foreign((8,), lambda *_: returned)
+    for use in (lambda: objective("l2")(model, torch.rand(5, 8)),
+                lambda: evaluation.encode(model, torch.rand(5, 8))):  # fmt: skip
+        with pytest.raises(ValueError, match=f"(?s)encode returned {told}.*log_variance = .*retur"):
+            use()
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (5,), (1, 3)])
+def test_a_posterior_for_another_number_of_images_is_refused(shape):
+    mean = torch.zeros(shape)
+    with pytest.raises(ValueError, match=r"shape \(5, \*code\), received"):
+        posterior_of(Normal(mean, torch.ones_like(mean)), 5)
+
+
+def test_codes_alone_are_for_objectives_that_draw_nothing():
+    model = Foreign((8,), lambda mean, log: mean)
+    x = torch.rand(5, 8)
+    for name in ("ae", "rae", "rae_gp", "wae_mmd"):
+        objective(name)(model, x).total.backward()
+    with pytest.raises(ValueError, match=r"codes without a spread, which ae, rae, rae_gp and wae"):
+        objective("envae")(model, x)
+    assert evaluation.encode(model, x).stddev.eq(0).all()
+
+
+def test_gaussian_takes_one_spread():
+    torch.testing.assert_close(gaussian(MEAN, log_variance=LOG_VARIANCE).stddev, STDDEV)
+    for given in ({}, {"stddev": STDDEV, "log_variance": LOG_VARIANCE}):
+        with pytest.raises(ValueError, match="stddev or log_variance, one of the two"):
+            gaussian(MEAN, **given)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda images: (images,), "decode must return a tensor (10, *shape of an image), rec"),
+        (lambda images: images[:4], "the decoder returned 4 images for 10 codes"),
+        (lambda images: images[:, :4], "images of shape (5, 4) for x of shape (5, 8)"),
+    ],
+)
+def test_decode_returns_a_tensor_with_an_image_for_each_code(change, told):
+    class Wrong(Foreign):
+        def decode(self, z):
+            return change(super().decode(z))
+
+    with pytest.raises(ValueError, match=re.escape(told)):
+        objective("envae", samples=2)(Wrong((8,)), torch.rand(5, 8))
+
+
+# --- any shape and range ----------------------------------------------------------------------
+
+SHAPES = [(12,), (2, 12), (1, 8, 8), (3, 8, 8), (1, 4, 6, 5)]
+
+
+def of(name, shape):
+    loss = objective(name, **{"latent_dim": 3} if name == "dt_vae" else {})
+    loss.prepare(shape)
+    return loss, Foreign(shape, maps=loss.head_maps(shape[0]))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", objectives.names())
+def test_an_objective_takes_the_batches_that_its_table_says_and_quotes_it_for_others(name, shape):
+    loss, model = of(name, shape)
+    has_shape = {base.IMAGES: 3, base.WITH_CHANNELS: len(shape)}.get(loss.takes.shape, len(shape))
+    taken = has_shape == len(shape) and (loss.takes.shape == base.ANY_SHAPE or len(shape) > 1)
+    batches = {
+        "in [0, 1]": (torch.rand(4, *shape), taken),
+        "standardized": (torch.randn(4, *shape), taken and not loss.takes.unit_range),
+        "one": (torch.rand(1, *shape), taken and loss.takes.least == 1),
+        "none": (torch.rand(0, *shape), False),
+    }
+    for kind, (x, expected) in batches.items():
+        if expected:
+            value = loss(model, x).total
+            value.backward()
+            assert value.isfinite(), kind
+        else:
+            told = re.escape(f"{name} takes x of shape {loss.takes}")
+            with pytest.raises(ValueError, match=told):
+                loss(model, x)
+
+
+# --- context, prior, groups of codes ----------------------------------------------------------
+
+
+class Conditional(Foreign):
+    """Both of its methods take labels."""
+
+    def __init__(self):
+        super().__init__((8,))
+        self.of_label = nn.Embedding(10, 8)
+
+    def encode(self, x, label):
+        return super().encode(x + self.of_label(label))
+
+    def decode(self, z, label):
+        return super().decode(z) + self.of_label(label)
+
+
+@pytest.mark.parametrize("name", ["l2", "envae", "fenvae", "rae_gp", "iso_d"])
+def test_each_draw_is_decoded_with_the_context_of_its_image(name):
+    """Against a loop over the draws, with labels as they are."""
+    torch.manual_seed(0)
+    model, x, labels = Conditional(), torch.rand(5, 8), torch.tensor([3, 1, 4, 1, 5])
+    loss = objective(name)
+    torch.manual_seed(1)
+    value = loss(Given(model, labels), x)
+
+    class Loop(nn.Module):
+        def encode(self, x):
+            return model.encode(x, labels)
+
+        def decode(self, z):
+            return torch.cat([model.decode(draw, labels) for draw in z.split(5)])
+
+    torch.manual_seed(1)
+    expected = loss(Loop(), x)
+    torch.testing.assert_close(value.total, expected.total)
+    value.total.backward()
+    assert model.of_label.weight.grad[[1, 3, 4, 5]].abs().sum(1).gt(0).all()
+    with pytest.raises(ValueError, match=r"as many images as the batch: received \(4,\) for 5"):
+        loss(Given(model, labels[:4]), x)
+
+
+def mixture():
+    parts = Independent(Normal(torch.randn(2, 3), torch.ones(2, 3)), 1)
+    return MixtureSameFamily(Categorical(torch.ones(2)), parts)
+
+
+class WithPrior(Foreign):
+    """Its prior is trained with it."""
+
+    def __init__(self):
+        super().__init__((8,))
+        self.place = nn.Parameter(torch.tensor([1.0, -2.0, 0.5]))
+        self.log_scale = nn.Parameter(torch.tensor([0.3, 0.0, -0.4]))
+
+    def prior(self):
+        return Independent(Normal(self.place, self.log_scale.exp()), 1)
+
+
+@pytest.mark.parametrize("name", ["l2", "envae", "iso_i", "infovae", "wae_mmd", "dt_vae", "ec_vae"])
+def test_codes_are_held_to_a_prior_of_the_models_own(name):
+    torch.manual_seed(0)
+    model, x = WithPrior(), torch.rand(40, 8)
+    loss, _ = of(name, (8,))
+    value = loss(model, x)
+    if name != "wae_mmd":
+        expected = kl_divergence(model.encode(x), model.prior()).mean()
+        torch.testing.assert_close(value.parts["kl"], expected.detach())
+    plain = Foreign((8,))
+    plain.load_state_dict(model.state_dict(), strict=False)
+    torch.manual_seed(0)
+    here = loss(model, x)
+    torch.manual_seed(0)
+    assert not torch.isclose(here.regularizer, loss(plain, x).regularizer)
+    if name in ("l2", "envae", "iso_i"):
+        value.total.backward()
+        assert model.place.grad.abs().gt(0).all()
+
+
+def test_a_prior_of_each_image_and_a_prior_that_is_none():
+    class OfLabel(Conditional):
+        def prior(self, label):
+            mean = torch.nn.functional.one_hot(label, 3).float()
+            return Independent(Normal(mean, torch.ones(len(label), 3)), 1)
+
+    model, x, labels = OfLabel(), torch.rand(5, 8), torch.tensor([0, 1, 2, 1, 0])
+    value = objective("envae", samples=2)(Given(model, labels), x)
+    expected = kl_divergence(model.encode(x, labels), model.prior(labels)).mean()
+    torch.testing.assert_close(value.parts["kl"], expected.detach())
+    assert objective("wae_mmd")(Given(model, labels), x).total.isfinite()
+
+    for returned in (Normal(0.0, 1.0), Normal(torch.zeros(3), torch.ones(3)), "N(0, I)"):
+
+        class Wrong(Foreign):
+            def prior(self, returned=returned):
+                return returned
+
+        with pytest.raises(ValueError, match="the method prior of Wrong returned"):
+            objective("l2")(Wrong((8,)), x)
+
+
+def test_a_prior_that_takes_arguments_and_a_context_that_is_no_tensor_are_told():
+    class Sampler(Foreign):
+        def prior(self, count):
+            return torch.randn(count, 3)
+
+    with pytest.raises(ValueError, match="the method prior of Sampler takes arguments"):
+        objective("l2")(Sampler((8,)), torch.rand(5, 8))
+    for context in ({"label": 1}, torch.tensor(1.0)):
+        with pytest.raises(ValueError, match="context is tensors with first axis B, received"):
+            Given(Conditional(), context)
+
+
+def test_a_learned_mixture_as_a_prior_by_one_draw():
+    prior = mixture()
+
+    class Held(Independent):
+        pass
+
+    @register_kl(Held, MixtureSameFamily)
+    def _(q, p):
+        z = q.rsample()
+        return q.log_prob(z) - p.log_prob(z)
+
+    torch.manual_seed(0)
+    posterior = Held(Normal(MEAN.expand(20_000, 5, 3), STDDEV), 2)
+    q = Independent(Normal(MEAN, STDDEV), 1)
+    z = q.sample((20_000,))
+    expected = (q.log_prob(z) - prior.log_prob(z)).mean(0)
+    by_draws = kl_divergence(
+        Held(Normal(MEAN.repeat(20_000, 1), STDDEV.repeat(20_000, 1)), 1), prior
+    )
+    torch.testing.assert_close(by_draws.reshape(-1, 5).mean(0), expected, rtol=0.05, atol=0.05)
+    assert posterior.event_shape == (5, 3)
+
+
+# --- around it --------------------------------------------------------------------------------
+
+
+def test_a_batch_as_a_loader_gives_it_is_refused_with_the_line_to_write():
+    loss, model = of("envae", (8,))
+    loader = DataLoader(TensorDataset(torch.rand(6, 8), torch.arange(6)), batch_size=3)
+    with pytest.raises(ValueError, match=r"received a list of 2, .*`for x, \*_ in loader`"):
+        loss(model, next(iter(loader)))
+    for x, *_ in loader:
+        loss(model, x).total.backward()
+
+
+def test_a_wrapped_model_is_refused_where_its_gradients_would_not_be_synchronized():
+    loss, model = of("envae", (8,))
+    with pytest.raises(ValueError, match=r"decode, which DataParallel has not.*training.Pair"):
+        loss(nn.DataParallel(model), torch.rand(3, 8))
+    with pytest.raises(ValueError, match=r"decode, which Linear has not$"):
+        loss(nn.Linear(2, 2), torch.rand(3, 8))
+    with pytest.raises(ValueError, match=r"make one, Foreign\(\)$"):
+        loss(Foreign, torch.rand(3, 8))
+
+
+def test_model_and_loss_as_a_pair_go_into_data_parallel_training(tmp_path):
+    loss, model = of("envae", (8,))
+    plain, x = copy.deepcopy(model), torch.rand(3, 8)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    try:
+        both = nn.parallel.DistributedDataParallel(Pair(model, loss))
+        torch.manual_seed(0)
+        both(x)["total"].backward()
+        with pytest.raises(ValueError, match=r"which DistributedDataParallel has not.*Pair\(vae"):
+            loss(nn.parallel.DistributedDataParallel(model), x)
+    finally:
+        torch.distributed.destroy_process_group()
+    torch.manual_seed(0)
+    loss(plain, x).total.backward()
+    for ours, expected in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, expected.grad)
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning", "ignore:.*:DeprecationWarning")
+@pytest.mark.parametrize("name", ["envae", "ffl", "bernoulli"])
+def test_a_model_and_its_loss_are_one_graph_for_the_compiler(name):
+    loss, model = of(name, (1, 8, 8))
+    x = torch.rand(3, 1, 8, 8)
+    compiled = torch.compile(Pair(model, loss), fullgraph=True, backend="eager")
+    torch.manual_seed(0)
+    found = compiled(x)["total"]
+    torch.manual_seed(0)
+    torch.testing.assert_close(found, loss(model, x).total)
+    found.backward()
+
+
+# Images of a batch meet in them; the others are a mean over images.
+NOT_ADDITIVE = {"iso_i", "diag_i", "wae_mmd", "infovae"}
+
+
+@pytest.mark.parametrize("name", [n for n in objectives.names() if n not in ("dt_vae", "ec_vae")])
+def test_accumulated_gradients_are_those_of_the_whole_batch_but_where_images_meet(name):
+    shape = (1, 8, 8)
+    torch.manual_seed(0)
+    loss, model = of(name, shape)
+    model, loss = model.double(), loss.double()
+    # As good as without noise, which would be another's in each split.
+    model.posterior = lambda mean, log: gaussian(mean, log_variance=log - 80)
+    x = torch.rand(8, *shape, dtype=torch.float64)
+
+    def gradient(*parts):
+        own = copy.deepcopy(model)
+        for part in parts:
+            torch.manual_seed(0)
+            (loss(own, part).total / len(parts)).backward()
+        return torch.cat([w.grad.flatten() for w in own.parameters()])
+
+    whole, added = gradient(x), gradient(*x.split(4))
+    far = (whole - added).norm() / whole.norm()
+    assert (far > 1e-6) == (name in NOT_ADDITIVE), far
