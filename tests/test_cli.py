@@ -75,6 +75,13 @@ REFUSED = {
     "no seeds": (["-p", "seeds", ""], ["seeds takes list[int], from 0 up", "received []"]),
     "a negative seed": (["-p", "seeds", "1,-1"], ["seeds takes list[int], from 0 up", "[1, -1]"]),
     "less than all": (["-p", "samples", "-1"], ["samples takes int, from 0 up", "received -1"]),
+    "epochs without end": (["-p", "epochs", "1000001"], ["epochs takes int, at most 1,000,000"]),
+    "more digits than Python reads": (["-p", "epochs", "9" * 5000], ["epochs takes", "(5,002 ch"]),
+    "a seed too large": (
+        ["-p", "seeds", f"[1, {2**32}]"],
+        ["at most 4,294,967,295", "4294967296]"],
+    ),
+    "seeds without end": (["-p", "seeds", str([1] * 1001)], ["at most 1,000 of them"]),
     "no epochs in the profile": (["--profile", "idle"], ["epochs takes int, from 1 up"]),
     "no number in the profile": (["--profile", "endless"], ["lr takes float, finite numbers"]),
     "misspelt in the profile": (["--profile", "stale"], ["'epoch'", "did you mean 'epochs'"]),

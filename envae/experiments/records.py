@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envae import _checkout
+from envae._files import check_room as _check_room
 from envae._files import whole
 
 if TYPE_CHECKING:
@@ -144,6 +145,11 @@ def save(
     path = within(folder(), experiment) / f"{key(experiment, parameters)}.json"
     write(path, record)
     return path
+
+
+def check_room(experiment: str) -> None:
+    """Raise an OSError that names an experiment's folder, if no record can be written there."""
+    _check_room(within(folder(), experiment))
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
