@@ -82,6 +82,7 @@ REFUSED = {
         ["at most 4,294,967,295", "4294967296]"],
     ),
     "seeds without end": (["-p", "seeds", str([1] * 1001)], ["at most 1,000 of them"]),
+    "brackets without end": (["-p", "seeds", "[" * 400], ["seeds takes list[int] (", "(402 char"]),
     "no epochs in the profile": (["--profile", "idle"], ["epochs takes int, from 1 up"]),
     "no number in the profile": (["--profile", "endless"], ["lr takes float, finite numbers"]),
     "misspelt in the profile": (["--profile", "stale"], ["'epoch'", "did you mean 'epochs'"]),

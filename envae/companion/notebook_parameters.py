@@ -230,7 +230,7 @@ def _items(inside: str) -> list[str]:
     """Items of a list as text; one that holds a comma is quoted, as in YAML."""
     try:
         items = yaml.load(f"[{inside}]", yaml.BaseLoader)  # it leaves every item as text
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):  # of hundreds of brackets
         raise ValueError from None
     if not all(isinstance(item, str) for item in items):
         raise ValueError

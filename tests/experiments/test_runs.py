@@ -130,7 +130,7 @@ def test_a_failed_point_is_listed_with_its_error_and_tried_again(tmp_path, monke
     assert {path.suffix for path in (tmp_path / "try").iterdir()} == {".json"}
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"error": "\xe4"}'])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"[" * 9999, b'{"error": "\xe4"}'])
 def test_a_broken_note_of_a_failure_is_one_line_that_names_it(tmp_path, monkeypatch, content):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     [point] = runs.points([("l2", {})], (0,), Setting(epochs=1))
