@@ -23,10 +23,10 @@ DATA = dataclasses.replace(
 )
 OTHER = {
     "train": dataclasses.replace(DATA, train=0.3 * DIGITS.train[150:300]),
-    "test": dataclasses.replace(DATA, test=DIGITS.test[60:120]),
+    "test": dataclasses.replace(DATA, test=0.3 * DIGITS.test[60:120]),
 }
 # Of samples and draws that look alike, as those of a model that is not trained: all or none.
-SHARES = {"precision": "", "recall": "", "reached": ""}
+SHARES = {"precision": "test", "recall": "", "reached": "test"}
 FROM = {
     "quality": {  # samples are compared with the training images
         "fd_generated": "train", "fd_gmm10": "train", "energy_distance*": "train",
