@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,3 +33,21 @@ def whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_room(folder: Path, size: int = 2**16) -> None:
+    """Find out now, not after hours, whether a file of so many bytes can be written to a folder.
+
+    The folder is made if it is not there; nothing is left in it.
+
+    Raises
+    ------
+    OSError
+        If it cannot; names the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(size))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error

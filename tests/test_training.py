@@ -3,6 +3,7 @@
 import json
 import resource
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import safetensors.torch
 import torch
 from common import of_codes
+from lightning_fabric.plugins import MixedPrecision
 
 from envae import datasets, networks
 from envae.datasets import files
 from envae.objectives import names, objective
-from envae.training import _step, batch_sizes, epoch_seed, fit
+from envae.training import Pair, _step, batch_sizes, epoch_seed, fit
+from envae.training._run import Run
 from envae.vae import gaussian
 
 IMAGES = datasets.load("digits").train[:128]
@@ -262,16 +265,52 @@ def test_a_checkpoint_that_is_cut_off_while_it_is_written_is_never_read(tmp_path
     assert values(trained(checkpoint=path)[1]).equals(values(trained()[1]))
 
 
-def test_a_checkpoint_that_finds_no_room_is_an_error_that_names_it(tmp_path):
-    path = tmp_path / "run.safetensors"
+@contextmanager
+def without_room():
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))  # a model has 350 KB
     try:
-        with pytest.raises(OSError, match=r"run\.safetensors: .*File too large"):
-            trained(checkpoint=path)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_checkpoint_that_finds_no_room_is_an_error_before_anything_is_trained(tmp_path):
+    vae = model()
+    with without_room(), pytest.raises(OSError, match=f"File too large: '{tmp_path}'"):
+        trained(vae, checkpoint=tmp_path / "run.safetensors")
+    assert files.digest(*vae.state_dict().values()) == files.digest(*model().state_dict().values())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_that_finds_no_room_any_more_is_an_error_that_names_it(tmp_path):
+    path = tmp_path / "run.safetensors"
+    trained(checkpoint=path, epochs=1)
+    with without_room(), pytest.raises(OSError, match=r"run\.safetensors: .*File too large"):
+        trained(checkpoint=path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_keeps_how_far_losses_are_scaled_for_half_precision(tmp_path):
+    """As on a GPU, whose scale grows after some steps and shrinks after an overflow."""
+    pair = Pair(model(), objective("l2"))
+    optimizer = torch.optim.Adam(pair.parameters())
+
+    def run():
+        scaler = torch.amp.GradScaler("cpu", growth_interval=2)
+        return Run(pair, optimizer, tmp_path / "c", {}, MixedPrecision("16-mixed", "cpu", scaler))
+
+    first = run()
+    first.resume(1, None)
+    for _ in range(3):
+        first.scaling.backward(pair(IMAGES)["total"], None)
+        first.scaling.optimizer_step(optimizer)
+    first._start = run()._start  # the steps above are no epoch's
+    first.add({"total": 1.0})
+    second = run()
+    second.resume(1, None)
+    assert first.scaling.state_dict()["scale"] == 2**17
+    assert second.scaling.state_dict() == first.scaling.state_dict()
 
 
 def test_loss_that_is_not_finite_is_an_error_that_says_where():

@@ -18,7 +18,8 @@ def read(file: Path) -> Any:
     """
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # A date of month 13, an integer of 5,000 digits and hundreds of brackets are no YAMLError.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no YAML ({error})") from None
 
 

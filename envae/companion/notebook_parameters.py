@@ -30,6 +30,11 @@ _COUNTED = frozenset(
     | {"steps", "stops", "lengths", "longest", "ramp", "shown"}
 )
 _FROM_ZERO = frozenset({"seed", "seeds"})
+# More is a slip of the pen, and a run without end. No data set here has as many images; NumPy and
+# scikit-learn take no larger seeds, torch no larger integers.
+_MOST, _LARGEST_SEED, _LARGEST = 10**6, 2**32 - 1, 2**63 - 1
+_MOST_ITEMS = 1000
+_SHOWN = 200  # characters of a value, in an error
 _ABOVE_ZERO = frozenset({"lr"})
 
 
@@ -105,12 +110,24 @@ class Parameter:
         possible = _POSSIBLE[self.range]
         if not all(map(possible, numbers)) or (self.range and not given):
             raise ValueError(self._complaint(value, self.range))
+        if any(abs(number) > self._most for number in numbers if isinstance(number, int)):
+            raise ValueError(self._complaint(value, f"at most {self._most:,}"))
+        if len(given) > _MOST_ITEMS:
+            raise ValueError(self._complaint(value, f"at most {_MOST_ITEMS:,} of them"))
         return value
+
+    @property
+    def _most(self) -> int:
+        words = set(self.name.split("_"))
+        return _LARGEST_SEED if words & _FROM_ZERO else _MOST if words & _COUNTED else _LARGEST
 
     def _complaint(self, value: object, numbers: str = "") -> str:
         meaning = f" ({self.comment})" if self.comment else ""
         wanted = f"{self.annotation}, {numbers}" if numbers else self.annotation
-        return f"{self.name} takes {wanted}{meaning}, received {value!r}"
+        received = repr(value)
+        if len(received) > _SHOWN:
+            received = f"{received[:_SHOWN]}... ({len(received):,} characters)"
+        return f"{self.name} takes {wanted}{meaning}, received {received}"
 
 
 _POSSIBLE: dict[str, Callable[[float], bool]] = {
@@ -213,7 +230,7 @@ def _items(inside: str) -> list[str]:
     """Items of a list as text; one that holds a comma is quoted, as in YAML."""
     try:
         items = yaml.load(f"[{inside}]", yaml.BaseLoader)  # it leaves every item as text
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):  # of hundreds of brackets
         raise ValueError from None
     if not all(isinstance(item, str) for item in items):
         raise ValueError

@@ -1,6 +1,9 @@
 """Getting data sets that a host gives away, by torchvision."""
 
+import contextlib
 import socket
+from collections.abc import Iterator
+from typing import Any
 
 from envae import _torchvision as _torchvision  # before torchvision
 from envae._unknown import unknown
@@ -49,13 +52,34 @@ def download(name: str) -> None:
     if not files.places():
         raise FileNotFoundError("no home folder to download into: set $ENVAE_DATA to a folder")
     folder = files.places()[0]
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SILENCE)  # torchvision has no time-out of its own
     try:
-        getattr(torchvision.datasets, cls)(folder, download=True)
+        with _given_up():
+            getattr(torchvision.datasets, cls)(folder, download=True)
     except (OSError, RuntimeError, ImportError) as error:
         raise ConnectionError(
             f"could not download {name} ({error}); by hand, in {folder}: {by_hand}"
         ) from error
+
+
+@contextlib.contextmanager
+def _given_up() -> Iterator[None]:
+    """Hosts that are silent are given up: neither torchvision nor gdown has a time-out."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SILENCE)
+    try:
+        import requests  # which gdown calls, and which sets aside the default above
+    except ImportError:
+        session: Any = None
+    else:
+        session, send = requests.Session, requests.Session.send
+
+        def send_and_give_up(*request: Any, **options: Any) -> Any:
+            return send(*request, **{**options, "timeout": _SILENCE})
+
+        session.send = send_and_give_up
+    try:
+        yield
     finally:
         socket.setdefaulttimeout(before)
+        if session:
+            session.send = send

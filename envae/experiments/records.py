@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envae import _checkout
+from envae._files import check_room as _check_room
 from envae._files import whole
 
 if TYPE_CHECKING:
@@ -146,6 +147,11 @@ def save(
     return path
 
 
+def check_room(experiment: str) -> None:
+    """Raise an OSError that names an experiment's folder, if no record can be written there."""
+    _check_room(within(folder(), experiment))
+
+
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all; its folder is made if it is not there."""
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
@@ -252,7 +258,7 @@ def told_as_damaged(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a whole run record ({error}): remove it") from error
 
 

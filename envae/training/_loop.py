@@ -111,6 +111,8 @@ def fit(
         or the checkpoint belongs to another run.
     FloatingPointError
         If a loss is not finite; names the epoch, the step and the part.
+    OSError
+        If the checkpoint cannot be written, before anything is trained where that is known.
     """
     # Here, since importing them takes longer than importing torch.
     import pandas as pd
@@ -148,7 +150,7 @@ def fit(
             "images": files.digest(images),
             "validation": None if validation is None else files.digest(validation),
         }
-    run = Run(pair, optimizer, checkpoint, settings)
+    run = Run(pair, optimizer, checkpoint, settings, fabric.strategy.precision)
     run.resume(epochs, patience)
 
     bar = tqdm(

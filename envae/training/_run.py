@@ -7,15 +7,20 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from envae._files import check_room
 from envae.datasets import files
 from envae.objectives import Objective
 from envae.training._step import plain_numbers
 from envae.vae import EncodesAndDecodes
+
+if TYPE_CHECKING:
+    from lightning_fabric.plugins import Precision
 
 
 class Pair(nn.Module):
@@ -55,6 +60,8 @@ class Run:
     ----------
     settings
         What tells this run from others, beside model and objective; JSON values.
+    scaling
+        The precision, whose state is how far it scales losses for half precision on a GPU.
     """
 
     def __init__(
@@ -63,9 +70,11 @@ class Run:
         optimizer: Optimizer,
         checkpoint: str | Path | None,
         settings: Mapping[str, Any],
+        scaling: "Precision",
     ):
         self.pair = pair
         self.optimizer = optimizer
+        self.scaling = scaling
         self.path = None if checkpoint is None else Path(checkpoint)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
@@ -105,6 +114,8 @@ class Run:
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam/{index}/{name}": value for name, value in state.items()}
+        for name, number in self.scaling.state_dict().items():
+            tensors[f"scaling/{name}"] = torch.tensor(number)
         self._written = _numbers(self.pair)
         told = {
             "settings": self._settings,
@@ -123,11 +134,15 @@ class Run:
         ------
         ValueError
             If the checkpoint is damaged, of another run, or further than this one goes.
+        OSError
+            If there is none, and none can be written.
         """
         if self.path is None:
             return
         if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)  # now, not after an epoch
+            weights = self.pair.state_dict().values()
+            # And two moments of Adam, and the best epoch's.
+            check_room(self.path.resolve().parent, 4 * sum(value.nbytes for value in weights))
             return
         groups, told = _read(self.path)
         start, history = told["start"], told["history"]
@@ -157,6 +172,8 @@ class Run:
             index, _, part = name.partition("/")
             state.setdefault(int(index), {})[part] = value
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        if scaling := {name: value.item() for name, value in groups["scaling"].items()}:
+            self.scaling.load_state_dict(scaling)
         self.history, self._start, self._written = history, start, told["numbers"]
 
     def _take(self, weights: dict[str, Tensor], numbers: list[list[Any]]) -> None:
@@ -193,7 +210,7 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     if found is None or "settings" not in found[1]:
         raise ValueError(f"{path} is damaged, or not a checkpoint of this project: remove it")
     tensors, told = found
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "adam": {}}
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "adam": {}, "scaling": {}}
     for name, value in tensors.items():
         group, _, rest = name.partition("/")
         groups[group][rest] = value

@@ -44,6 +44,8 @@ def listed(tmp_path, text=ONE_ROW):
 
 WRONG = {
     "no YAML": ("- profile: [quick", ["is no YAML"]),
+    "a month too many": ("- profile: 2024-13-01", ["is no YAML (month must be in 1..12)"]),
+    "brackets without end": ("[" * 500, ["is no YAML (maximum recursion depth exceeded"]),
     "nothing": ("[]", ["list of entries"]),
     "an entry of no rows": ("- profile: quick\n  rows: []", ["rows as a list"]),
     "labels with commas": ("- profile: quick\n  rows: [Iso]", ["known: ", "'Iso-D, mle', "]),

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import requests
 import torch
 
 from envae import datasets
@@ -87,6 +88,25 @@ def test_a_host_that_says_nothing_is_given_up(tmp_path, monkeypatch):
         with pytest.raises(ConnectionError, match=r"could not download mnist .*by hand, in"):
             datasets.download("mnist")
     assert socket.getdefaulttimeout() is None
+
+
+def test_a_silent_host_of_a_package_with_time_outs_of_its_own_is_given_up(tmp_path, monkeypatch):
+    """As gdown, which torchvision gets CelebA with, asks by way of requests."""
+    import torchvision.datasets  # after envae._torchvision
+
+    def gdown(folder, download):
+        requests.get(address, stream=True)
+
+    send = requests.Session.send
+    monkeypatch.setenv("ENVAE_DATA", str(tmp_path))
+    monkeypatch.setattr("envae.datasets._download._SILENCE", 0.05)
+    monkeypatch.setattr(torchvision.datasets, "CelebA", gdown)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = "http://{}:{}".format(*silent.getsockname())
+        monkeypatch.setenv("no_proxy", "*")
+        with pytest.raises(ConnectionError, match=r"could not download celeba64 .*by hand, in"):
+            datasets.download("celeba64")
+    assert requests.Session.send is send
 
 
 def test_on_a_full_disk_nothing_is_kept(cache):

@@ -112,3 +112,9 @@ def test_a_mask_of_ones_own_is_accepted_at_any_image_size(digits):
     assert (difference[..., checkerboard] != 0).all()
     assert added.name.startswith("x+mask-")
     assert added.name != noise.noisy(data, ~checkerboard, 0.037).name
+
+
+@pytest.mark.parametrize("law", noise._LAWS)
+def test_every_law_has_the_shape_of_images_that_are_not_square(law):
+    drawn = noise.draw((3, 2, 5, 9), 0.1, law=law, generator=torch.Generator().manual_seed(0))
+    assert drawn.shape == (3, 2, 5, 9)

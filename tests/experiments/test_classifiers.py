@@ -13,9 +13,13 @@ from envae.metrics import extractor
 
 @pytest.fixture
 def colours():
-    """Images of noise, no two alike, under the name of the data set in colour."""
+    """Images of noise, no two alike, under the name of the data set in colour.
+
+    The test split is of one class: by its accuracy the splits cannot be taken for each other.
+    """
     images = torch.rand(80, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(80) % 10
+    labels[60:] = 3
     return datasets.Dataset("cifar10-jpeg", images[:60], labels[:60], images[60:], labels[60:], "")
 
 
@@ -85,6 +89,11 @@ def test_a_classifier_is_trained_by_its_recipe_and_by_its_own_seed(colours, monk
     monkeypatch.setattr(
         classifiers, "augmented", lambda images: batches.append(images) or augmented(images)
     )
+    followed, entropy = [], classifiers.cross_entropy
+    monkeypatch.setattr(
+        classifiers, "cross_entropy",
+        lambda scores, labels: followed.append(labels) or entropy(scores, labels),
+    )  # fmt: skip
     seeds, seeded = [], classifiers.seeded
     monkeypatch.setattr(classifiers, "seeded", lambda seed: seeds.append(seed) or seeded(seed))
     torch.manual_seed(1)
@@ -96,6 +105,10 @@ def test_a_classifier_is_trained_by_its_recipe_and_by_its_own_seed(colours, monk
     assert [len(batch) for batch in batches] == [25, 25, 10] * 2
     first, second = torch.cat(batches[:3]), torch.cat(batches[3:])
     assert each(first) == each(second) == each(colours.train)
+    label_of = dict(zip(map(bytes, colours.train.numpy()), colours.train_labels, strict=True))
+    assert torch.cat(followed).tolist() == [
+        label_of[bytes(image)] for image in torch.cat(batches).numpy()
+    ]
     assert not torch.equal(first, second)
     assert not torch.equal(first, colours.train)
     assert not network.training

@@ -17,6 +17,9 @@ def test_floors_are_recorded_by_data_split_and_count(tmp_path, monkeypatch):
     table = floors.table()
     assert list(table.index) == [("digits", s, n) for s in ("test", "train") for n in (100, 400)]
     assert (table["floor"].xs(100, level="count") > table["floor"].xs(400, level="count")).all()
+    for split in ("train", "test"):
+        floor = frechet.floor(network, getattr(digits, split), 100)
+        assert table["floor"]["digits", split, 100] == pytest.approx(floor)
     given_back = table["training_images"]["digits"]
     assert given_back["test", 100] == pytest.approx(frechet.fd(network, digits.train, digits.test))
     assert math.isnan(given_back["train", 100])

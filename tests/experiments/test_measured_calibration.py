@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from envae import datasets, networks
+from envae.evaluation import seeded
 from envae.experiments.measures import calibration
 from envae.metrics import calibration as metrics
 from envae.metrics import extractor
@@ -72,6 +73,9 @@ def test_noise_of_each_image_is_the_images_own():
     assert of_image.flatten(1).std(1).max() == 0 < of_image[:, 0, 0, 0].std()
     assert of_all.shape == (1, 1, 8, 8)
     assert of_all.unique().numel() == 1
+    for found, name, seen in ((of_image, "iso_d", images), (of_all, "iso_i", digits.train)):
+        with seeded(0):
+            torch.testing.assert_close(found, objective(name).variance(vae, seen)[: len(found)])
     assert calibration.noise_variance(vae, objective("fenvae"), images, images, seed=0) is None
     # A fixed variance is what it was fixed at.
     fixed = calibration.noise_variance(vae, objective("l2", alpha=0.03), images, images, seed=0)

@@ -12,6 +12,7 @@ from envae.experiments import kept_pictures, paper_rows, published
 from envae.experiments.measures import quality
 from envae.experiments.runs import Setting, Start
 from envae.metrics import extractor
+from envae.metrics.random_convolutions import RandomConvolutions
 from envae.objectives import objective
 
 DIGITS = datasets.load("digits")
@@ -69,8 +70,37 @@ def test_the_held_out_part_is_of_the_training_images_and_not_trained_on():
     assert (distances.min(0).values > 0).all()
 
 
-def test_what_is_reported_has_other_seeds_than_what_chose_it(experiment):
-    reported, searched = experiment.complete("L2"), experiment.search("L2", train=False)
+def test_labels_follow_their_images_into_the_held_out_part_which_is_drawn_from_all_classes():
+    order = DIGITS.train_labels.argsort()
+    in_order = dataclasses.replace(
+        DIGITS, train=DIGITS.train[order], train_labels=DIGITS.train_labels[order]
+    )
+    part = paper_rows.held_out(in_order)
+    for images, labels in ((part.train, part.train_labels), (part.test, part.test_labels)):
+        nearest = torch.cdist(images.flatten(1), DIGITS.train.flatten(1)).argmin(1)
+        assert torch.equal(labels, DIGITS.train_labels[nearest])
+        assert labels.bincount().min() > len(labels) / 20
+
+
+def test_what_is_reported_has_other_seeds_and_images_than_what_chose_it(experiment, monkeypatch):
+    compared, networks = [], []  # of every distance
+
+    def reference(network, images, of=quality.frechet.reference):
+        compared.append(images)
+        networks.append(network)
+        return of(network, images)
+
+    monkeypatch.setattr(quality.frechet, "reference", reference)
+    searched = experiment.search("L2", train=True)
+    left_out = paper_rows.held_out(experiment.dataset).test
+    assert compared
+    assert all(torch.equal(images, left_out) for images in compared)
+    compared.clear()
+    reported = experiment.runs("L2", train=True)
+    assert max(map(len, compared)) == len(DIGITS.test)
+    assert all(torch.equal(images, DIGITS.test[: len(images)]) for images in compared)
+    random = RandomConvolutions(experiment.dataset.train)  # as the training images scale it
+    assert torch.equal(networks[-1].features(DIGITS.test[:5]), random.features(DIGITS.test[:5]))
     assert set(searched["seed"]) == {0}
     assert set(reported["seed"]) == {1}
     with pytest.raises(ValueError, match=r"has seed 0: .* need others, received \(1, 0\)"):

@@ -63,6 +63,14 @@ def test_other_spaces_have_columns_of_their_own_and_leave_the_first_as_they_are(
     assert without["fd_generated_random_conv"] == both["fd_generated_random_conv"]
 
 
+def test_reconstructions_are_compared_with_the_test_images_themselves(measure):
+    network, vae = extractor.load("digits-cnn")[0], measure.args[0]
+    found = measure(extractor=network, samples=200, likelihood_draws=0)["fd_reconstructed"][0]
+    with torch.no_grad():
+        images = vae.decode(vae.encode(DIGITS.test[:200]).mean)
+    assert found == pytest.approx(frechet.fd(network, images, DIGITS.test[:200]))
+
+
 def test_samples_are_compared_with_the_split_that_is_named(measure):
     vae = measure.args[0]
     network = extractor.load("digits-cnn")[0]

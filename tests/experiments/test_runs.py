@@ -130,7 +130,7 @@ def test_a_failed_point_is_listed_with_its_error_and_tried_again(tmp_path, monke
     assert {path.suffix for path in (tmp_path / "try").iterdir()} == {".json"}
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"error": "\xe4"}'])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"[" * 9999, b'{"error": "\xe4"}'])
 def test_a_broken_note_of_a_failure_is_one_line_that_names_it(tmp_path, monkeypatch, content):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     [point] = runs.points([("l2", {})], (0,), Setting(epochs=1))
@@ -184,6 +184,20 @@ def test_a_process_that_is_killed_loses_its_own_point_alone(tmp_path, monkeypatc
     table = runs.complete(points, measure=lambda *_: {"answer": (1.0, "none")}, **told)
     assert (table["state"] == "done").all()
     assert not runs.failures("try").size
+
+
+@pytest.mark.parametrize("call", [runs.complete, runs.run_stack])
+def test_a_full_disk_is_told_before_anything_is_trained(tmp_path, monkeypatch, call):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setattr(runs._record, "_trained", None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{tmp_path}/try'"):
+            call([Point("l2", {}, 0)], dataset=DIGITS, experiment="try", measure=None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.glob("*/*"))
 
 
 def test_failures_that_find_no_room_for_their_note_do_not_end_the_sweep(tmp_path, monkeypatch):

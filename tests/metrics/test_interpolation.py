@@ -73,3 +73,14 @@ def test_pairs_are_of_different_images_and_their_ratios_are_uniform():
 def test_arguments_out_of_range_are_errors(codes, options, message):
     with pytest.raises(ValueError, match=message):
         between_pairs(codes, torch.Generator(), **options)
+
+
+@pytest.mark.parametrize("ratio", [0.5, None])
+def test_pairs_and_ratios_are_those_of_the_generator(ratio):
+    codes = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    one, same, other = (
+        between_pairs(codes, torch.Generator().manual_seed(seed), pairs=20, ratio=ratio)
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)

@@ -85,6 +85,54 @@ def test_maps_have_the_listed_sizes(name):
     assert sizes == LISTED[name][1:] + LISTED_BACK[name]
 
 
+CELEBA = (
+    "Conv2d ReLU" + 3 * " Conv2d BatchNorm2d ReLU" + " Flatten Linear",
+    "Linear Unflatten ConvTranspose2d ReLU"
+    + 2 * " ConvTranspose2d BatchNorm2d ReLU"
+    + " ConvTranspose2d",
+)
+LAYERS = {
+    "linear": ("Flatten Linear", "Linear Unflatten"),
+    "mlp": ("Flatten Linear ReLU Linear ReLU Linear", "Linear ReLU Linear ReLU Linear Unflatten"),
+    "conv": (
+        "Conv2d ReLU Conv2d ReLU Conv2d ReLU Flatten Linear",
+        "Linear ReLU Unflatten ConvTranspose2d ReLU ConvTranspose2d ReLU ConvTranspose2d",
+    ),
+    "arelbo_smoothness": (
+        "Conv2d ReLU Conv2d ReLU Flatten Linear ReLU Linear",
+        "Linear ReLU Linear ReLU Unflatten ConvTranspose2d ReLU ConvTranspose2d",
+    ),
+    "arelbo_mnist": (
+        "Conv2d ReLU Conv2d ReLU Flatten Linear BatchNorm1d ReLU Linear",
+        "Linear BatchNorm1d ReLU Linear BatchNorm1d ReLU Unflatten"
+        " ConvTranspose2d BatchNorm2d ReLU ConvTranspose2d",
+    ),
+    "arelbo_celeba": CELEBA,
+    "arelbo_celebahq": CELEBA,
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_come_in_the_listed_order(name):
+    with torch.device("meta"):
+        vae = networks.build(name, (1, 32, 32), 4)
+    found = (
+        [type(layer).__name__ for layer in part.modules() if not list(layer.children())]
+        for part in (vae.encoder, vae.decoder)
+    )
+    assert tuple(map(" ".join, found)) == LAYERS[name]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_pixels_go_through_a_sigmoid_and_a_head_does_not(name):
+    vae = networks.build(name, (1, 16, 16), 4, head=2, seed=0).eval()
+    codes = 10 * torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        (image, head), maps = vae.decode_with_head(codes), vae.decoder(codes)
+    assert torch.equal(image, maps[:, :1] if name == "linear" else maps[:, :1].sigmoid())
+    assert torch.equal(head, maps[:, 1:])
+
+
 @pytest.mark.parametrize("name", LISTED)
 def test_other_sizes_and_a_head_fit(name):
     vae = networks.build(name, (1, 16, 32), 5, head=2, posterior="image")

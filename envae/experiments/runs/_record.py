@@ -52,6 +52,11 @@ def run(point: Kind, *, dataset: Dataset, experiment: str, measure: Measure) -> 
     measure
         Called with the trained model, the objective, the data set and the seed; gives values with
         their units. With arguments of its own it is passed as `functools.partial`.
+
+    Raises
+    ------
+    OSError
+        Before it is trained, if no record can be written: no room, no permission.
     """
     [outcome] = run_stack([point], dataset=dataset, experiment=experiment, measure=measure)
     return outcome
@@ -69,6 +74,7 @@ def run_stack(
 
     `after_epoch` as `train_stack` takes it, the other arguments as in :func:`run`.
     """
+    records.check_room(experiment)
     trained = _trained(points, dataset, experiment, after_epoch)
     return [
         _recorded(point, one, dataset=dataset, experiment=experiment, measure=measure)
@@ -111,12 +117,18 @@ def complete(
     -------
     DataFrame
         As :func:`progress` gives it.
+
+    Raises
+    ------
+    OSError
+        Before anything is run, if no record can be written: no room, no permission.
     """
     points = list(points)
     found = progress(points, dataset=dataset.name, experiment=experiment)
     left = [point for point, state in zip(points, found["state"], strict=True) if state != "done"]
     if not left:
         return found
+    records.check_room(experiment)
     attempt = functools.partial(
         _attempt, dataset=dataset, experiment=experiment, measure=measure, draw=draw
     )

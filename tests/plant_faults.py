@@ -1,0 +1,212 @@
+"""Plant faults in envae/, one at a time, and see whether the tests of the module turn red.
+
+    python tests/plant_faults.py envae/scores.py envae/training --faults 30 --seed 1
+
+In a copy of the repository, which goes away; the working tree is never changed. A fault that no
+test notices is a test that is missing, or no fault: what it does not change cannot be tested.
+"""
+
+import argparse
+import ast
+import contextlib
+import math
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# Their modules register what the tests of the whole room ask for by name.
+ROOMS = ("objectives", "datasets", "networks")
+OTHER = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
+    ast.FloorDiv: ast.Mult, ast.And: ast.Or, ast.Or: ast.And,
+}  # fmt: skip
+PAIRS = {"test": "train", "mean": "sum", "min": "max", "argmin": "argmax", "idxmin": "idxmax"}
+SWAPPED = PAIRS | {right: left for left, right in PAIRS.items()}
+
+
+def faults_at(node: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
+    """Kinds of faults at a node, and what stands there instead; None is nothing."""
+    match node:
+        case ast.Compare(left, [operator], values) if type(operator) in OTHER:
+            yield "comparison", ast.Compare(left, [OTHER[type(operator)]()], values)
+        case ast.BinOp(left, operator, right) if type(operator) in OTHER:
+            yield "operator", ast.BinOp(left, OTHER[type(operator)](), right)
+        case ast.BoolOp(operator, values):
+            yield "and/or", ast.BoolOp(OTHER[type(operator)](), values)
+        case ast.UnaryOp(ast.USub() | ast.Not(), operand):
+            yield "sign", operand
+        case ast.If(test) | ast.IfExp(test):
+            yield "condition", ast.UnaryOp(ast.Not(), test)
+        case ast.Constant(bool(value)):
+            yield "constant", ast.Constant(not value)
+        case ast.Constant(int(value)):
+            yield "constant", ast.Constant(value + 1)
+        case ast.Constant(float(value)):
+            yield "constant", ast.Constant(2 * value or 0.5)
+        case ast.Constant(str(value)) if value in SWAPPED:
+            yield "name", ast.Constant(SWAPPED[value])
+        case ast.Attribute(value, name) if name in SWAPPED:
+            yield "name", ast.Attribute(value, SWAPPED[name])
+        case ast.Call(function, arguments, keywords):
+            for index in range(len(keywords)):
+                left = keywords[:index] + keywords[index + 1 :]
+                yield "argument", ast.Call(function, arguments, left)
+        case ast.AugAssign() | ast.Expr(ast.Call()):
+            yield "statement", ast.Pass()
+        case ast.Return(ast.Call(_, [first, *_])):
+            yield "return", ast.Return(first)
+
+
+def faults_in(source: str) -> list[tuple[int, str, bytes]]:
+    """All faults of a module: line, kind, and the module with it. No text of errors, no types."""
+    found = []
+    starts = [0]
+    for line in source.encode().splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
+            return
+        for kind, new in faults_at(node):
+            old = node.test if kind == "condition" else node  # type: ignore[attr-defined]
+            first = starts[old.lineno - 1] + old.col_offset
+            last = starts[old.end_lineno - 1] + old.end_col_offset
+            text = ast.unparse(new) if isinstance(new, ast.stmt) else f"({ast.unparse(new)})"
+            whole = source.encode()[:first] + text.encode() + source.encode()[last:]
+            with contextlib.suppress(SyntaxError):
+                ast.parse(whole)
+                found.append((old.lineno, kind, whole))
+        for name, value in ast.iter_fields(node):
+            if name not in ("annotation", "returns", "decorator_list"):
+                for child in value if isinstance(value, list) else [value]:
+                    if isinstance(child, ast.AST):
+                        visit(child)
+
+    visit(ast.parse(source))
+    return found
+
+
+def tests_of(path: Path, root: Path) -> list[Path]:
+    """Test files that import a module, or are in its room; those of its name first."""
+    *folders, stem = path.relative_to(root).with_suffix("").parts
+    if stem.startswith("_") and len(folders) > 1:  # private, or a package
+        *folders, stem = folders
+    package = re.escape(".".join(folders))
+    imported = re.compile(
+        rf"^\s*((from|import) {package}\.{stem}\b|from {package} import [^#\n]*\b{stem}\b)", re.M
+    )
+    found = [
+        file
+        for file in sorted((root / "tests").rglob("test_*.py"))
+        if {file.parent.name} & {*ROOMS} & {*folders, stem} or imported.search(file.read_text())
+    ]
+    if not found:  # known to the package alone
+        for other in sorted((root / "envae").rglob("*.py")):
+            found += tests_of(other, root) if imported.search(other.read_text()) else []
+    found.sort(key=lambda file: (file.stem != f"test_{stem}", file.parent.name not in ROOMS))
+    return list(dict.fromkeys(found))
+
+
+def _pytest(file: Path, root: Path) -> None:
+    os.setsid()
+    os.chdir(root)
+    sys.path.insert(0, str(root))
+    os.environ["PYTHONPATH"] = str(root)
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    import pytest
+
+    os._exit(pytest.main(["-qx", "-p", "no:cacheprovider", str(file)]))
+
+
+def end(file: Path, root: Path, seconds: float) -> str:
+    """How a file of tests ends: `green`, `red`, or `late`."""
+    child = multiprocessing.get_context("fork").Process(target=_pytest, args=(file, root))
+    child.start()
+    try:
+        child.join(seconds)
+        return "late" if child.exitcode is None else "red" if child.exitcode else "green"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.join()
+
+
+def copy(to: Path) -> None:
+    """The repository's files as they are now, without those that git ignores."""
+    told = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, told.split("\0")):
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("paths", nargs="*", type=Path, default=[ROOT / "envae"])
+    parser.add_argument("--faults", type=int, default=30, help="how many (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="which ones (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=60,
+        help="no further test file for a fault whose tests took this long (default: %(default)s)",
+    )  # fmt: skip
+    asked = parser.parse_args()
+    import pandas, scipy.stats, sklearn.mixture, torch  # noqa: E401, F401, I001  # for all children
+
+    modules = [
+        file.resolve().relative_to(ROOT)
+        for path in asked.paths
+        for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])
+    ]
+    tested = [name for name in modules if tests_of(ROOT / name, ROOT)]
+    print("without unit tests:", *(str(name) for name in modules if name not in tested))
+    every = [(name, *fault) for name in tested for fault in faults_in((ROOT / name).read_text())]
+    drawn = random.Random(asked.seed).sample(every, min(asked.faults, len(every)))
+    print(f"{len(drawn)} of {len(every)} faults", flush=True)
+    ends = {"red": 0, "late": 0, "green": 0}
+    with tempfile.TemporaryDirectory(prefix="envae-faults-") as folder:
+        root = Path(folder)
+        copy(root)
+        took: dict[Path, float] = {}  # without a fault; infinite where they are not green
+        for number, (name, line, kind, source) in enumerate(drawn, start=1):
+            path, ended, seconds = root / name, "green", 0.0
+            for file in tests_of(path, root):
+                if file not in took:
+                    began = time.perf_counter()
+                    green = end(file, root, 4 * asked.seconds) == "green"
+                    took[file] = time.perf_counter() - began if green else math.inf
+                    if not green:
+                        print("left out, not green without a fault:", file.relative_to(root))
+                if took[file] < math.inf:
+                    before = path.read_bytes()
+                    path.write_bytes(source)
+                    os.utime(path, (number, number))  # or Python takes what it compiled before
+                    ended = end(file, root, 3 * took[file] + 10)
+                    path.write_bytes(before)
+                    seconds += took[file]
+                if ended != "green" or seconds > asked.seconds:
+                    break
+            ends[ended] += 1
+            changed = source.decode().splitlines()[line - 1].strip()
+            print(f"{ended:5}  {name}:{line}  {kind}: {changed}", flush=True)
+    caught = ends["red"] + ends["late"]
+    print(f"{ends}: caught {caught} of {len(drawn)}, {caught / len(drawn):.0%}")
+
+
+if __name__ == "__main__":
+    main()
