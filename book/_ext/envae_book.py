@@ -54,7 +54,7 @@ class Claims(Domain):
     a page and a place on it.
     """
 
-    name, label = "claim", "Claims"
+    name, label = "claim", "Ledger"
     object_types: ClassVar = {"claim": ObjType("claim", "rows")}
     initial_data: ClassVar = {"rows": {}, "sections": {}}
 
@@ -73,9 +73,12 @@ class Claims(Domain):
             return None
         return make_refnode(builder, fromdocname, *self.data[typ][target], contnode)
 
+    def resolve_any_xref(self, env, fromdocname, builder, target, node, contnode) -> list:
+        return []  # a claim is referred to as one
+
     def get_objects(self):
         for claim, (page, place) in self.data["rows"].items():
-            yield claim, claim, "claim", page, place, 1
+            yield claim, claim, "claim", page, place, 0  # before pages that say it
 
 
 def note_sections(app: Sphinx, doctree: nodes.document) -> None:
