@@ -4,14 +4,15 @@
 
 Fails on errors in the console, requests that leave the page, images that are missing or lack a
 text, formulas that were not rendered, pages wider than the window, violations of accessibility
-rules (axe-core), and links inside the book that lead nowhere. Screenshots go to
-`_build/screenshots`. Needs Chromium (Debian: `apt install chromium`) or Chrome.
+rules (axe-core), links inside the book that lead nowhere, decoders that do not follow their
+sliders, and a ledger whose filter is not in its address. Screenshots go to `_build/screenshots`.
+Needs Chromium (Debian: `apt install chromium`) or Chrome.
 """
 
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
@@ -69,6 +70,8 @@ def main(html: Path, screenshots: Path) -> int:
                 for width in WIDTHS
                 for fault in _look_at(browser, page, theme, width, screenshots / name)
             ]
+        for name, tried in TRIED.items():
+            faults += [(html / name, fault) for fault in tried(browser, html / name)]
         browser.close()
     for page, fault in faults:
         print(f"{page.relative_to(html)}: {fault}")
@@ -92,11 +95,7 @@ def _look_at(
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
     )
-    page, events = context.new_page(), []
-    page.on("console", lambda m: events.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: events.append(str(error)))
-    page.on("request", lambda r: events.append(r.url) if _is_foreign(r.url) else None)
-    page.goto(path.resolve().as_uri())
+    page, events = _opened(context.new_page(), path.resolve().as_uri())
     page.wait_for_function(FORMULAS_DONE)
     page.screenshot(path=f"{screenshot}.{theme}.{width}.png", full_page=True)
     yield from (f"{where}: {event}" for event in events)
@@ -105,6 +104,61 @@ def _look_at(
     if width == WIDTHS[0]:  # the same elements, slowly looked at
         yield from (f"{where}: {violation}" for violation in _violations(page))
     context.close()
+
+
+def _opened(page: Page, address: str) -> tuple[Page, list[str]]:
+    """The page at an address, and its errors and foreign requests, a list that grows."""
+    events: list[str] = []
+    page.on("console", lambda m: events.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: events.append(str(error)))
+    page.on("request", lambda r: events.append(r.url) if _is_foreign(r.url) else None)
+    page.goto(address)
+    return page, events
+
+
+def _decoders_follow(browser: Browser, path: Path) -> Iterator[str]:
+    """What is wrong with the decoders: canvases that stay as they were, errors, requests."""
+    page, events = _opened(browser.new_page(), path.resolve().as_uri())
+    page.locator("#play").wait_for()
+    canvases = page.locator("#play [data-model] canvas.large")
+    shown = [canvas.evaluate("canvas => canvas.toDataURL()") for canvas in canvases.all()]
+
+    first, second = page.locator("#play input[type=range]").all()
+    moves: dict[str, Callable[[], object]] = {
+        "first slider, by a key": lambda: first.press("PageUp"),
+        "second slider, by a key": lambda: second.press("PageUp"),
+        "a test image": lambda: page.locator("#play select").select_option("4"),
+        "a step beside it": lambda: page.locator("#play .beside").click(),
+        "at its mean": lambda: page.locator("#play .mean").click(),
+    }
+    for name, move in moves.items():
+        move()
+        now = [canvas.evaluate("canvas => canvas.toDataURL()") for canvas in canvases.all()]
+        stayed = [k for k, (a, b) in enumerate(zip(shown, now, strict=True)) if a == b]
+        if stayed or len(now) != 3:
+            yield f"{name}: of {len(now)} decoders, these do not follow: {stayed}"
+        shown = now
+    yield from events
+    page.close()
+
+
+def _filter_is_in_address(browser: Browser, path: Path) -> Iterator[str]:
+    """What is wrong with the ledger's filter: a choice that the address lacks, or does not give."""
+    told = "document.querySelector('.ledger-filters output').value"
+    page, events = _opened(browser.new_page(), path.resolve().as_uri())
+    everything = page.evaluate(told)
+    page.locator("select[name=verdict]").select_option("holds")
+    address, chosen = page.url, page.evaluate(told)
+    page.goto("about:blank")
+    page.goto(address)
+    if chosen == everything or page.evaluate(told) != chosen:
+        yield f"{chosen} was chosen, and {address} gives {page.evaluate(told)}"
+    yield from events
+    page.close()
+
+
+# Pages that do something, and what tries it.
+TRIED = {"book/play.html": _decoders_follow, "book/ledger.html": _filter_is_in_address}
 
 
 def _is_foreign(url: str) -> bool:

@@ -1,22 +1,29 @@
 """What this book needs of Sphinx beyond Jupyter Book.
 
 Formulas without the internet, a line of provenance at the foot of every page, and the tables of
-the ledger.
+the ledger, whose rows, and the sections that settle them, can be linked to by the ids of claims.
 """
 
 import importlib.util
 import json
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
+from textwrap import shorten
+from typing import ClassVar
+from urllib.parse import urlencode
 
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.domains import Domain, ObjType
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
 
 from envae._unknown import unknown
 from envae.companion import claims, figure_index, notebook_run
@@ -35,6 +42,107 @@ FILTERS = {
 }
 KIND_NAMES = {claims.STATEMENT: "Statements", claims.MEASUREMENT: "Measurements"}
 OURS = "This book's own"
+LEDGER_PAGE = "book/ledger"
+# Scripts by what a page has that needs them.
+SCRIPTS = {'class="ledger-filters"': ["ledger.js"], 'id="play"': ["decoders.js", "play.js"]}
+
+
+class Claims(Domain):
+    """Ids of claims as names: the search finds them, and a page refers to what they name.
+
+    A claim names its row in the ledger (`rows`) and the section that settles it (`sections`), each
+    a page and a place on it.
+    """
+
+    name, label = "claim", "Ledger"
+    object_types: ClassVar = {"claim": ObjType("claim", "rows")}
+    initial_data: ClassVar = {"rows": {}, "sections": {}}
+
+    def clear_doc(self, docname: str) -> None:
+        for places in (self.data["rows"], self.data["sections"]):
+            for claim in [claim for claim, (page, _) in places.items() if page == docname]:
+                del places[claim]
+
+    def merge_domaindata(self, docnames, otherdata) -> None:
+        for kind in self.initial_data:
+            mine = {c: at for c, at in otherdata[kind].items() if at[0] in docnames}
+            self.data[kind].update(mine)
+
+    def resolve_xref(self, env, fromdocname, builder, typ, target, node, contnode):
+        if target not in self.data[typ]:
+            return None
+        return make_refnode(builder, fromdocname, *self.data[typ][target], contnode)
+
+    def resolve_any_xref(self, env, fromdocname, builder, target, node, contnode) -> list:
+        return []  # a claim is referred to as one
+
+    def get_objects(self):
+        for claim, (page, place) in self.data["rows"].items():
+            yield claim, claim, "claim", page, place, 0  # before pages that say it
+
+
+def note_sections(app: Sphinx, doctree: nodes.document) -> None:
+    """Note the section of a notebook that settles each of its claims: whose code names it first.
+
+    Ids that the code puts together are not in it: theirs is the last section, of the verdicts.
+    """
+    page = app.env.docname
+    path = Path(app.env.doc2path(page))
+    if path.suffix != ".ipynb":
+        return
+    ledger = claims.load()
+    own = ledger.index[ledger["notebook"] == path.stem]
+    sections = [  # a proof is one too, without a heading
+        section["ids"][0]
+        for section in doctree.findall(nodes.section)
+        if isinstance(section.parent, nodes.document | nodes.section)
+    ]
+    headings, named = 0, {}
+    for cell in json.loads(path.read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            headings += len(re.findall(r"^#{1,6} ", source, re.MULTILINE))
+        elif cell["cell_type"] == "code":
+            settled = [claim for claim in own if f'"{claim}"' in source]
+            named = dict.fromkeys(settled, headings) | named
+    if headings != len(sections):
+        logger.warning("%s has %d headings and %d sections", path.name, headings, len(sections))
+        return
+    for claim in own:
+        place = sections[named.get(claim, headings) - 1]
+        app.env.get_domain("claim").data["sections"][claim] = (page, place)
+
+
+class LinkClaims(SphinxPostTransform):
+    """Make the id of a claim, as code in prose or in a notebook's table of verdicts, a link."""
+
+    default_priority = 5  # after myst-nb chose among an output's forms, before links are resolved
+    formats = ("html",)
+
+    def run(self, **kwargs) -> None:
+        known = self.env.get_domain("claim").data["rows"]
+        for literal in list(self.document.findall(nodes.literal)):
+            if literal.astext() in known and not _is_within_link(literal):
+                literal.replace_self(_xref(literal, self.env.docname, "claim", "rows"))
+        for raw in self.document.findall(nodes.raw):
+            if '<table class="dataframe ledger">' in raw.astext():
+                told = re.sub(r'(?<=<th scope="row">)[^<]+', self._link, raw.astext())
+                raw.replace_self(nodes.raw("", told, format="html"))
+
+    def _link(self, found: re.Match[str]) -> str:
+        page = self.app.builder.get_relative_uri(self.env.docname, LEDGER_PAGE)
+        return f'<a href="{page}#{_row_id(found[0])}">{found[0]}</a>'
+
+
+def _is_within_link(node: nodes.Node | None) -> bool:
+    """Whether a node is a part of a link, or of a title, which links to itself."""
+    linked = nodes.reference | nodes.title | addnodes.pending_xref
+    return node is not None and (isinstance(node, linked) or _is_within_link(node.parent))
+
+
+def _row_id(claim: str) -> str:
+    """Anchor of a claim's row in the ledger."""
+    return f"claim-{claim}"
 
 
 def use_installed_mathjax(app: Sphinx) -> None:
@@ -53,7 +161,19 @@ def add_provenance(app, page, template, context, doctree) -> None:
         return  # search, index: no content of their own
     path = Path(app.env.doc2path(page))
     line = _of_run(path) if path.suffix == ".ipynb" else _of_build()
-    context["body"] += f'<p class="provenance">{line}</p>'
+    about = urlencode({"title": f"Question about {page}"})
+    ask = f"{app.config.html_theme_options['repository_url']}/issues/new?{about}"
+    context["body"] += f'<p class="provenance">{line} · <a href="{ask}">Ask about this page</a></p>'
+
+
+def describe(app, page, template, context, doctree) -> None:
+    """Give a page its first paragraph as description, and its title once."""
+    if context.get("title") == context["docstitle"]:
+        context["docstitle"] = ""
+    first = doctree and next(doctree.findall(nodes.paragraph), None)
+    if first and 'name="description"' not in context["metatags"]:
+        told = shorten(first.astext(), 160, placeholder=" …")
+        context["metatags"] += f'<meta name="description" content="{escape(told)}">'
 
 
 def _of_run(path: Path) -> str:
@@ -83,10 +203,12 @@ def _day(manifest: dict) -> str:
     return escape(manifest["date"][:10])
 
 
-def add_ledger_filters(app, page, template, context, doctree) -> None:
-    """Load the filters where there is a form for them, and nowhere else."""
-    if doctree is not None and 'class="ledger-filters"' in context["body"]:
-        app.add_js_file("ledger.js")
+def add_scripts(app, page, template, context, doctree) -> None:
+    """Load a script where there is something for it to do, and nowhere else."""
+    for mark, files in SCRIPTS.items():
+        if doctree is not None and mark in context["body"]:
+            for file in files:
+                app.add_js_file(file)
 
 
 def leave_out_thebe(app, page, template, context, doctree) -> None:
@@ -134,7 +256,10 @@ class LedgerTable(SphinxDirective):
         ]
         heads = ["Claim", "Statement", "Verdict", "Evidence"]
         table = _table(heads, rows, [23, 35, 16, 26], classes=["ledger"])
-        for line, (_, row) in zip(table.findall(_is_body_row), ledger.iterrows(), strict=True):
+        named = self.env.get_domain("claim").data["rows"]
+        for line, (claim, row) in zip(table.findall(_is_body_row), ledger.iterrows(), strict=True):
+            line["ids"].append(_row_id(claim))
+            named[claim] = (self.env.docname, _row_id(claim))
             line["classes"] += [_filter_class(column, str(row[column])) for column in FILTERS]
         return [table]
 
@@ -381,20 +506,30 @@ def _link_to_place(directive: SphinxDirective, place: str) -> nodes.Node:
 
 def _link(directive: SphinxDirective, target: str, *, kind: str, text: str = "") -> nodes.Node:
     """Reference that says `text`, or what its target is called."""
+    said = nodes.inline(text=text or target)
+    return _xref(said, directive.env.docname, "std", kind, target, explicit=bool(text))
+
+
+def _xref(
+    said: nodes.Node, page: str, domain: str, kind: str, target: str = "", *, explicit: bool = True
+) -> nodes.Node:
+    """Reference on a page that shows a node; its target is what the node says, if not given."""
     return addnodes.pending_xref(
         "",
-        nodes.inline(text=text or target),
-        refdomain="std",
+        said.deepcopy(),
+        refdomain=domain,
         reftype=kind,
-        reftarget=target,
-        refdoc=directive.env.docname,
-        refexplicit=bool(text),
+        reftarget=target or said.astext(),
+        refdoc=page,
+        refexplicit=explicit,
         refwarn=True,
     )
 
 
 def _evidence(directive: SphinxDirective, row) -> list[nodes.Node]:
     link = _link_to_place(directive, f"notebooks/{row.notebook}")
+    if isinstance(link, addnodes.pending_xref):  # that notebook is a page: to its section
+        link = _xref(link[0], directive.env.docname, "claim", "sections", row.name)
     if row.verdict == claims.OPEN:
         return [nodes.Text("waits for "), link]
     tried = "; tried" if row.tried_on else ""
@@ -410,12 +545,11 @@ def _filter_form() -> str:
     labels = []
     for column, (label, choices) in FILTERS.items():
         options = "".join(
-            f'<option value="{_filter_class(column, value)}">{name}</option>'
+            f'<option value="{nodes.make_id(value)}">{name}</option>'
             for value, name in choices.items()
         )
-        labels.append(
-            f'<label>{label} <select><option value="">all</option>{options}</select></label>'
-        )
+        chosen = f'<select name="{column}"><option value="">all</option>{options}</select>'
+        labels.append(f"<label>{label} {chosen}</label>")
     return (
         '<form class="ledger-filters" aria-label="Filter the claims" hidden>'
         f"{''.join(labels)}<output></output></form>"
@@ -431,6 +565,11 @@ def _ledger(directive: SphinxDirective):
     notebooks = sorted((Path(directive.env.srcdir) / "notebooks").glob("*.ipynb"))
     for notebook in notebooks:
         directive.env.note_dependency(str(notebook))
+    return _read_ledger(tuple(notebooks))
+
+
+@cache  # each of a hundred directives asks, and reading the notebooks takes a second
+def _read_ledger(notebooks: tuple[Path, ...]):
     return claims.table(notebooks=notebooks)
 
 
@@ -448,9 +587,13 @@ def _table(heads: list[str], rows: list, widths: list[int], classes: Sequence[st
 
 
 def setup(app: Sphinx) -> dict:
+    app.add_domain(Claims)
+    app.add_post_transform(LinkClaims)
+    app.connect("doctree-read", note_sections)
     app.connect("builder-inited", use_installed_mathjax, priority=100)
     app.connect("html-page-context", add_provenance)
-    app.connect("html-page-context", add_ledger_filters)
+    app.connect("html-page-context", add_scripts)
+    app.connect("html-page-context", describe)
     app.connect("html-page-context", leave_out_thebe)
     app.connect("html-page-context", drop_deprecated_roles)
     app.add_directive("chapter-times", ChapterTimes)

@@ -47,7 +47,9 @@ def test_place_exists(place):
     page, _, label = place.partition("#")
     notebook, text = ROOT / f"{page}.ipynb", ROOT / f"{page}.md"
     assert notebook.is_file() or text.is_file()
-    if label:
+    if label and text.is_file():
+        assert f":name: {label}" in text.read_text()
+    elif label:
         cells = json.loads(notebook.read_text())["cells"]
         names = {cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") for cell in cells}
         sources = "".join("".join(cell["source"]) for cell in cells)
