@@ -87,6 +87,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --no-build-isolation --editable .
+	@# pythae asks for this backport of a standard module; where it is found first, torch fails.
+	@$(BIN)/python -m pip uninstall --quiet --yes dataclasses
 	@touch $@
 
 # torch names the CUDA packages that it needs, where it needs them: they are not pinned twice.

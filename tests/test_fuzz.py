@@ -9,19 +9,18 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from envae import datasets, scores
 from envae.companion import notebook_parameters
 from envae.datasets import _images
 from envae.experiments import records, runs
-
-hypothesis = pytest.importorskip("hypothesis")
-from hypothesis import HealthCheck, given  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
 
 EXAMPLES = int(os.environ.get("ENVAE_FUZZ", 15))
 fuzzed = hypothesis.settings(
