@@ -106,4 +106,7 @@ def test_records_elsewhere_are_read_by_experiment_and_rows_that_lack_a_seed_are_
     record("energy_based_plain", 1, "envae", {"samples": 10, "alpha": 0.1}, fd_generated=1.0)
     found = chapter.recorded("there", 2)
     assert found.groupby("label")["samples"].mean().to_dict() == {"NCP-VAE": 2.0, "VAE": 4.0}
-    assert chapter.recorded("nowhere", 2).empty
+    nothing = chapter.recorded("nowhere", 2)
+    assert nothing.empty
+    assert chapter.beyond_the_loss(nothing) == {}
+    assert chapter.differences(nothing).empty

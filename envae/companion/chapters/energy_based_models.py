@@ -117,12 +117,11 @@ def gains(runs: pd.DataFrame, ending: str) -> pd.Series:
 
 def beyond_the_loss(runs: pd.DataFrame) -> dict[str, str]:
     """Samples of each method with the energy score against those of a VAE with it, if both ran."""
-    with_score = values(runs, "VAE + EnL")
-    rows = [method + " + EnL" for method in METHODS[1:]]
+    alone, *rows = (method + " + EnL" for method in METHODS)
     return {
-        row: paired(values(runs, row), with_score).apart
+        row: paired(values(runs, row), values(runs, alone)).apart
         for row in rows
-        if not missing(runs, [row, "VAE + EnL"])
+        if not missing(runs, [row, alone])
     }
 
 
