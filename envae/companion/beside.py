@@ -12,7 +12,8 @@ from envae.experiments import published
 from envae.experiments.paper_rows import ALL_ROWS, ROWS
 from envae.objectives import objective
 
-# Metric of a published table: the one that `quality.measure` gives for it.
+# Metric of a published table: the one that `quality.measure` gives for it; samples of a row that is
+# about a prior of its own are from that one, see `_metric`.
 COLUMNS = {
     "FID_gen": "fd_generated",
     "FID_re": "fd_reconstructed",
@@ -137,9 +138,23 @@ def beside(paper: str, number: int, dataset: str, ours: dict[str, pd.DataFrame])
     theirs = as_published(paper, number, dataset)
     parts = {f"published, {dataset}": theirs.map("{:.2f}".format).replace("nan", "–")}
     for heading, runs in ours.items():
-        columns = {name: spread(runs, COLUMNS[name]).reindex(theirs.index) for name in theirs}
+        columns = {name: _ours(runs, name).reindex(theirs.index) for name in theirs}
         parts[heading] = pd.DataFrame(columns).fillna("not run")
     return pd.concat(parts, axis=1).rename(columns=NAMES).rename_axis(columns=[None, None])
+
+
+def _ours(runs: pd.DataFrame, column: str) -> pd.Series:
+    """Our values of a published column, as :func:`spread` gives them."""
+    texts = {
+        label: _spread(of_row, _metric(column, str(label)))
+        for label, of_row in runs.groupby("label")
+    }
+    return pd.Series(texts, dtype=object)
+
+
+def _metric(column: str, label: str) -> str:
+    # Of xu2025, whose rows are judged by samples from N(0, I), but for those with a fitted prior.
+    return ALL_ROWS[label].judged_by if column == "FID_gen" else COLUMNS[column]
 
 
 def difference(runs: pd.DataFrame, first: str, second: str, metric: str) -> Difference | None:

@@ -33,8 +33,13 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a wrong file is told bef
     from envae.experiments.paper_rows import Due, Experiment
     from envae.experiments.row_costs import Costs, Left
 
-NOTEBOOK = "11_all_rows"  # whose parameters say what an experiment is
-_FIELDS = ("profile", "rows")
+# Whose parameters say what an experiment is, by its prefix.
+NOTEBOOKS = {
+    "fid_tables": "11_all_rows",
+    "energy_based": "18_energy_based_models",
+    "energy_based_plain": "18_energy_based_models",
+}
+_FIELDS = ("profile", "prefix", "rows")
 _NICE = 19
 _POLL = 5.0  # seconds until a process looks again whether others have ended what it waits for
 _LONGEST = 500  # characters of an error: a pipe takes a short line whole
@@ -46,9 +51,15 @@ class Task(NamedTuple):
 
     profile: str
     label: str
+    prefix: str = "fid_tables"
+
+    @property
+    def source(self) -> str:
+        """What names the experiment: the profile, and the prefix if it is not the tables'."""
+        return self.profile if self.prefix == "fid_tables" else f"{self.profile}, {self.prefix}"
 
     def __str__(self) -> str:
-        return f"{self.profile}: {self.label}"
+        return f"{self.source}: {self.label}"
 
 
 class Queue:
@@ -59,7 +70,7 @@ class Queue:
     file
         The file; by default `data/evidence.yaml` of the checkout.
     given
-        Parameters on top of every profile, as the user typed them.
+        Parameters on top of every profile whose notebook has them, as the user typed them.
 
     Raises
     ------
@@ -75,39 +86,45 @@ class Queue:
         self.tasks = _tasks(self.file)
         self._experiments: dict[str, Experiment] = {}
         self._costs: dict[str, Costs] = {}
-        notebook = notebook_run.find(NOTEBOOK)
         self._parameters: dict[str, dict[str, Any]] = {}
-        for profile in dict.fromkeys(task.profile for task in self.tasks):
+        notebooks = {task.prefix: notebook_run.find(NOTEBOOKS[task.prefix]) for task in self.tasks}
+        declared = {prefix: notebook_run.declared(path) for prefix, path in notebooks.items()}
+        for task in self.tasks:
+            if task.source in self._parameters:
+                continue
+            others = set().union(*declared.values()) - set(declared[task.prefix])
+            own = {name: text for name, text in self.given.items() if name not in others}
             try:
-                self._parameters[profile] = notebook_run.parameters(notebook, profile, self.given)
+                found = notebook_run.parameters(notebooks[task.prefix], task.profile, own)
             except RunError as error:
                 raise RunError(f"{self.file}: {error}") from None
+            self._parameters[task.source] = found | {"prefix": task.prefix}
 
-    def experiment(self, profile: str) -> "Experiment | None":
-        """What a profile describes; None where its data are not here, for which see `not_here`."""
+    def experiment(self, source: str) -> "Experiment | None":
+        """What a task's source describes; None where its data are not here: see `not_here`."""
         from envae.experiments.paper_rows import Experiment
 
-        if profile not in self._experiments and profile not in self.not_here:
+        if source not in self._experiments and source not in self.not_here:
             try:
-                self._experiments[profile] = Experiment.of(**self._parameters[profile])
+                self._experiments[source] = Experiment.of(**self._parameters[source])
             except FileNotFoundError as error:
-                self.not_here[profile] = str(error)
+                self.not_here[source] = str(error)
             except ValueError as error:
-                raise RunError(f"{self.file}, {profile}: {error}") from None
-        return self._experiments.get(profile)
+                raise RunError(f"{self.file}, {source}: {error}") from None
+        return self._experiments.get(source)
 
     def left(self, task: Task) -> "Left | None":
         """What a task has and lacks; None where its data are not here."""
         from envae.experiments.row_costs import Costs
 
-        experiment = self.experiment(task.profile)
+        experiment = self.experiment(task.source)
         if experiment is None:
             return None
 
         def announce(label: str) -> None:
-            print(f"timing a few steps of {task.profile}: {label}", file=sys.stderr)
+            print(f"timing a few steps of {task.source}: {label}", file=sys.stderr)
 
-        costs = self._costs.setdefault(task.profile, Costs(experiment, announce))
+        costs = self._costs.setdefault(task.source, Costs(experiment, announce))
         return costs.left(task.label)
 
 
@@ -118,20 +135,23 @@ def _tasks(file: Path) -> list[Task]:
         raise RunError(str(error)) from None
     except OSError as error:
         raise RunError(f"{file} cannot be read ({error.strerror})") from None
-    from envae.experiments.paper_rows import ROWS
+    from envae.experiments.paper_rows import ROWS_OF
 
     tasks = []
     for entry in entries:
         for name in entry:
             if name not in _FIELDS:
                 raise RunError(f"{file}: {unknown('key', name, _FIELDS)}")
-        profile, labels = entry.get("profile"), entry.get("rows", list(ROWS))
+        prefix = entry.get("prefix", "fid_tables")
+        if not isinstance(prefix, str) or prefix not in ROWS_OF:
+            raise RunError(f"{file}: {unknown('prefix', prefix, ROWS_OF)}")
+        profile, labels = entry.get("profile"), entry.get("rows", list(ROWS_OF[prefix]))
         if not isinstance(profile, str) or not isinstance(labels, list) or not labels:
             raise RunError(f"{file}: an entry needs a profile, and rows as a list: {entry!r}")
         for label in labels:
-            if not isinstance(label, str) or label not in ROWS:
-                raise RunError(f"{file}: {unknown('row', label, ROWS)}")
-            tasks.append(Task(profile, label))
+            if not isinstance(label, str) or label not in ROWS_OF[prefix]:
+                raise RunError(f"{file}: {unknown('row', label, ROWS_OF[prefix])}")
+            tasks.append(Task(profile, label, prefix))
     for task in tasks:
         if tasks.count(task) > 1:
             raise RunError(f"{file} names a task twice: {task}")
@@ -157,9 +177,9 @@ def show(queue: Queue, jobs: int) -> "dict[Task, Left]":
         if left is not None:
             found[task] = left
             print(f"{task}: {_told(left)}", flush=True)
-    for profile, why in queue.not_here.items():
-        count = sum(task.profile == profile for task in queue.tasks)
-        print(f"{profile}: {count} rows, no data here: {why}")
+    for source, why in queue.not_here.items():
+        count = sum(task.source == source for task in queue.tasks)
+        print(f"{source}: {count} rows, no data here: {why}")
     of_what = " of what has its data here" if queue.not_here else ""
     print(f"left{of_what}: {_outlook(found, jobs)}", flush=True)
     return found
@@ -287,7 +307,7 @@ def work(queue: Queue, session: str, out: IO[str]) -> None:
     while unfinished:
         busy = False
         for index, task in list(unfinished.items()):
-            experiment = queue.experiment(task.profile)
+            experiment = queue.experiment(task.source)
             due = None if experiment is None else experiment.due(task.label)
             if due is None:
                 del unfinished[index]

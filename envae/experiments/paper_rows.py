@@ -61,6 +61,8 @@ class Row:
         Whether the option is one less the value tried, which is the KL weight.
     of_setting
         Options of the objective that are numbers of the setting, by their name in both.
+    beside
+        Priors that reported runs are sampled from too, names in `quality.PRIORS`.
     """
 
     objective: str
@@ -72,6 +74,7 @@ class Row:
     judged_by: str = "fd_generated"
     one_less: bool = False
     of_setting: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def priors(self) -> tuple[str, ...]:
@@ -175,7 +178,9 @@ ENERGY_BASED: dict[str, Row] = _printed(
         **_around("DT-VAE", "dt_vae", {"weight": 1.0}, of_setting=("latent_dim",)),
         # Fitted after training: the VAE beneath is that of Table 1.
         **{
-            f"NCP-VAE{ending}": Row(loss, options, "alpha", _WEIGHT, judged_by="fd_ncp")
+            f"NCP-VAE{ending}": Row(
+                loss, options, "alpha", _WEIGHT, judged_by="fd_ncp", beside=("ncp_sir",)
+            )
             for ending, (loss, options) in _PUT_IN.items()
         },
         **_around("EC-VAE", "ec_vae", {"tolerance": 0.01, "steps": 5}),
@@ -183,6 +188,14 @@ ENERGY_BASED: dict[str, Row] = _printed(
 ) | _around("DT-VAE, weight 0.3", "dt_vae", {"weight": 0.3}, of_setting=("latent_dim",))
 
 ALL_ROWS: dict[str, Row] = {**ROWS, **ENERGY_BASED}
+
+# Experiments by their prefix, each with its rows. Of Table 2 two: a record of an NCP-VAE would
+# else be one of the VAE beneath.
+ROWS_OF: dict[str, tuple[str, ...]] = {
+    "fid_tables": tuple(ROWS),
+    "energy_based": tuple(ENERGY_BASED),
+    "energy_based_plain": ("L2", "EnVAE", "FEnVAE"),
+}
 
 # Compared under every prior. A second stage takes half a minute, more than the model before it.
 UNDER_EVERY_PRIOR = (
@@ -293,16 +306,18 @@ class Experiment:
         extractor: str,
         samples: int,
         seeds: Sequence[int],
-        priors: Sequence[str],
-        likelihood_draws: int,
-        likelihood_images: int,
-        numbers_of: str,
+        priors: Sequence[str] = ("gmm10",),
+        likelihood_draws: int = 0,
+        likelihood_images: int = 0,
+        numbers_of: str = "",
+        prefix: str = "fid_tables",
         **_: Any,
     ) -> "Experiment":
-        """The experiment that the parameters of the tables' notebook describe.
+        """The experiment that the parameters of a notebook of rows describe, and its prefix.
 
         Its other parameters say what is shown, and are let pass. 0 stands for all: of the training
         images, of the test images of the likelihood, and for as many samples as training images.
+        Second stages are for the prefix `fid_tables` alone.
 
         Raises
         ------
@@ -319,6 +334,8 @@ class Experiment:
             likelihood_draws=likelihood_draws,
             likelihood_images=likelihood_images or None,
             numbers_of=numbers_of,
+            prefix=prefix,
+            second_stage=UNDER_EVERY_PRIOR if prefix == "fid_tables" else (),
         )
 
     @property
@@ -432,7 +449,9 @@ class Experiment:
             self.setting.epochs,
             self.name,
             train=train,
-            priors=tuple(dict.fromkeys(self.priors + _row(label).priors + more)),
+            priors=tuple(
+                dict.fromkeys(self.priors + _row(label).priors + _row(label).beside + more)
+            ),
             interpolate=True,
             likelihood_draws=self.likelihood_draws,
             likelihood_images=self.likelihood_images,

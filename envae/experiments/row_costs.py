@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from envae.experiments import records
-from envae.experiments.paper_rows import ROWS, Experiment
+from envae.experiments.paper_rows import ROWS_OF, Experiment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Costs:
         """What measuring took, in the median over recorded runs of all rows; None without any."""
         experiment = self._experiment.search_name if searched else self._experiment.name
         took = []
-        for label in ROWS:
+        for label in ROWS_OF[self._experiment.prefix]:
             found = self._found(label, searched)
             if found.empty:
                 continue

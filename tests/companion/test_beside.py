@@ -189,3 +189,14 @@ def test_a_run_is_not_counted_for_several():
         beside.difference(pd.concat([runs, runs]), "L2", "EnVAE", "fd")
     with pytest.raises(ValueError, match="did you mean 'EnVAE'"):
         beside.difference(runs, "L2", "EnVEA", "fd")
+
+
+def test_samples_of_a_row_about_its_prior_are_those_of_that_prior():
+    runs = pd.DataFrame(
+        {"label": ["NCP-VAE", "EC-VAE"], "seed": 1, "state": "done",
+         "fd_generated": [4.0, 3.0], "fd_ncp": [2.0, np.nan], "fd_reconstructed": [1.0, 0.5]}
+    )  # fmt: skip
+    ours = beside.beside("xu2025", 2, "CIFAR-10", {"ours": runs})["ours"]
+    assert ours["samples"][["NCP-VAE", "EC-VAE"]].tolist() == ["2.00", "3.00"]
+    assert ours["reconstructions"][["NCP-VAE", "EC-VAE"]].tolist() == ["1.00", "0.50"]
+    assert ours["samples"]["DT-VAE"] == "not run"

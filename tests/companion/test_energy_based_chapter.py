@@ -7,6 +7,7 @@ import pytest
 from envae.companion.chapters import energy_based_models as chapter
 from envae.companion.claims import IN_PART, NOT_RUN, Ledger
 from envae.companion.scale import Scale
+from envae.experiments import records
 
 SCALE = Scale("digits", "8 x 8", "mlp", 100, 1, 2, None)
 
@@ -40,9 +41,15 @@ def test_what_is_lower_in_samples_alone_is_reproduced_in_part(runs):
 
 def test_gains_and_emptied_posteriors(runs):
     assert chapter.gains(runs, " + EnL")["VAE"] == pytest.approx(0.5, abs=0.02)
+    assert not chapter.modest(runs)["reproduced"]  # halved everywhere
+    energies = runs["label"].isin([f"{method} + EnL" for method in chapter.PRINTED])
+    assert chapter.modest(runs.assign(samples=runs["samples"] + energies))["reproduced"]
     found = chapter.only_the_loss(runs)
     assert (found["as_written"], found["corrected"]) == (False, True)
-    assert chapter.reweighted(runs)["reproduced"]
+    found = chapter.reweighted(runs)  # below N(0, I) of the same VAE, level with the VAE's own
+    assert (found["reproduced"], found["in_part"]) == (False, False)
+    contrastive = runs["label"].str.startswith("NCP-VAE")
+    assert chapter.reweighted(runs.assign(samples=runs["samples"] - contrastive))["reproduced"]
     assert not chapter.improved(runs, "EC-VAE")["reproduced"]
 
 
@@ -63,3 +70,43 @@ def test_samples_of_a_fitted_prior_count_where_a_row_is_judged_by_it():
     plain = pd.DataFrame({"label": ["L2"], "fd_generated": [5.0]})
     found = chapter.quality(rows, plain).set_index("label")["samples"]
     assert found.to_dict() == {"VAE": 5.0, "NCP-VAE": 2.0, "EC-VAE": 3.0}
+
+
+def test_tables_tell_what_has_not_run(runs):
+    runs = runs[runs["label"] != "EC-VAE + EnL"].assign(fd_gmm10=1.0, fd_ncp=2.0)
+    table = chapter.table(runs, chapter.METHODS[:4])
+    assert list(table.index) == list(chapter.METHODS[:4])
+    assert table.loc["EC-VAE", "EnL"] == "not run yet (not run yet)"
+    assert table.loc["VAE", "plain"].startswith("4.0")
+    assert "EC-VAE" not in chapter.differences(runs).index
+    assert chapter.differences(runs).loc["VAE", "samples"].startswith("-2.0")
+    beyond = chapter.beyond_the_loss(runs)
+    assert set(beyond) == {
+        "DT-VAE + EnL", "NCP-VAE + EnL", "DT-VAE, weight 0.3 + EnL"
+    }  # fmt: skip
+    priors = chapter.by_prior(runs, ["NCP-VAE", "EC-VAE + EnL"])
+    assert priors.loc["NCP-VAE", "NCP, Langevin"] == "2.00 ± 0.00"
+    assert priors.loc["NCP-VAE", "NCP, resampling"] == "–"
+    assert set(priors.loc["EC-VAE + EnL"]) == {"not run yet"}
+
+
+def test_records_elsewhere_are_read_by_experiment_and_rows_that_lack_a_seed_are_left_out(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+
+    def record(prefix, seed, objective, options, **values):
+        parameters = {"objective": objective, "options": options, "seed": seed}
+        metrics = {name: (value, "FD") for name, value in values.items()}
+        records.save_values(f"{prefix}_there", parameters, metrics, seconds=1.0)
+
+    for seed in (1, 2):
+        record("energy_based", seed, "l2", {"alpha": 0.1}, fd_generated=3.0, fd_ncp=2.0)
+        record("energy_based_plain", seed, "l2", {"alpha": 0.1}, fd_generated=4.0)
+    record("energy_based_plain", 1, "envae", {"samples": 10, "alpha": 0.1}, fd_generated=1.0)
+    found = chapter.recorded("there", 2)
+    assert found.groupby("label")["samples"].mean().to_dict() == {"NCP-VAE": 2.0, "VAE": 4.0}
+    nothing = chapter.recorded("nowhere", 2)
+    assert nothing.empty
+    assert chapter.beyond_the_loss(nothing) == {}
+    assert chapter.differences(nothing).empty

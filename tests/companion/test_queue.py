@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import dataclasses
 import io
 import os
 import re
@@ -25,6 +26,8 @@ SMALL = {
     "train_size": "200", "samples": "100", "epochs": "1", "seeds": "1,2", "priors": "[]",
     "likelihood_draws": "2", "likelihood_images": "10",
 }  # fmt: skip
+# The name of each experiment in its notebook.
+MADE = {"fid_tables": "experiment", "energy_based": "experiment", "energy_based_plain": "beneath"}
 ONE_ROW = "- profile: quick\n  rows: [L1]\n"
 
 
@@ -55,6 +58,12 @@ WRONG = {
     "no profile": ("- rows: [L2]", ["needs a profile"]),
     "rows that are none": ("- profile: quick\n  rows: L2", ["rows as a list"]),
     "an unknown profile": ("- profile: mnits", ["'mnits'", "did you mean 'mnist'"]),
+    "an unknown prefix": ("- profile: quick\n  prefix: energy", ["unknown prefix 'energy'"]),
+    "a prefix that is no text": ("- profile: quick\n  prefix: [fid_tables]", ["unknown prefix"]),
+    "another's row": (
+        "- profile: quick\n  prefix: energy_based\n  rows: [L2]",
+        ["unknown row 'L2'", "EC-VAE"],
+    ),
     "a row that is none": ("- profile: quick\n  rows: [{L2: 1}]", ["unknown row", "L2"]),
     "an unknown row": ("- profile: quick\n  rows: [L3]", ["unknown row 'L3'", "L2"]),
     "a task twice": ("- profile: quick\n- profile: quick\n  rows: [L1]", ["twice", "quick: L1"]),
@@ -84,23 +93,54 @@ def test_a_wrong_parameter_or_number_of_processes_is_one_clear_line(tmp_path, ca
 def test_the_committed_list_begins_with_what_every_machine_has():
     tasks = Queue().tasks
     assert tasks[: len(paper_rows.ROWS)] == [Task("quick", label) for label in paper_rows.ROWS]
+    listed_too = {(task.prefix, task.label) for task in tasks}
+    assert {("energy_based", label) for label in paper_rows.ENERGY_BASED} <= listed_too
 
 
-def test_an_experiment_of_parameters_is_that_of_the_notebook():
-    notebook = notebook_run.find(queue.NOTEBOOK)
+@pytest.mark.parametrize("prefix", queue.NOTEBOOKS)
+def test_an_experiment_of_parameters_is_that_of_the_notebook(prefix):
+    notebook = notebook_run.find(queue.NOTEBOOKS[prefix])
     parameters = notebook_run.parameters(notebook, "quick", {})
     cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells]
-    [cell] = [source for source in cells if "experiment = " in source]
+    [cell] = [source for source in cells if "paper_rows.Experiment(" in source]
     made = [
         node for node in ast.parse(cell).body
-        if isinstance(node, ast.Assign) and node.targets[0].id == "experiment"
+        if isinstance(node, ast.Assign) and node.targets[0].id in MADE.values()
     ]  # fmt: skip
-    found = paper_rows.Experiment.of(**parameters)
-    names = parameters | {"data": found.dataset, "Setting": Setting, "paper_rows": paper_rows}
-    exec(ast.unparse(made[0]), names)
-    theirs, ours = vars(names["experiment"]), vars(found)
+    found = paper_rows.Experiment.of(**parameters, prefix=prefix)
+    names = parameters | {"data": found.dataset, "setting": found.setting, "Setting": Setting}
+    names |= {"paper_rows": paper_rows, "replace": dataclasses.replace}
+    exec("\n".join(map(ast.unparse, made)), names)
+    theirs, ours = vars(names[MADE[prefix]]), vars(found)
     assert theirs.pop("extractor").state_dict().keys() == ours.pop("extractor").state_dict().keys()
     assert theirs == ours
+
+
+def test_rows_of_another_notebook_are_run_under_their_prefix(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(paper_rows, "TRIED", 1)
+    monkeypatch.setattr(paper_rows, "MORE", 0)
+    file = listed(
+        tmp_path,
+        "- {profile: quick, prefix: energy_based, rows: [DT-VAE]}\n"
+        "- {profile: quick, prefix: energy_based_plain, rows: [L2]}\n",
+    )
+    shared = {name: SMALL[name] for name in ("train_size", "samples", "epochs", "seeds")}
+    tasks = Queue(file, shared)
+    queue.work(tasks, "one", io.StringIO())
+    assert [tasks.left(task).done for task in tasks.tasks] == [3, 3]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"{prefix}_digits-200{ending}"
+        for prefix in ("energy_based", "energy_based_plain")
+        for ending in ("", "_search")
+    ]
+    assert str(tasks.tasks[0]) == "quick, energy_based: DT-VAE"
+
+
+def test_a_parameter_is_given_to_the_notebooks_that_have_it(tmp_path):
+    tasks = Queue(listed(tmp_path, ONE_ROW + "- {profile: quick, prefix: energy_based}\n"), SMALL)
+    assert tasks.experiment("quick").priors == ()
+    other = tasks.experiment("quick, energy_based")
+    assert (other.priors, other.seeds) == (("gmm10",), (1, 2))
 
 
 def test_what_is_left_is_counted_and_a_step_is_timed_once(tmp_path, capsys):

@@ -356,14 +356,15 @@ def test_rows_with_an_energy_are_found_again_by_their_options(experiment, label)
 
 
 def test_a_contrastive_prior_is_searched_by_its_own_samples(experiment, monkeypatch):
-    monkeypatch.setitem(
-        quality.PRIORS, "ncp", functools.partial(priors.NoiseContrastive.fit, updates=2, hidden=4)
-    )
+    small = functools.partial(priors.NoiseContrastive.fit, updates=2, hidden=4)
+    for name in ("ncp", "ncp_sir"):
+        monkeypatch.setitem(quality.PRIORS, name, small)
     monkeypatch.setattr(paper_rows, "TRIED", 1)
     monkeypatch.setattr(paper_rows, "MORE", 0)
     experiment = dataclasses.replace(experiment, prefix="energy_based")
     found = experiment.complete("NCP-VAE")
-    assert found["fd_ncp"].notna().all()
+    assert found[["fd_ncp", "fd_ncp_sir"]].notna().all(axis=None)
+    assert "fd_ncp_sir" not in experiment.search("NCP-VAE", train=False)
     assert experiment.search("NCP-VAE", train=False)["fd_ncp"].notna().all()
     assert experiment.name == "energy_based_digits-400"
     assert set(experiment.all_runs(["NCP-VAE"])["label"]) == {"NCP-VAE"}

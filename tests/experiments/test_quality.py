@@ -104,7 +104,7 @@ def test_a_contrastive_prior_leaves_reconstructions_and_tells_of_itself(measure)
 
 
 @pytest.mark.parametrize("steps", [0, 2])
-def test_what_an_energy_does_is_measured(steps):
+def test_what_an_energy_does_is_measured(steps, monkeypatch):
     loss = objective("ec_vae", steps=steps)
     vae = networks.build("mlp", (1, 8, 8), 4, objective=loss, seed=0)
     found = quality.measure(
@@ -113,6 +113,14 @@ def test_what_an_energy_does_is_measured(steps):
     assert (found["moved"][0] > 0) == (found["fd_refined"][0] != found["fd_generated"][0])
     assert (found["moved"][0] > 0) == (steps > 0)
     assert found["multiplier"][0] == 1
+    monkeypatch.setattr(loss, "refine", lambda images, generator: images + 2)  # out of [0, 1]
+    found = quality.measure(
+        vae, loss, DIGITS, 0, extractor=extractor.load("digits-cnn")[0], samples=200
+    )
+    white = torch.ones(200, 1, 8, 8)
+    assert found["fd_refined"][0] == pytest.approx(
+        frechet.fd(extractor.load("digits-cnn")[0], white, DIGITS.train)
+    )
     triangle = objective("dt_vae", latent_dim=4, image_shape=(1, 8, 8))
     found = quality.measure(vae, triangle, DIGITS, 0, extractor=None, samples=200)
     assert {"energy_gap", "stddev"} < set(found)

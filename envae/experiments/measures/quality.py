@@ -167,7 +167,7 @@ def measure(
             if isinstance(objective, EnergyCalibrated):
                 generator = Generator().manual_seed(seed)
                 refined = functools.partial(objective.refine, generator=generator)
-                images = model.decode(new["generated"], refined)
+                images = model.pictures(new["generated"], refined)
                 distance = frechet.distance(frechet.moments(network, images), reference)
                 values[f"fd_refined{ending}"] = (distance, f"{unit}, {compared}")
         if isinstance(objective, WithEnergy):
@@ -193,6 +193,10 @@ def measure(
     return values
 
 
+def _same(images: Tensor) -> Tensor:
+    return images
+
+
 @dataclasses.dataclass(frozen=True)
 class _Model:
     """A model in batches, with its source of noise; `drawn`: codes are drawn in training."""
@@ -201,16 +205,16 @@ class _Model:
     generator: Generator
     drawn: bool
 
-    def decode(
-        self, codes: Tensor, after: Callable[[Tensor], Tensor] = lambda images: images
-    ) -> Iterator[Tensor]:
+    def decode(self, codes: Tensor, after: Callable[[Tensor], Tensor] = _same) -> Iterator[Tensor]:
         """Images of codes `(N, d_z)`, in batches, on the CPU, after what is done to them."""
         for batch in codes.split(AT_ONCE):
             yield after(self.vae.decode(batch.to(device_of(self.vae)))).cpu()
 
-    def pictures(self, codes: Tensor) -> Iterator[Tensor]:
-        """The same as files would hold them, where a decoder without bounds overshoots."""
-        return (images.clamp(0, 1) for images in self.decode(codes))
+    def pictures(
+        self, codes: Tensor, after: Callable[[Tensor], Tensor] = _same
+    ) -> Iterator[Tensor]:
+        """The same as files would hold them: decoders and Langevin steps may overshoot."""
+        return (images.clamp(0, 1) for images in self.decode(codes, after))
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Means and standard deviations `(N, d_z)` of the codes of images, on the CPU."""
