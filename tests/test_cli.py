@@ -453,7 +453,7 @@ WHOLE = {
     "a: None = None": {"none": None},
     "a: list[int | None] = []": {"1, none": [1, None], "": []},
     "a: list = []": {"1, b": ["1", "b"]},
-    "a: int = 0": {str(10**400): 10**400},
+    "a: int = 0": {str(2**63 - 1): 2**63 - 1},
 }
 TEXTS = (
     "",
@@ -480,11 +480,11 @@ def test_any_text_is_a_value_of_the_declared_type_or_refused(source):
         assert parameter.check(value) == value
     for text in TEXTS:
         try:
-            value = parameter.parse(text)
+            value = parameter.check(parameter.parse(text))
         except ValueError as error:
             assert str(error).startswith(f"a takes {parameter.annotation}")  # noqa: PT017
         else:
-            assert parameter.check(value) == value
+            assert parameter.parse(text) == value
 
 
 BROKEN = {
