@@ -139,13 +139,16 @@ def ratio(of: pd.DataFrame, first: str, second: str, metric: str) -> str:
     for label in (first, second):
         if "failed" in set(of.loc[of["label"] == label, "state"]):
             return f"{label}: failed"
-    logs = _logs(of, metric)
-    means = logs.groupby("label")[metric].mean().reindex([first, second])
-    if means.isna().any():
-        return "–"
     gap = log_difference(of, first, second, metric)
-    told = f"{np.exp(means[first] - means[second]):.2f}"
-    return told if gap is None else f"{told} [{np.exp(gap.low):.2f}, {np.exp(gap.high):.2f}]"
+    if gap is not None:
+        return as_ratio(gap)
+    means = _logs(of, metric).groupby("label")[metric].mean().reindex([first, second])
+    return "–" if means.isna().any() else f"{np.exp(means[first] - means[second]):.2f}"
+
+
+def as_ratio(gap: Difference) -> str:
+    """A difference of logarithms as the ratio of geometric means, with its interval."""
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*np.exp([gap.mean, gap.low, gap.high]))
 
 
 def log_difference(of: pd.DataFrame, first: str, second: str, metric: str) -> Difference | None:
