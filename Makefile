@@ -31,7 +31,7 @@ help: ## show this list
 	@echo "make TARGET, where TARGET is one of:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo "Variables: PYTHON=python3.12  JOBS=2 (processes side by side, default: all cores)"
-	@echo "  NOTEBOOK=09 (the chapter that refresh replaces, default: all)"
+	@echo "  NOTEBOOK=04 (the chapter that refresh replaces, default: all)"
 
 book: $(INSTALLED) ## run the notebooks and build the book (OUTPUTS=committed: without running)
 	@$(UP_TO_DATE) || { mkdir -p _build && touch _build/.begun && \

@@ -22,7 +22,7 @@ CODE = set(MODULES) - {Path("envae") / name for name in NOT_OF_CHAPTERS}
 # What benchmarks/ recorded, which a page shows as it is.
 RATIOS = [*Path("data/runs").glob("budget/*.json"), *Path("data/runs").glob("step_cost/*.json")]
 # Every profile of the notebook that holds the papers' tables is a sweep: `snakemake sweep_digits`.
-SWEEPS = glob_wildcards("notebooks/params/11_all_rows.{profile}.yaml").profile
+SWEEPS = glob_wildcards("notebooks/params/10_all_rows.{profile}.yaml").profile
 # Records are left out: they are what the notebooks themselves write. data/figures.yaml is read by a
 # page, not by a chapter; for data/claims.yaml see own_claims.
 DATA = [*Path("data/features").iterdir(), *Path("data/published").iterdir()]
@@ -114,7 +114,7 @@ def refreshed():
 
 
 # The one rule that changes the repository's own files. The picture of the README and of the front
-# page is chapter 12's.
+# page is chapter 14's.
 rule refresh:
     input:
         notebooks=expand("_build/executed/{name}.ipynb", name=refreshed()),
@@ -122,8 +122,8 @@ rule refresh:
     shell:
         """
         python book/_ext/commit.py notebooks {input.notebooks}
-        case "{input.notebooks}" in *12_pictures*)
-            python book/_ext/picture.py notebooks/12_pictures.ipynb \
+        case "{input.notebooks}" in *14_pictures*)
+            python book/_ext/picture.py notebooks/14_pictures.ipynb \
                 fig-mnist book/_static/mnist.png ;;
         esac
         mkdir -p data/runs
@@ -138,8 +138,8 @@ rule refresh:
 # what was in training goes on from its last epoch. A row that fails is listed in its notebook.
 rule sweep_row:
     input:
-        notebook="notebooks/11_all_rows.ipynb",
-        profile="notebooks/params/11_all_rows.{profile}.yaml",
+        notebook="notebooks/10_all_rows.ipynb",
+        profile="notebooks/params/10_all_rows.{profile}.yaml",
     output:
         "_build/sweep/{profile}/{row}.ipynb",
     params:

@@ -15,10 +15,10 @@ MEASURES = {
     ),
     "collapse": functools.partial(collapse.measure, images=40, jacobians=5),
     "pictures": functools.partial(pictures.measure, draws=3, images=40),
-    "chapter 06": functools.partial(
+    "chapter 12": functools.partial(
         fenvae.measure_with_lipschitz, extractor=EXTRACTOR, samples=120
     ),
-    "chapter 03": noise_recovery.readings,
+    "chapter 06": noise_recovery.readings,
 }  # fmt: skip
 
 

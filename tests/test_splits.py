@@ -40,8 +40,8 @@ FROM = {
     "quality of an energy": {"multiplier": "", "moved": "", "*": "test"},
     "collapse": {"*_test": "test", "*": "train"},
     "pictures": {"*_samples": "train", "*": "test"},
-    "chapter 06": {"fd_generated": "train", "*": "test"},
-    "chapter 03": {"*_train_*": "train", "*_test_*": "test"},
+    "chapter 12": {"fd_generated": "train", "*": "test"},
+    "chapter 06": {"*_train_*": "train", "*_test_*": "test"},
     "calibration": {
         # Pixels that vary among training images; the noise is estimated on them.
         "*_train": "train", "*_coverage_*_test": "train test", "*_skill_test": "train test",

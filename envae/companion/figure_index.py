@@ -24,7 +24,7 @@ def load(path: Path | None = None) -> pd.DataFrame:
     -------
     DataFrame
         `paper`; `name`, such as `Figure D.3`; `shows`, what is on it; `places`, a list of pages
-        with or without a label (`notebooks/06_fenvae_examined#fig-walk`); `limits`, what differs
+        with or without a label (`notebooks/12_fenvae_examined#fig-walk`); `limits`, what differs
         from the paper's or is missing, and why, or an empty text.
 
     Raises

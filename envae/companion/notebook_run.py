@@ -188,7 +188,7 @@ def priority(notebook: Path) -> float:
     return (_BEFORE_ALL if notebook.stem in _TRAINS_FOR_OTHERS else 0) + seconds(notebook)
 
 
-_TRAINS_FOR_OTHERS = ("04_gpu_fid_experiments",)  # chapter 12 shows the same models
+_TRAINS_FOR_OTHERS = ("07_gpu_fid_experiments",)  # chapter 14 shows the same models
 _BEFORE_ALL = 1e6
 
 

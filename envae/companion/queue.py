@@ -35,9 +35,9 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a wrong file is told bef
 
 # Whose parameters say what an experiment is, by its prefix.
 NOTEBOOKS = {
-    "fid_tables": "11_all_rows",
-    "energy_based": "18_energy_based_models",
-    "energy_based_plain": "18_energy_based_models",
+    "fid_tables": "10_all_rows",
+    "energy_based": "11_energy_based_models",
+    "energy_based_plain": "11_energy_based_models",
 }
 _FIELDS = ("profile", "prefix", "rows")
 _NICE = 19

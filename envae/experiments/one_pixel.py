@@ -1,4 +1,4 @@
-"""Linear networks of one pixel and one latent dimension, trained on N(0, 1): see chapter 08."""
+"""Linear networks of one pixel and one latent dimension, trained on N(0, 1): see chapter 02."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

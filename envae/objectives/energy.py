@@ -29,7 +29,7 @@ class EnVAE(Objective):
     are independent: so the estimate is as unbiased as the paper's, for every decoder, and as
     bounded. What is odd in delta cancels from its first term, and the gradient has less noise: on
     our data four mirrored draws do what ten independent ones do. With three decodes or two, where
-    no two pairs can be had, take `samples=3` or `samples=2`. Chapter 06 of the book compares them.
+    no two pairs can be had, take `samples=3` or `samples=2`. Chapter 12 of the book compares them.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class FEnVAE(Objective):
     The score's argument does not bound it below (see `scores.fenvae_surrogate`), and in our runs
     training makes use of that: a mean decodes to no reconstruction, so decode draws. Train some
     epochs with another loss first, or many times as long: at first draws and samples suffer too
-    (chapter 15). The three codes are decoded in one call, so that batch normalization, where a
+    (chapter 13). The three codes are decoded in one call, so that batch normalization, where a
     decoder has it, treats them alike.
 
     Parameters

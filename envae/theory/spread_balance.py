@@ -35,7 +35,7 @@ from envae.objectives.base import check_count, check_positive
 from envae.scores import check_beta
 from envae.theory.linear import check_spectrum
 
-SHARE = 1 / 3  # of the latent dimensions in use, where samples are best; see chapter 14 of the book
+SHARE = 1 / 3  # of the latent dimensions in use, where samples are best; see chapter 16 of the book
 _IMAGES = 2000  # that principal components are taken of
 
 

@@ -1,4 +1,4 @@
-"""Chapter 18's verdicts, of runs that are made up."""
+"""Chapter 11's verdicts, of runs that are made up."""
 
 import numpy as np
 import pandas as pd
@@ -54,7 +54,7 @@ def test_gains_and_emptied_posteriors(runs):
 
 
 def test_a_verdict_needs_every_run_of_its_rows(runs):
-    ledger = Ledger("18_energy_based_models")
+    ledger = Ledger("11_energy_based_models")
     chapter.announce(ledger, "E-T2-enl", runs, SCALE)
     runs.loc[0, "state"] = "missing"  # of the VAE
     chapter.announce(ledger, "E-6.4-dt", runs, SCALE)

@@ -19,7 +19,7 @@ SETTLING = {"settle", "replicate", "announce", "announce_if_recorded"}  # calls 
 # A cell is read in one look; what is longer has a name, a docstring and a place in the package.
 LONGEST_CELL = 25  # lines that are neither empty nor imports
 LONGEST_FUNCTION = 10  # a formula of a paper, beside the text that explains it
-# Chapter 10 is about writing them.
+# Chapter 18 is about writing them.
 SHOWN_CLASSES = {"MyVAE", "Conditional", "LearnedPrior", "TwoGroups", "Hierarchical"}
 HOME = re.compile(r"/(home|Users|root)/\w")
 

@@ -1,4 +1,4 @@
-"""The runs behind chapter 06: what they vary, what they watch, and their records."""
+"""The runs behind chapter 12: what they vary, what they watch, and their records."""
 
 import functools
 import math

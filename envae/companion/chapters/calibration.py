@@ -1,4 +1,4 @@
-"""Chapters 13 and 14: calibration of draws, and what the KL weight does to it."""
+"""Chapters 15 and 16: calibration of draws, and what the KL weight does to it."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Chapter 18: Table 2 of xu2025 from records, its verdicts, and figures of what an energy does."""
+"""Chapter 11: Table 2 of xu2025 from records, its verdicts, and figures of what an energy does."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Chapter 06: figures of runs that watch what FEnVAE's loss is paid for."""
+"""Chapter 12: figures of runs that watch what FEnVAE's loss is paid for."""
 
 from collections.abc import Mapping, Sequence
 

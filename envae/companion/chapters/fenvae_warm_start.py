@@ -1,4 +1,4 @@
-"""Chapter 15: figures of FEnVAE trained from warm starts, beside L2 and EnVAE."""
+"""Chapter 13: figures of FEnVAE trained from warm starts, beside L2 and EnVAE."""
 
 from collections.abc import Mapping, Sequence
 

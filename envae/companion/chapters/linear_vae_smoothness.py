@@ -1,4 +1,4 @@
-"""Chapter 02: tables and figures of the sweeps over a variance."""
+"""Chapter 05: tables and figures of the sweeps over a variance."""
 
 import dataclasses
 import math

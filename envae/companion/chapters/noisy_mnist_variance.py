@@ -1,4 +1,4 @@
-"""Chapter 03: figures of the noise that was put in, and of the noise that is found."""
+"""Chapter 06: figures of the noise that was put in, and of the noise that is found."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Chapter 12: figures that stand beside the papers' pictures."""
+"""Chapter 14: figures that stand beside the papers' pictures."""
 
 from collections.abc import Mapping, Sequence
 

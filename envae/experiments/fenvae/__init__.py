@@ -1,4 +1,4 @@
-"""Support of chapter 06: runs that watch what FEnVAE's loss is paid for, and what they are made of.
+"""Support of chapter 12: runs that watch what FEnVAE's loss is paid for, and what they are made of.
 
 A :class:`Case` is one point of a sweep, finer than a table's row: network with or without batch
 normalization, start of the posterior, variants of the objective that nobody should use elsewhere.

@@ -1,4 +1,4 @@
-"""Variants of the objectives and of the networks that only chapter 06 asks about."""
+"""Variants of the objectives and of the networks that only chapter 12 asks about."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
