@@ -41,6 +41,7 @@ FILTERS = {
     "ours": ("Said by", {"False": "the papers", "True": "this book"}),
 }
 KIND_NAMES = {claims.STATEMENT: "Statements", claims.MEASUREMENT: "Measurements"}
+CAPTION = "<figcaption>"  # in the outputs of notebooks, where tables alone have one
 WORDS_A_MINUTE, FIGURES_A_MINUTE = 200, 4
 WIDE = 90  # letters across a table that does not fit beside the page's contents
 OURS = "This book's own"
@@ -162,11 +163,11 @@ def number_tables(app: Sphinx, doctree: nodes.document) -> None:
     """Number a chapter's tables in their captions, link their records, and give wide ones room."""
     chapter = Path(app.env.doc2path(app.env.docname)).stem[:2]
     folders = f"{app.config.html_theme_options['repository_url']}/tree/main/"
-    tables = (raw for raw in doctree.findall(nodes.raw) if "<caption>" in raw.astext())
+    tables = (raw for raw in doctree.findall(nodes.raw) if CAPTION in raw.astext())
     for count, raw in enumerate(tables, 1):
         html = raw.astext()
         number = f'<span class="caption-number">Table {int(chapter)}.{count}</span> '
-        html = html.replace("<caption>", f"<caption>{number}", 1)
+        html = html.replace(CAPTION, CAPTION + number, 1)
         html = re.sub(r"<code>(data/runs/\S+)</code>", rf'<a href="{folders}\1">\1</a>', html)
         raw.replace_self(nodes.raw("", html, format="html"))
         output = raw.parent
