@@ -41,9 +41,6 @@ FILTERS = {
     "ours": ("Said by", {"False": "the papers", "True": "this book"}),
 }
 KIND_NAMES = {claims.STATEMENT: "Statements", claims.MEASUREMENT: "Measurements"}
-CAPTION = "<figcaption>"  # in the outputs of notebooks, where tables alone have one
-WORDS_A_MINUTE, FIGURES_A_MINUTE = 200, 4
-WIDE = 90  # letters across a table that does not fit beside the page's contents
 OURS = "This book's own"
 LEDGER_PAGE = "book/ledger"
 # Scripts by what a page has that needs them.
@@ -146,42 +143,6 @@ def _is_within_link(node: nodes.Node | None) -> bool:
 def _row_id(claim: str) -> str:
     """Anchor of a claim's row in the ledger."""
     return f"claim-{claim}"
-
-
-def tell_reading_time(app: Sphinx, doctree: nodes.document) -> None:
-    """Say in the box at a chapter's head how long its prose and its figures take to read."""
-    for head in doctree.findall(nodes.admonition):
-        if "chapter-head" in head["classes"]:
-            paragraphs = doctree.findall(nodes.paragraph)
-            words = sum(len(paragraph.astext().split()) for paragraph in paragraphs)
-            figures = len(list(doctree.findall(nodes.figure)))
-            minutes = round(words / WORDS_A_MINUTE + figures / FIGURES_A_MINUTE)
-            head += nodes.paragraph("", f"About {minutes} minutes to read.", classes=["minutes"])
-
-
-def number_tables(app: Sphinx, doctree: nodes.document) -> None:
-    """Number a chapter's tables in their captions, link their records, and give wide ones room."""
-    chapter = Path(app.env.doc2path(app.env.docname)).stem[:2]
-    folders = f"{app.config.html_theme_options['repository_url']}/tree/main/"
-    tables = (raw for raw in doctree.findall(nodes.raw) if CAPTION in raw.astext())
-    for count, raw in enumerate(tables, 1):
-        html = raw.astext()
-        number = f'<span class="caption-number">Table {int(chapter)}.{count}</span> '
-        html = html.replace(CAPTION, CAPTION + number, 1)
-        html = re.sub(r"<code>(data/runs/\S+)</code>", rf'<a href="{folders}\1">\1</a>', html)
-        raw.replace_self(nodes.raw("", html, format="html"))
-        output = raw.parent
-        if _letters_across(html) > WIDE:
-            while output is not None and "cell_output" not in output.get("classes", []):
-                output = output.parent
-            if output is not None:
-                output["classes"].append("full-width")
-
-
-def _letters_across(html: str) -> int:
-    """Letters in the widest row of a table's body."""
-    rows = html.split("<tbody>")[-1].split("</tbody>")[0].split("</tr>")
-    return max(len("  ".join(re.findall(r">([^<>\n]+)</", row))) for row in rows)
 
 
 def use_installed_mathjax(app: Sphinx) -> None:
@@ -629,8 +590,6 @@ def setup(app: Sphinx) -> dict:
     app.add_domain(Claims)
     app.add_post_transform(LinkClaims)
     app.connect("doctree-read", note_sections)
-    app.connect("doctree-read", number_tables)
-    app.connect("doctree-read", tell_reading_time)
     app.connect("builder-inited", use_installed_mathjax, priority=100)
     app.connect("html-page-context", add_provenance)
     app.connect("html-page-context", add_scripts)
