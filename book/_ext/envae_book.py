@@ -435,10 +435,14 @@ def _id_and_verdict(claim) -> nodes.Node:
 
 
 class Ratios(SphinxDirective):
-    """`{ratios} EXPERIMENT KIND`: what `benchmarks/` recorded, and where, the smallest first."""
+    """`{ratios} EXPERIMENT KIND`: what `benchmarks/` recorded, and where, the smallest first.
+
+    The content is the table's caption.
+    """
 
     required_arguments = 1
     optional_arguments = 1
+    has_content = True
 
     def run(self) -> list[nodes.Node]:
         stored = records.load(self.arguments[0])
@@ -459,11 +463,17 @@ class Ratios(SphinxDirective):
         told = nodes.paragraph(
             "", "", nodes.Text(where), nodes.literal(text=record["commit"][:7]), nodes.Text(".")
         )
-        return [_table(["What", "Median ratio", "Lowest to highest"], rows, [60, 18, 22]), told]
+        table = _table(["What", "Median ratio", "Lowest to highest"], rows, [60, 18, 22])
+        return [_captioned(table, self), told]
 
 
 class ChapterTimes(SphinxDirective):
-    """`{chapter-times}`: seconds of the executions whose outputs this book shows."""
+    """`{chapter-times}`: seconds of the executions whose outputs this book shows.
+
+    The content is the table's caption.
+    """
+
+    has_content = True
 
     def run(self) -> list[nodes.Node]:
         paths = sorted((Path(self.env.srcdir) / "notebooks").glob("*.ipynb"))
@@ -475,7 +485,7 @@ class ChapterTimes(SphinxDirective):
         for path in paths:
             self.env.note_dependency(str(path))
         total = [[nodes.strong(text="together")], [nodes.Text(f"{sum(times.values()):.0f} s")]]
-        return [_table(["Chapter", "Time"], [*rows, total], [75, 25])]
+        return [_captioned(_table(["Chapter", "Time"], [*rows, total], [75, 25]), self)]
 
 
 def _joined(parts: Iterable[nodes.Node]) -> list[nodes.Node]:
@@ -584,6 +594,13 @@ def _table(heads: list[str], rows: list, widths: list[int], classes: Sequence[st
     group += nodes.thead("", line([[nodes.Text(head)] for head in heads]))
     group += nodes.tbody("", *[line(row) for row in rows])
     return nodes.table("", group, classes=["colwidths-given", *classes])
+
+
+def _captioned(table: nodes.table, directive: SphinxDirective) -> nodes.table:
+    """The table with the directive's content as its caption, and a number, which needs an id."""
+    table.insert(0, nodes.title("", " ".join(directive.content)))
+    table["ids"].append(nodes.make_id(" ".join([directive.name, *directive.arguments])))
+    return table
 
 
 def setup(app: Sphinx) -> dict:
