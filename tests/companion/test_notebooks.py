@@ -22,7 +22,8 @@ LONGEST_FUNCTION = 10  # a formula of a paper, beside the text that explains it
 # Chapter 18 is about writing them.
 SHOWN_CLASSES = {"MyVAE", "Conditional", "LearnedPrior", "TwoGroups", "Hierarchical"}
 HEAD = ["Answer", "Evidence", "But", "Read before"]
-HOME = re.compile(r"/(home|Users|root)/\w")
+# A path of somebody's machine.
+MACHINE = re.compile(r"/(home|Users|root|tmp|var|work)/\w|site-packages")
 
 
 def faults(notebook: nbformat.NotebookNode) -> list[str]:
@@ -36,8 +37,8 @@ def faults(notebook: nbformat.NotebookNode) -> list[str]:
     if any(output.output_type == "error" for cell in code for output in cell.outputs):
         found.append("an error among the outputs")
     found += [f"contains {text}" for text in FORBIDDEN if any(text in cell.source for cell in code)]
-    if any(HOME.search(str(cell.outputs)) for cell in code):
-        found.append("a path of somebody's home among the outputs")
+    if any(MACHINE.search(str(cell.outputs)) for cell in code):
+        found.append("a path of somebody's machine among the outputs")
     if any(_is_bare_table(output) for cell in code for output in cell.outputs):
         found.append("a table without a caption: show it as a tables.Captioned")
     found += _faults_of_parameters(code)
@@ -217,7 +218,7 @@ BROKEN = {
     "one cell not executed": (add_unexecuted_cell, "not executed"),
     "no provenance": (forget_provenance, "quick profile"),
     "a bare table": (show_bare_table, "a table without a caption"),
-    "home in an output": (show_home, "home"),
+    "home in an output": (show_home, "machine"),
     "silenced warnings": (source('warnings.filterwarnings("ignore")'), "filterwarnings"),
     "no annotation": (source("epochs = 60  # passes"), "must hold lines"),
     "computed default": (source("epochs: int = 2 * n  # passes"), "must hold lines"),
