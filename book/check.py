@@ -191,6 +191,7 @@ def dead_links(pages: list[Path], html: Path) -> Iterator[str]:
     for path, soup in soups.items():
         for link in soup.find_all("a", href=True):
             target, place = urldefrag(unquote(link["href"]))
+            target = target.partition("?")[0]  # a choice among the rows of the ledger
             if ":" in target.split("/")[0] or target.startswith("//"):
                 continue  # another site
             file = (path.parent / target).resolve() if target else path.resolve()

@@ -1,8 +1,8 @@
 """Copy executed notebooks into the repository: commit.py FOLDER NOTEBOOK...
 
 `make refresh` calls it. The times of the cells stay in `_build`: they would make every refresh a
-difference of every cell. So does the error stream, with its progress bars and paths. Time stamps are kept, so that the copies do not count as newer than what
-they were copied from.
+difference of every cell. So does the error stream, with its progress bars and paths of a machine.
+Time stamps are kept, so that the copies do not count as newer than what they were copied from.
 """
 
 import shutil
