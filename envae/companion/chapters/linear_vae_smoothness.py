@@ -87,7 +87,7 @@ def table_one(
     axes[1].set_ylim(bottom=1e-3)
     _band(axes[2], computed["stochastic"], "mi_code_low", color="C2")
     _note(axes[1], {"without noise": ("C1", 0.92), "with noise": ("C0", 0.03)})
-    _note(axes[2], {"upper bound, as in the paper": ("C0", 0.1), "lower bound": ("C2", 0.03)})
+    _note(axes[2], {"upper bound": ("C0", 0.1), "lower bound": ("C2", 0.03)})
     styles = [
         Line2D([], [], color="0.3", label="computed"),
         Line2D([], [], color="0.3", linestyle="--", linewidth=1.2, label="published"),
