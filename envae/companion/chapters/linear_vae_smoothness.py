@@ -10,49 +10,58 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 
 from envae.experiments.variance_sweeps import COLUMNS
 from envae.theory import linear
 
 
-def beside(published: pd.DataFrame, recorded: pd.DataFrame, computed: pd.DataFrame) -> pd.DataFrame:
-    """Published, recorded and computed values of a sweep, the columns of Table 1 side by side.
+def beside(criteria: Mapping[str, str], **sources: pd.DataFrame) -> pd.DataFrame:
+    """A sweep's criteria as several sources have them, the sources side by side for each criterion.
 
     Parameters
     ----------
-    published, recorded
-        As `variance_sweeps` gives them.
-    computed
-        Metrics of `measures.collapse`, indexed by `point` and `seed`.
+    criteria
+        Columns of Table 1, keys of `variance_sweeps.COLUMNS`, and how a page heads them.
+    sources
+        As `variance_sweeps` gives them, or metrics of `measures.collapse`, indexed by `point` and
+        `seed`.
 
     Returns
     -------
     DataFrame
-        Texts, mean ± standard deviation over the seeds where computed; a row for each computed
-        point, the largest first.
+        Texts, as :func:`over_seeds` makes them, in columns (criterion, source) but for those that
+        a source has not; a row for each point of the last source, the largest first.
     """
-    by_point = computed.groupby("point")
-    mean, spread = by_point.mean(), by_point.std().fillna(0)
-    table = {
-        ("published", column): published[column].map("{:.3g}".format)
-        for column in COLUMNS
-        if column in published
-    }
-    for column, ours in COLUMNS.items():
-        if recorded[ours].notna().any():
-            table["recorded", column] = recorded[ours].map("{:.3g}".format)
-    for column, ours in COLUMNS.items():
-        if ours in computed and mean[ours].notna().all():
-            text = mean[ours].map("{:.3g}".format) + spread[ours].map(" ± {:.1g}".format)
-            table["computed", column] = text
-    points = sorted(mean.index, reverse=True)
-    return pd.DataFrame(table).reindex(points).fillna("–").rename_axis("log10")
+    table = {}
+    for column, head in criteria.items():
+        for source, sweep in sources.items():
+            found = sweep.get(column, sweep.get(COLUMNS[column]))
+            if found is not None and found.notna().all():
+                table[head, source] = over_seeds(found.to_frame()).iloc[:, 0]
+    points = sorted(set(sweep.index.get_level_values("point")), reverse=True)
+    return pd.DataFrame(table).reindex(points)
+
+
+def over_seeds(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Mean ± standard deviation over seeds, as text, of metrics indexed by `point`, or with `seed`.
+
+    Where there is one seed, the value alone.
+    """
+    by_point = metrics.groupby("point", sort=False)
+    mean, spread = by_point.mean().map(_told), by_point.std()
+    return mean + spread.map(lambda std: "" if math.isnan(std) else f" ± {_told(std, 1)}")
+
+
+def _told(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits and without a power of ten."""
+    return f"{value:.4f}" if abs(value) < 1e-3 else f"{float(f'{value:.{digits}g}'):g}"
 
 
 def table_one(
     published: Mapping[str, pd.DataFrame],
-    recorded: Mapping[str, pd.DataFrame],
+    recorded: pd.DataFrame,
     computed: Mapping[str, pd.DataFrame],
 ) -> Figure:
     """Table 1 as curves: `fig-table-one`.
@@ -62,55 +71,37 @@ def table_one(
     published, computed
         Sweeps by their kind, `stochastic` and `deterministic`, as :func:`beside` takes them.
     recorded
-        Two stochastic sweeps by the name that the legend gives them.
+        A stochastic sweep.
     """
-    figure, axes = plt.subplots(2, 3, figsize=(10, 6), sharex=True)
-    titles = {
-        "MSE": "squared error",
-        "KL": "KL (nats)",
-        "sigma_z2": r"$\sigma_z^2$",
-        "gap_1e2": r"expected gap, $s_z^2 = 10^{-2}$",
-        "ELS": "ELS",
-    }
-    of_runs = ({"marker": "x", "color": "0.3", "ms": 5}, {"marker": "+", "color": "C4", "ms": 6})
-    of_paper = {"color": "0.6", "ls": "--", "label": "published, stochastic"}
-    without_noise = {"color": "C1", "alpha": 0.6, "ls": "--", "label": "published, deterministic"}
-    for axis, (column, title) in zip(axes.flat, titles.items(), strict=False):
+    figure, axes = plt.subplots(1, 3, figsize=(10, 4))
+    colours = {"stochastic": "C0", "deterministic": "C1"}
+    panels = {"sigma_z2": "posterior variance", "ELS": "ELS", "MI": "information (nats)"}
+    for axis, (column, title) in zip(axes, panels.items(), strict=True):
         ours = COLUMNS[column]
-        _band(axis, computed["stochastic"], ours, color="C0", label="computed, stochastic")
-        for (name, frame), style in zip(recorded.items(), of_runs, strict=True):
-            axis.plot(frame[ours], ls="", label=f"recorded, {name}", **style)
-        axis.plot(published["stochastic"][column], **of_paper)
-        if ours in computed["deterministic"]:
-            _band(
-                axis, computed["deterministic"], ours, color="C1", label="computed, deterministic"
-            )
-            axis.plot(published["deterministic"][column], **without_noise)
-        axis.set(title=title, yscale="linear" if column == "KL" else "log")
-        if column in ("gap_1e2", "ELS"):
-            axis.set_ylim(bottom=1e-4)
-    _information(axes[1, 2], published["stochastic"], computed["stochastic"])
-    for axis in axes[1]:
+        for kind in colours if column == "ELS" else ["stochastic"]:
+            _band(axis, computed[kind], ours, color=colours[kind])
+            axis.plot(published[kind][column], "--", linewidth=1.2, color=colours[kind])
+        axis.plot(recorded[ours], "x", color="0.3", markersize=5)
+        axis.set(title=title, yscale="symlog" if column == "MI" else "log")
         axis.set_xlabel(r"$\log_{10}\sigma_x^2$ / unit")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", ncols=3)
+    axes[1].set_ylim(bottom=1e-3)
+    _band(axes[2], computed["stochastic"], "mi_code_low", color="C2")
+    _note(axes[1], {"without noise": ("C1", 0.92), "with noise": ("C0", 0.03)})
+    _note(axes[2], {"upper bound": ("C0", 0.1), "lower bound": ("C2", 0.03)})
+    styles = [
+        Line2D([], [], color="0.3", label="computed"),
+        Line2D([], [], color="0.3", linestyle="--", linewidth=1.2, label="published"),
+        Line2D([], [], color="0.3", linestyle="", marker="x", markersize=5, label="recorded"),
+    ]
+    figure.legend(handles=styles, loc="lower center", ncols=3)
     figure.tight_layout(rect=(0, 0.1, 1, 1))
     return figure
 
 
-def _information(axis: Axes, published: pd.DataFrame, computed: pd.DataFrame) -> None:
-    """The last panel of :func:`table_one`: three estimates, and the published one."""
-    named = {
-        "mi_code_low": ("code, same images", "C0"),
-        "mi_code_high": ("code, other images", "C2"),
-        "mi_image_high": ("image, other images", "C3"),
-    }
-    for column, (_, colour) in named.items():
-        _band(axis, computed, column, color=colour)
-    axis.plot(published["MI"], color="0.6", linestyle="--")
-    axis.set(title="mutual information (nats)", yscale="symlog")
-    for place, (name, colour) in enumerate([("published", "0.6"), *reversed(named.values())]):
-        height = 0.02 + 0.08 * place
-        axis.text(0.02, height, name, color=colour, transform=axis.transAxes, fontsize=9)
+def _note(axis: Axes, notes: Mapping[str, tuple[str, float]]) -> None:
+    """Name curves by their colours, at the left of an axis at these heights."""
+    for name, (colour, height) in notes.items():
+        axis.text(0.03, height, name, color=colour, transform=axis.transAxes, fontsize=9)
 
 
 def table_e8(
