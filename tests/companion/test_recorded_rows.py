@@ -31,6 +31,17 @@ def test_rows_that_came_nearer_at_another_number_have_it():
     assert found.loc[["Iso-I, mle"], "experiment"].unique().tolist() == ["fid_tables_mnist"]
 
 
+def test_a_run_that_a_reader_made_at_another_length_is_none_of_the_scale(tmp_path, monkeypatch):
+    before = recorded_rows.runs("digits")
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    run = before[before["label"] == "L2"].iloc[0]
+    names = ["objective", "options", "network", "latent_dim", "batch_size", "lr", "dataset"]
+    mine = run[names].to_dict() | {"latent_dim": 16, "batch_size": 64, "epochs": 30, "seed": 1}
+    records.save("fid_tables_digits", mine, {"fd_generated": 9.0})
+    assert len(records.load("fid_tables_digits")) == before["key"].nunique() + 1
+    assert set(recorded_rows.runs("digits")["key"]) == set(before["key"])
+
+
 def test_an_unknown_scale_is_an_error():
     with pytest.raises(ValueError, match=r"'celeba'.*cifar10-jpeg-10000"):
         recorded_rows.runs("celeba")
