@@ -168,7 +168,7 @@ def by_measure(table: pd.DataFrame, measures: Iterable[str]) -> pd.DataFrame:
         Names of its measures, in the order of the groups.
     """
     measured = table.loc[:, [table[column].str.contains(r"\d").any() for column in table]]
-    return measured.swaplevel(axis=1)[list(measures)]
+    return measured.swaplevel(axis=1)[list(measures)].rename_axis(None)
 
 
 def _ours(runs: pd.DataFrame, column: str) -> pd.Series:
