@@ -1,6 +1,7 @@
 """Published tables beside our runs, agreement of their orders, and differences of our rows."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,17 @@ NAMES = {
     "FID_mid": "mid-point",
     "FID_random": "random point",
     "NLL_upper_bound_k500": "NLL",
+    "MSE": "squared error",
+}
+# What a row's free number is called.
+FREE = {
+    "alpha": "KL weight",
+    "information": "KL weight",
+    "scale": "scale",
+    "mmd_weight": "weight of the MMD",
+    "code_weight": "weight of the codes",
+    "gradient_weight": "weight of the gradient",
+    "lr": "learning rate",
 }
 # The data sets of a paper, as `datasets.load` knows them: elsewhere its numbers are not repeated.
 DATASETS = {"xu2025": ("celeba64", "cifar10", "lsun_church64")}
@@ -141,6 +153,22 @@ def beside(paper: str, number: int, dataset: str, ours: dict[str, pd.DataFrame])
         columns = {name: _ours(runs, name).reindex(theirs.index) for name in theirs}
         parts[heading] = pd.DataFrame(columns).fillna("not run")
     return pd.concat(parts, axis=1).rename(columns=NAMES).rename_axis(columns=[None, None])
+
+
+def by_measure(table: pd.DataFrame, measures: Iterable[str]) -> pd.DataFrame:
+    """The columns of :func:`beside` in groups of one measure, whoever measured it.
+
+    Those without a single number are left out.
+
+    Parameters
+    ----------
+    table
+        As :func:`beside` gives it.
+    measures
+        Names of its measures, in the order of the groups.
+    """
+    measured = table.loc[:, [table[column].str.contains(r"\d").any() for column in table]]
+    return measured.swaplevel(axis=1)[list(measures)].rename_axis(None)
 
 
 def _ours(runs: pd.DataFrame, column: str) -> pd.Series:

@@ -1,6 +1,8 @@
 """The rows of the tables as they were recorded, at each scale that was run."""
 
 import dataclasses
+import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +14,7 @@ from envae.companion import beside
 from envae.companion.differences import Difference, simultaneous
 from envae.companion.scale import PUBLISHED, Scale
 from envae.experiments import paper_rows, records
+from envae.objectives import objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Recorded:
 
     Attributes
     ----------
+    title
+        What tables call it.
     pixels, network, images, epochs
         As `Scale` takes them.
     instead
@@ -27,6 +32,7 @@ class Recorded:
         one: that one's objective, options and learning rate. These runs stand beside the others.
     """
 
+    title: str
     pixels: str
     network: str
     images: int
@@ -38,8 +44,9 @@ class Recorded:
 
 # By the name of the data; what is furthest from a toy first.
 SCALES = {
-    "cifar10-jpeg-10000": Recorded("32 x 32", "conv", 10_000, 20),
+    "cifar10-jpeg-10000": Recorded("photographs", "32 x 32", "conv", 10_000, 20),
     "mnist": Recorded(
+        "MNIST",
         "28 x 28",
         "arelbo_mnist",
         60_000,
@@ -49,9 +56,34 @@ SCALES = {
             "Diag-D, mle": ("diag_d", {"estimate": "mle"}, 1e-4),
         },
     ),
-    "mnist-5000": Recorded("28 x 28", "mlp", 5000, 10),
-    "digits": Recorded("8 x 8", "mlp", 1297, 200),
+    "mnist-5000": Recorded("MNIST-5000", "28 x 28", "mlp", 5000, 10),
+    "digits": Recorded("digits", "8 x 8", "mlp", 1297, 200),
 }
+TITLES = {data: of.title for data, of in SCALES.items()}
+# For a caption: what stands behind the titles.
+_NETWORKS = {"conv": "a convolutional network", "arelbo_mnist": "AR-ELBO's", "mlp": "an MLP"}
+TOLD = "; ".join(
+    f"{of.title}: {of.images:,} images, {of.pixels.replace('x', '×')}, {_NETWORKS[of.network]}, "
+    f"{of.epochs} epochs"
+    for of in SCALES.values()
+)
+# Experiments that train rows of xu2025's Table 1 from scratch, each with the chapter that shows it
+# and what tells the runs shown there from others that it holds.
+_SMALL = {"network": "mlp", "latent_dim": 16, "lr": 1e-3, "initial_variance": 1.0}
+CHAPTERS: tuple[tuple[str, int, dict[str, Any]], ...] = (
+    ("fid_tables_cifar10-jpeg-10000", 9, {}),
+    ("fid_tables_mnist", 8, {}),
+    ("fid_tables_mnist-5000", 10, {}),
+    ("fenvae_mnist-5000", 12, {"epochs": 20}),
+    ("fenvae_starts_mnist-5000", 13, {"epochs": 100}),
+    ("energy_based_plain_digits", 11, {"epochs": 30}),
+    ("fenvae_digits", 12, _SMALL | {"epochs": 30}),
+    ("fid_digits", 7, {"epochs": 50}),
+    ("calibration_digits", 15, {"epochs": 100}),
+    ("fenvae_starts_digits", 13, _SMALL | {"epochs": 170}),
+    ("fenvae_starts_digits", 13, _SMALL | {"epochs": 500}),
+    ("fid_tables_digits", 10, {}),
+)
 
 
 def runs(data: str) -> pd.DataFrame:
@@ -74,13 +106,15 @@ def runs(data: str) -> pd.DataFrame:
     """
     if data not in SCALES:
         raise ValueError(unknown("scale", data, SCALES))
-    of, name = SCALES[data], f"fid_tables_{data}"
-    found = paper_rows.labelled(name).assign(experiment=name)
-    others = records.load(f"{name}_beside") if of.instead else pd.DataFrame()
-    for label, (objective, options, lr) in of.instead.items():
-        same = (others["objective"] == objective) & (others["lr"] == lr)
+    of = SCALES[data]
+    table = f"fid_tables_{data}"
+    found = paper_rows.labelled(table).assign(experiment=table)
+    found = found[(found["state"] == "failed") | (found["epochs"] == of.epochs)]
+    others = records.load(f"{table}_beside") if of.instead else pd.DataFrame()
+    for label, (name, options, lr) in of.instead.items():
+        same = (others["objective"] == name) & (others["lr"] == lr)
         same &= (others["epochs"] == of.epochs) & others["options"].map(options.__eq__)
-        other = others[same].assign(label=label, state="done", experiment=f"{name}_beside")
+        other = others[same].assign(label=label, state="done", experiment=f"{table}_beside")
         found = pd.concat([found[found["label"] != label], other], ignore_index=True)
     return found
 
@@ -114,16 +148,95 @@ def moved(comparisons: Mapping[str, tuple[str, str, str]]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A column for each of `SCALES`: geometric mean of the first row over that of the second, with
-        the 95 % interval where both have seeds enough; a dash where a row was not run.
+        A column for each of `SCALES`, under its title: geometric mean of the first row over that of
+        the second, with the 95 % interval where both have seeds enough; a dash where a row was not
+        run.
     """
     found = {data: runs(data) for data in SCALES}
     return pd.DataFrame(
         {
-            data: {title: ratio(of, *rows) for title, rows in comparisons.items()}
+            TITLES[data]: {title: ratio(of, *rows) for title, rows in comparisons.items()}
             for data, of in found.items()
         }
     )
+
+
+def by_chapter(rows: Iterable[str]) -> pd.DataFrame:
+    """In what the runs of some rows differ from chapter to chapter, and the values they have there.
+
+    From scratch, without the runs of searches. Where runs of a row have several KL weights, those
+    are taken that have the smallest mean.
+
+    Parameters
+    ----------
+    rows
+        Labels of rows whose free number is the KL weight.
+
+    Returns
+    -------
+    DataFrame
+        A row for each of `CHAPTERS`: the data's title, epochs, learning rate, seeds, samples and
+        what they are compared with, then for each of `rows` the FD of samples with its KL weight,
+        as text; empty where it was not run.
+    """
+    told = [_in_chapter(*place, list(rows)) for place in CHAPTERS]
+    return pd.DataFrame(told).set_index("chapter")
+
+
+def _in_chapter(
+    experiment: str, chapter: int, these: Mapping[str, Any], rows: list[str]
+) -> dict[str, Any]:
+    data = experiment.removeprefix("fid_tables_")
+    found = runs(data) if data in SCALES else records.load(experiment)
+    found = found[found["objective"].notna() & (found["seed"] != paper_rows.SEARCH_SEED)]
+    found = found[found.reindex(columns=["start"])["start"].isna()]
+    for name, value in these.items():
+        found = found[found[name] == value]
+    by_row = {label: _at_best_weight(found, label) for label in rows}
+    shown = pd.concat(by_row.values())
+    first = shown.iloc[0]
+    seeds = sorted({len(of) for of in by_row.values() if len(of)})
+    return {
+        "chapter": str(chapter),
+        "data": TITLES[first["dataset"]],
+        "epochs": str(int(first["epochs"])),
+        "learning rate": f"{first['lr']:g}",
+        "seeds": " to ".join(map(str, {seeds[0]: None, seeds[-1]: None})),
+        "samples, split": _compared(first.get("experiment", experiment), first["key"]),
+    } | {label: _with_weight(of) for label, of in by_row.items()}
+
+
+def _at_best_weight(found: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Runs of a row with the KL weight that has the smallest mean."""
+    row = paper_rows.ROWS[label]
+
+    def is_it(name: str, options: dict[str, Any]) -> bool:
+        if name != row.objective or row.free not in options:
+            return False
+        ours = row.options_at(row.value_in(options))
+        return objective(name, **options).options == objective(name, **ours).options
+
+    same = [is_it(*pair) for pair in zip(found["objective"], found["options"], strict=True)]
+    of = found[same]
+    weights = of["options"].map(lambda options: options[row.free])
+    if of.empty:
+        return of
+    return of[weights == of["fd_generated"].groupby(weights).mean().idxmin()]
+
+
+def _with_weight(of: pd.DataFrame) -> str | None:
+    if of.empty:
+        return None
+    return f"{of['fd_generated'].mean():.2f} ({of['options'].iloc[0]['alpha']:g})"
+
+
+def _compared(experiment: str, key: str) -> str:
+    """What a record's unit says of its samples: `1297, test`."""
+    path = records.file(experiment, f"{key}.json")
+    assert path is not None
+    unit = json.loads(path.read_text(encoding="utf-8"))["units"]["fd_generated"]
+    found = re.search(r"(\d+) samples against the (\w+) split", unit)
+    return f"{int(found[1]):,}, {found[2]}" if found else unit
 
 
 def ratio(of: pd.DataFrame, first: str, second: str, metric: str) -> str:

@@ -100,6 +100,19 @@ def test_values_stand_beside_the_published_ones_or_the_reason_why_not():
     assert table.loc["L2", ("ours", "reconstructions")] == "–"
 
 
+def test_what_measured_the_same_stands_side_by_side():
+    runs = runs_of({"L2": [1.0, 3.0], "EnVAE": [5.0]})
+    table = beside.beside("xu2025", 1, "CIFAR-10", {"ours": runs})
+    by_measure = beside.by_measure(table, ["samples", "reconstructions"])
+    assert list(by_measure["samples"]) == ["published, CIFAR-10", "ours"]
+    assert by_measure.loc["L2", ("samples", "ours")] == "2.00 ± 1.41"
+    assert list(by_measure["reconstructions"]) == ["published, CIFAR-10"]  # ours has no number
+
+
+def test_every_free_number_has_a_name():
+    assert {row.free for row in ROWS.values()} <= set(beside.FREE)
+
+
 def test_equal_and_reversed_orders_correlate_fully():
     theirs = pd.Series({label: float(rank) for rank, label in enumerate("abcdef")})
     same = runs_of({label: [rank**2.0, rank**2 + 0.1] for rank, label in enumerate("abcdef")})

@@ -31,6 +31,17 @@ def test_rows_that_came_nearer_at_another_number_have_it():
     assert found.loc[["Iso-I, mle"], "experiment"].unique().tolist() == ["fid_tables_mnist"]
 
 
+def test_a_run_that_a_reader_made_at_another_length_is_none_of_the_scale(tmp_path, monkeypatch):
+    before = recorded_rows.runs("digits")
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    run = before[before["label"] == "L2"].iloc[0]
+    names = ["objective", "options", "network", "latent_dim", "batch_size", "lr", "dataset"]
+    mine = run[names].to_dict() | {"latent_dim": 16, "batch_size": 64, "epochs": 30, "seed": 1}
+    records.save("fid_tables_digits", mine, {"fd_generated": 9.0})
+    assert len(records.load("fid_tables_digits")) == before["key"].nunique() + 1
+    assert set(recorded_rows.runs("digits")["key"]) == set(before["key"])
+
+
 def test_an_unknown_scale_is_an_error():
     with pytest.raises(ValueError, match=r"'celeba'.*cifar10-jpeg-10000"):
         recorded_rows.runs("celeba")
@@ -74,7 +85,7 @@ def test_a_row_that_was_not_run_is_a_dash_and_one_that_failed_says_so():
 
 def test_a_comparison_is_told_at_every_scale():
     moved = recorded_rows.moved({"a": ("EnVAE", "L2", "fd_generated")})
-    assert (list(moved.index), list(moved)) == (["a"], list(SCALES))
+    assert (list(moved.index), list(moved)) == (["a"], list(recorded_rows.TITLES.values()))
     digits = recorded_rows.runs("digits").groupby("label")["fd_generated"]
     ratio = np.exp(np.log(digits.get_group("EnVAE")).mean() - np.log(digits.get_group("L2")).mean())
     assert moved.loc["a", "digits"].startswith(f"{ratio:.2f} [")
@@ -90,3 +101,22 @@ def test_pairs_are_told_apart_by_one_spread_of_logarithms():
     assert found["L2", "fd"] == expected["L2", "EnVAE"]
     assert (found["L2", "fd"].apart, found["EnVAE", "fd"].apart) == ("below", "above")
     assert recorded_rows.pairs_apart(of, {"L1": "L2"}, ["fd"]) == {}
+
+
+def test_a_row_has_a_value_in_each_chapter_with_what_tells_the_runs_apart():
+    found = recorded_rows.by_chapter(["L2", "EnVAE, M = 2", "FEnVAE"])
+    assert len(found) == len(recorded_rows.CHAPTERS)
+    examined = found[(found["data"] == "digits") & (found.index == "12")].iloc[0]
+    runs = records.load("fenvae_digits")
+    runs = runs[(runs["objective"] == "l2") & (runs["seed"] > 0)]  # 0 is the search's
+    weights = runs["options"].map(lambda options: options["alpha"])
+    assert weights.unique().tolist() == [0.03]
+    assert examined["L2"] == f"{runs['fd_generated'].mean():.2f} (0.03)"
+    assert examined["epochs":"samples, split"].tolist() == ["30", "0.001", "3", "1,297, train"]
+    of_tables = found[found["samples, split"] == "10,000, test"]
+    assert of_tables["seeds"].tolist() == ["3", "1 to 3"]
+    assert of_tables.loc["8", "L2"].endswith("(0.1)")  # not the weight that was taken first
+    assert pd.isna(found.loc["15", "EnVAE, M = 2"])  # not run there
+    runs = records.load("fid_digits")
+    from_scratch = runs[(runs["objective"] == "fenvae") & runs["start"].isna()]
+    assert found.loc["7", "FEnVAE"] == f"{from_scratch['fd_generated'].mean():.2f} (0.01)"
