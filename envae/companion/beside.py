@@ -53,6 +53,7 @@ FREE = {
 }
 # The data sets of a paper, as `datasets.load` knows them: elsewhere its numbers are not repeated.
 DATASETS = {"xu2025": ("celeba64", "cifar10", "lsun_church64")}
+NOT_YET = "not run yet"
 # Rows that a table names otherwise than the paper's main table.
 _ALSO = (
     {"FEnVAE_single": "FEnVAE"}  # Table 5 of xu2025
@@ -96,7 +97,7 @@ def _spread(of_row: pd.DataFrame, metric: str) -> str:
     if "failed" in set(of_row["state"]):
         return "failed"
     if "missing" in set(of_row["state"]):
-        return "not run yet"
+        return NOT_YET
     values = of_row[metric].dropna() if metric in of_row else pd.Series(dtype=float)
     if values.empty:
         return "–"

@@ -72,22 +72,33 @@ def test_samples_of_a_fitted_prior_count_where_a_row_is_judged_by_it():
     assert found.to_dict() == {"VAE": 5.0, "NCP-VAE": 2.0, "EC-VAE": 3.0}
 
 
-def test_tables_tell_what_has_not_run(runs):
+def test_tables_have_dashes_for_what_has_not_run(runs):
     runs = runs[runs["label"] != "EC-VAE + EnL"].assign(fd_gmm10=1.0, fd_ncp=2.0)
-    table = chapter.table(runs, chapter.METHODS[:4])
-    assert list(table.index) == list(chapter.METHODS[:4])
-    assert table.loc["EC-VAE", "EnL"] == "not run yet (not run yet)"
-    assert table.loc["VAE", "plain"].startswith("4.0")
-    assert "EC-VAE" not in chapter.differences(runs).index
-    assert chapter.differences(runs).loc["VAE", "samples"].startswith("-2.0")
+    runs.loc[(runs["label"] == "DT-VAE + FEnL") & (runs["seed"] == 3), "state"] = "missing"
+    table = chapter.table(runs, "samples", chapter.METHODS[:4])
+    assert list(table.columns) == list(chapter.METHODS[:4])
+    assert table.loc["energy score (EnL)", "EC-VAE"] == "–"
+    assert table.loc["one-draw surrogate (FEnL)", "DT-VAE"] == "–"
+    assert table.loc["squared error", "VAE"].startswith("4.0")
+    changed = chapter.differences(runs)
+    assert "EC-VAE" not in changed.index
+    assert changed.loc["VAE", "samples"].startswith("-2.0")
+    assert changed.loc["DT-VAE"].iloc[-1].startswith(("+0.0", "-0.0"))  # two VAEs with EnL
     beyond = chapter.beyond_the_loss(runs)
     assert set(beyond) == {
         "DT-VAE + EnL", "NCP-VAE + EnL", "DT-VAE, weight 0.3 + EnL"
     }  # fmt: skip
     priors = chapter.by_prior(runs, ["NCP-VAE", "EC-VAE + EnL"])
-    assert priors.loc["NCP-VAE", "NCP, Langevin"] == "2.00 ± 0.00"
-    assert priors.loc["NCP-VAE", "NCP, resampling"] == "–"
-    assert set(priors.loc["EC-VAE + EnL"]) == {"not run yet"}
+    assert priors.loc["NCP, Langevin", "NCP-VAE"] == "2.00 ± 0.00"
+    assert priors.loc["NCP, resampling", "NCP-VAE"] == "–"
+    assert set(priors["EC-VAE + EnL"]) == {"–"}
+
+
+def test_published_rows_have_the_form_of_ours(runs):
+    theirs = chapter.published("samples")
+    assert list(theirs.index) == list(chapter.table(runs, "samples").index)
+    assert list(theirs.columns) == list(chapter.PRINTED)
+    assert theirs.loc["energy score (EnL)", "NCP-VAE"] == "23.72"  # Table 2, FID of samples
 
 
 def test_records_elsewhere_are_read_by_experiment_and_rows_that_lack_a_seed_are_left_out(

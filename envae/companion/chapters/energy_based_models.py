@@ -13,14 +13,21 @@ from envae.companion import beside
 from envae.companion.claims import Ledger
 from envae.companion.differences import Difference, paired
 from envae.companion.scale import Scale
+from envae.companion.tables import NOTHING
 from envae.experiments import paper_rows
 from envae.experiments.paper_rows import ENERGY_BASED
 
-ENDINGS = ("", " + EnL", " + FEnL")
+# What is added to a method's name, and what its reconstruction term is called.
+LOSSES = {
+    "": "squared error",
+    " + EnL": "energy score (EnL)",
+    " + FEnL": "one-draw surrogate (FEnL)",
+}
+ENDINGS = tuple(LOSSES)
 PRINTED = ("DT-VAE", "NCP-VAE", "EC-VAE")  # in the order of the table
 METHODS = ("VAE", *PRINTED, "DT-VAE, weight 0.3")
 _PLAIN = {"L2": "VAE", "EnVAE": "VAE + EnL", "FEnVAE": "VAE + FEnL"}
-_NOT_YET = "not run yet"
+_PUBLISHED = {"samples": "FID_gen", "reconstructions": "FID_re"}
 _PRIORS = {
     "fd_generated": "N(0, I)",
     "fd_ncp": "NCP, Langevin",
@@ -66,31 +73,28 @@ def recorded(dataset: str, seeds: int) -> pd.DataFrame:
 
 
 def by_prior(runs: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
-    """Mean and spread of the FD of samples under each prior, a line per row of the table."""
+    """Mean and spread of the FD of samples, a row per prior, a column per row of the table."""
     cells = {name: beside.spread(runs, metric) for metric, name in _PRIORS.items()}
-    return pd.DataFrame(cells).reindex(labels).fillna(_NOT_YET)
+    return pd.DataFrame(cells).reindex(labels).fillna(NOTHING).T
 
 
-def table(runs: pd.DataFrame, methods: Sequence[str] = METHODS) -> pd.DataFrame:
-    """Mean and spread of samples, with that of reconstructions in brackets, a row per method."""
-    cells = {
-        metric: beside.spread(runs, metric).reindex(
-            [method + ending for method in methods for ending in ENDINGS], fill_value=_NOT_YET
-        )
-        for metric in ("samples", "reconstructions")
-    }
+def table(runs: pd.DataFrame, metric: str, methods: Sequence[str] = METHODS) -> pd.DataFrame:
+    """Mean and spread of a metric: a row per loss, a column per method, a dash where none ran."""
+    return _by_loss(beside.spread(runs, metric).replace(beside.NOT_YET, NOTHING), methods)
+
+
+def published(metric: str) -> pd.DataFrame:
+    """Table 2 on CIFAR-10 in the form of :func:`table`: of `samples` or `reconstructions`."""
+    theirs = beside.as_published("xu2025", 2, "CIFAR-10")[_PUBLISHED[metric]]
+    return _by_loss(theirs.map("{:.2f}".format), PRINTED)
+
+
+def _by_loss(texts: pd.Series, methods: Sequence[str]) -> pd.DataFrame:
     rows = {
-        method: {
-            ending.removeprefix(" + ") or "plain": " ".join(
-                f"({cells[metric][method + ending]})" if metric == "reconstructions"
-                else str(cells[metric][method + ending])
-                for metric in cells
-            )
-            for ending in ENDINGS
-        }
+        method: {told: texts.get(method + ending, NOTHING) for ending, told in LOSSES.items()}
         for method in methods
-    }  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index")
+    }
+    return pd.DataFrame(rows)
 
 
 def values(runs: pd.DataFrame, label: str, metric: str = "samples") -> list[float]:
@@ -126,8 +130,11 @@ def beyond_the_loss(runs: pd.DataFrame) -> dict[str, str]:
 
 
 def differences(runs: pd.DataFrame) -> pd.DataFrame:
-    """What the energy score changes in each method whose rows ran, with 95 % intervals."""
-    return pd.DataFrame(
+    """What the energy score changes in each method whose rows ran, with 95 % intervals.
+
+    The last column is what a method with it has more than a VAE with it.
+    """
+    changed = pd.DataFrame(
         {
             metric: {
                 method: str(
@@ -139,6 +146,15 @@ def differences(runs: pd.DataFrame) -> pd.DataFrame:
             for metric in ("samples", "reconstructions", "fd_gmm10")
         }
     ).rename(columns={"fd_gmm10": "samples from a mixture"})
+    alone, *rows = (method + " + EnL" for method in METHODS)
+    beyond = {
+        method: str(paired(values(runs, row), values(runs, alone)))
+        for method, row in zip(METHODS[1:], rows, strict=True)
+        if not missing(runs, [row, alone])
+    }
+    return changed.assign(
+        **{"samples, both with it, less the VAE's": pd.Series(beyond, dtype=object)}
+    )
 
 
 def missing(runs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
@@ -276,7 +292,7 @@ def calibrated(runs: pd.DataFrame) -> dict[str, Any]:
     """Whether samples are better, and a chain at test time gains less than a tenth."""
     found = improved(runs, "EC-VAE")
     left = 1 - sum(values(runs, "EC-VAE", "fd_refined")) / sum(values(runs, "EC-VAE"))
-    chain = f"; a chain at test time gains less than a tenth: {left < 0.1}"
+    chain = f"; a chain at test time gains {'less' if left < 0.1 else 'more'} than a tenth"
     return {
         "reproduced": found["reproduced"] and left < 0.1,
         "in_part": found["reproduced"],

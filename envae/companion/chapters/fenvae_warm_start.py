@@ -64,7 +64,7 @@ def by_length(runs: pd.DataFrame, *, label: str) -> Figure:
         label_ticks(axis.xaxis, values.index)
     label_ticks(axes[0].yaxis, _DISTANCES)
     axes[0].set_ylabel(label)
-    axes[1].legend(fontsize="small")
+    axes[0].legend(fontsize="small", loc="upper right")
     figure.tight_layout()
     return figure
 
@@ -115,7 +115,7 @@ def draws_and_means(values: pd.DataFrame, rows: Sequence[str], *, mean_image: fl
         ylabel="squared error, decoded means")  # fmt: skip
     label_ticks(axis.xaxis, [1, 2, 5, 10])
     label_ticks(axis.yaxis, [1, 2, 5, 10, 20, 40])
-    axis.legend(fontsize="small", loc="center right", bbox_to_anchor=(1, 0.32))
+    axis.legend(fontsize="small", loc="center right", bbox_to_anchor=(1, 0.69))
     return figure
 
 
