@@ -113,8 +113,8 @@ def refreshed():
         sys.exit(f"refresh: {error}")
 
 
-# The one rule that changes the repository's own files. The picture of the README and of the front
-# page is chapter 14's.
+# The one rule that changes the repository's own files; among them the picture of the README and of
+# the front page, which is made of records.
 rule refresh:
     input:
         notebooks=expand("_build/executed/{name}.ipynb", name=refreshed()),
@@ -122,14 +122,11 @@ rule refresh:
     shell:
         """
         python book/_ext/commit.py notebooks {input.notebooks}
-        case "{input.notebooks}" in *14_pictures*)
-            python book/_ext/picture.py notebooks/14_pictures.ipynb \
-                fig-mnist book/_static/mnist.png ;;
-        esac
         mkdir -p data/runs
         for folder in {input.records}; do
             find "$folder" -mindepth 1 -maxdepth 1 -type d -exec cp -Rp {{}} data/runs/ \;
         done
+        python book/front.py
         """
 
 

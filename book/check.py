@@ -2,19 +2,23 @@
 
     make check-book
 
-Fails on errors in the console, requests that leave the page, images that are missing or lack a
-text, formulas that were not rendered, pages wider than the window, violations of accessibility
-rules (axe-core), links inside the book that lead nowhere, decoders that do not follow their
-sliders, and a ledger whose filter is not in its address. Screenshots go to `_build/screenshots`.
+Fails on errors in the console, requests that leave the page, what `check.js` lists (images that are
+missing or lack a text, formulas that were not rendered or lie on their numbers, text that is cut
+off, markup shown as it was written, tables cut short or without a caption), violations of
+accessibility rules (axe-core), links inside the book that lead nowhere, first visits that load more
+than 1.5 MB, decoders that do not follow their sliders, and a ledger whose filter is not in its
+address. Screenshots go to `_build/screenshots`.
 Needs Chromium (Debian: `apt install chromium`) or Chrome.
 """
 
+import gzip
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from urllib.parse import unquote, urldefrag
+from urllib.parse import unquote, urldefrag, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
@@ -22,6 +26,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 THEMES = ("light", "dark")
 WIDTHS = (1300, 400)  # pixels: a desk, a phone
+HEAVIEST = 1.5e6  # bytes of a first visit, compressed as a server does
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Nothing that a browser does by itself may count as a request of the page.
 QUIET = [
@@ -34,19 +39,7 @@ QUIET = [
 ]
 FORMULAS_DONE = """() => !document.querySelector('script[src*="mathjax"]')
     || (window.MathJax?.startup?.promise?.then(() => true) ?? false)"""
-# What is looked for in a page after it was shown: name, and a script that lists the culprits.
-LOOKS = {
-    "image missing": """() => [...document.images]
-        .filter(i => i.complete && !i.naturalWidth && i.loading !== 'lazy').map(i => i.src)""",
-    "image without a text": """() => [...document.querySelectorAll('article img')]
-        .filter(i => !i.alt).map(i => i.src)""",
-    "formula not rendered": """() => [...document.querySelectorAll('article .math')]
-        .filter(m => !m.querySelector('mjx-container') || m.querySelector('mjx-merror'))
-        .map(m => m.textContent.slice(0, 60))""",
-    "wider than the window": """() =>
-        document.documentElement.scrollWidth > document.documentElement.clientWidth + 1
-        ? [document.documentElement.scrollWidth + ' pixels'] : []""",
-}
+LOOKS = Path(__file__).with_suffix(".js").read_text()
 
 
 def main(html: Path, screenshots: Path) -> int:
@@ -95,15 +88,33 @@ def _look_at(
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
     )
-    page, events = _opened(context.new_page(), path.resolve().as_uri())
+    page = context.new_page()
+    loaded: set[str] = set()
+    page.on("request", lambda request: loaded.add(urldefrag(request.url).url))
+    page, events = _opened(page, path.resolve().as_uri())
     page.wait_for_function(FORMULAS_DONE)
     page.screenshot(path=f"{screenshot}.{theme}.{width}.png", full_page=True)
     yield from (f"{where}: {event}" for event in events)
-    for name, script in LOOKS.items():
-        yield from (f"{where}: {name}: {culprit}" for culprit in page.evaluate(script))
+    yield from (f"{where}: {fault}" for fault in looked_at(page))
     if width == WIDTHS[0]:  # the same elements, slowly looked at
         yield from (f"{where}: {violation}" for violation in _violations(page))
+        weight = sum(map(_weight, loaded))
+        if weight > HEAVIEST:
+            yield f"{where}: a first visit loads {weight / 1e6:.1f} MB"
     context.close()
+
+
+@cache
+def _weight(url: str) -> int:
+    """Bytes of a file as a server sends it; what is no file of the book is part of its page."""
+    path = Path(unquote(urlsplit(url).path))
+    return len(gzip.compress(path.read_bytes())) if url.startswith("file:") else 0
+
+
+def looked_at(page: Page) -> Iterator[str]:
+    """What check.js finds in a page that is shown."""
+    for name, places in page.evaluate(LOOKS).items():
+        yield from (f"{name}: {place}" for place in places)
 
 
 def _opened(page: Page, address: str) -> tuple[Page, list[str]]:
@@ -180,6 +191,7 @@ def dead_links(pages: list[Path], html: Path) -> Iterator[str]:
     for path, soup in soups.items():
         for link in soup.find_all("a", href=True):
             target, place = urldefrag(unquote(link["href"]))
+            target = target.partition("?")[0]  # a choice among the rows of the ledger
             if ":" in target.split("/")[0] or target.startswith("//"):
                 continue  # another site
             file = (path.parent / target).resolve() if target else path.resolve()

@@ -41,8 +41,6 @@ FILTERS = {
     "ours": ("Said by", {"False": "the papers", "True": "this book"}),
 }
 KIND_NAMES = {claims.STATEMENT: "Statements", claims.MEASUREMENT: "Measurements"}
-WORDS_A_MINUTE, FIGURES_A_MINUTE = 200, 4
-WIDE = 90  # letters across a table that does not fit beside the page's contents
 OURS = "This book's own"
 LEDGER_PAGE = "book/ledger"
 # Scripts by what a page has that needs them.
@@ -145,42 +143,6 @@ def _is_within_link(node: nodes.Node | None) -> bool:
 def _row_id(claim: str) -> str:
     """Anchor of a claim's row in the ledger."""
     return f"claim-{claim}"
-
-
-def tell_reading_time(app: Sphinx, doctree: nodes.document) -> None:
-    """Say in the box at a chapter's head how long its prose and its figures take to read."""
-    for head in doctree.findall(nodes.admonition):
-        if "chapter-head" in head["classes"]:
-            paragraphs = doctree.findall(nodes.paragraph)
-            words = sum(len(paragraph.astext().split()) for paragraph in paragraphs)
-            figures = len(list(doctree.findall(nodes.figure)))
-            minutes = round(words / WORDS_A_MINUTE + figures / FIGURES_A_MINUTE)
-            head += nodes.paragraph("", f"About {minutes} minutes to read.", classes=["minutes"])
-
-
-def number_tables(app: Sphinx, doctree: nodes.document) -> None:
-    """Number a chapter's tables in their captions, link their records, and give wide ones room."""
-    chapter = Path(app.env.doc2path(app.env.docname)).stem[:2]
-    folders = f"{app.config.html_theme_options['repository_url']}/tree/main/"
-    tables = (raw for raw in doctree.findall(nodes.raw) if "<caption>" in raw.astext())
-    for count, raw in enumerate(tables, 1):
-        html = raw.astext()
-        number = f'<span class="caption-number">Table {int(chapter)}.{count}</span> '
-        html = html.replace("<caption>", f"<caption>{number}", 1)
-        html = re.sub(r"<code>(data/runs/\S+)</code>", rf'<a href="{folders}\1">\1</a>', html)
-        raw.replace_self(nodes.raw("", html, format="html"))
-        output = raw.parent
-        if _letters_across(html) > WIDE:
-            while output is not None and "cell_output" not in output.get("classes", []):
-                output = output.parent
-            if output is not None:
-                output["classes"].append("full-width")
-
-
-def _letters_across(html: str) -> int:
-    """Letters in the widest row of a table's body."""
-    rows = html.split("<tbody>")[-1].split("</tbody>")[0].split("</tr>")
-    return max(len("  ".join(re.findall(r">([^<>\n]+)</", row))) for row in rows)
 
 
 def use_installed_mathjax(app: Sphinx) -> None:
@@ -366,7 +328,7 @@ class LedgerCounts(SphinxDirective):
         rows = [
             [
                 [nodes.Text(f"{claims.SIGNS[verdict]} {verdict}")],
-                *[[nodes.Text(_count(group, verdict))] for group in groups.values()],
+                *[[self._chosen(group, label, verdict)] for label, group in groups.items()],
             ]
             for verdict in verdicts
         ]
@@ -381,6 +343,18 @@ class LedgerCounts(SphinxDirective):
             ),
             _table([name, *groups], rows, [34, *[22] * len(groups)]),
         ]
+
+    def _chosen(self, group, label: str, verdict: str) -> nodes.Node:
+        """How many claims of a group have a verdict, and a link to these rows of the ledger."""
+        count = _count(group, verdict)
+        if count == "0":
+            return nodes.Text(count)
+        paper = {name: paper for paper, name in claims.PAPERS.items()}.get(label)
+        chosen = {"verdict": verdict, "ours": str(paper is None)}
+        chosen |= {"paper": paper} if paper else {}
+        query = urlencode({name: nodes.make_id(value) for name, value in chosen.items()})
+        page = self.env.app.builder.get_relative_uri(self.env.docname, LEDGER_PAGE)
+        return nodes.reference("", count, internal=True, refuri=f"{page}?{query}")
 
 
 def _claims_and_findings(ledger) -> str:
@@ -473,10 +447,14 @@ def _id_and_verdict(claim) -> nodes.Node:
 
 
 class Ratios(SphinxDirective):
-    """`{ratios} EXPERIMENT KIND`: what `benchmarks/` recorded, and where, the smallest first."""
+    """`{ratios} EXPERIMENT KIND`: what `benchmarks/` recorded, and where, the smallest first.
+
+    The content is the table's caption.
+    """
 
     required_arguments = 1
     optional_arguments = 1
+    has_content = True
 
     def run(self) -> list[nodes.Node]:
         stored = records.load(self.arguments[0])
@@ -497,11 +475,17 @@ class Ratios(SphinxDirective):
         told = nodes.paragraph(
             "", "", nodes.Text(where), nodes.literal(text=record["commit"][:7]), nodes.Text(".")
         )
-        return [_table(["What", "Median ratio", "Lowest to highest"], rows, [60, 18, 22]), told]
+        table = _table(["What", "Median ratio", "Lowest to highest"], rows, [60, 18, 22])
+        return [_captioned(table, self), told]
 
 
 class ChapterTimes(SphinxDirective):
-    """`{chapter-times}`: seconds of the executions whose outputs this book shows."""
+    """`{chapter-times}`: seconds of the executions whose outputs this book shows.
+
+    The content is the table's caption.
+    """
+
+    has_content = True
 
     def run(self) -> list[nodes.Node]:
         paths = sorted((Path(self.env.srcdir) / "notebooks").glob("*.ipynb"))
@@ -513,7 +497,7 @@ class ChapterTimes(SphinxDirective):
         for path in paths:
             self.env.note_dependency(str(path))
         total = [[nodes.strong(text="together")], [nodes.Text(f"{sum(times.values()):.0f} s")]]
-        return [_table(["Chapter", "Time"], [*rows, total], [75, 25])]
+        return [_captioned(_table(["Chapter", "Time"], [*rows, total], [75, 25]), self)]
 
 
 def _joined(parts: Iterable[nodes.Node]) -> list[nodes.Node]:
@@ -624,12 +608,17 @@ def _table(heads: list[str], rows: list, widths: list[int], classes: Sequence[st
     return nodes.table("", group, classes=["colwidths-given", *classes])
 
 
+def _captioned(table: nodes.table, directive: SphinxDirective) -> nodes.table:
+    """The table with the directive's content as its caption, and a number, which needs an id."""
+    table.insert(0, nodes.title("", " ".join(directive.content)))
+    table["ids"].append(nodes.make_id(" ".join([directive.name, *directive.arguments])))
+    return table
+
+
 def setup(app: Sphinx) -> dict:
     app.add_domain(Claims)
     app.add_post_transform(LinkClaims)
     app.connect("doctree-read", note_sections)
-    app.connect("doctree-read", number_tables)
-    app.connect("doctree-read", tell_reading_time)
     app.connect("builder-inited", use_installed_mathjax, priority=100)
     app.connect("html-page-context", add_provenance)
     app.connect("html-page-context", add_scripts)

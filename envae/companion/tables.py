@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Collection, Hashable
+from collections.abc import Hashable, Iterable
 from html import escape
 
 import pandas as pd
@@ -48,13 +48,15 @@ class Captioned:
 
     table: pd.DataFrame
     caption: str
-    low: Collection[Hashable] = ()
-    high: Collection[Hashable] = ()
-    apart: Collection[Hashable] = ()
-    recorded: Collection[str] = ()
+    low: Iterable[Hashable] = ()
+    high: Iterable[Hashable] = ()
+    apart: Iterable[Hashable] = ()
+    recorded: Iterable[str] = ()
     digits: int = 2
 
     def __post_init__(self) -> None:
+        for field in ("low", "high", "apart", "recorded"):  # an iterator could be read once only
+            object.__setattr__(self, field, tuple(getattr(self, field)))
         known = [*self.table.columns, *(_last(column) for column in self.table.columns)]
         for name in (*self.low, *self.high):
             if name not in known:
@@ -102,10 +104,12 @@ class Captioned:
         cells = self.text.map(escape)
         cells = cells.where(~self.best(), "<strong>" + cells + "</strong>")
         cells = _in_corner(cells.rename(index=_escaped, columns=_escaped))
-        html = cells.to_html(escape=False, border=0, classes="captioned")
-        head, rest = html.split("<thead>", 1)
+        table = cells.to_html(escape=False, border=0)
         lines = [f'<p class="recorded">{_with_folder(line)}</p>' for line in sources]
-        return "\n".join([f"{head}<caption>{caption}</caption><thead>{rest}", *lines])
+        # Wide tables scroll by themselves, which is done from the keyboard too.
+        region = '<div class="scrolling" role="region" tabindex="0" aria-label="Table">'
+        head = f'<figure class="captioned">\n<figcaption>{caption}</figcaption>'
+        return "\n".join([head, f"{region}{table}</div>", *lines, "</figure>"])
 
 
 def source(experiment: str) -> str:

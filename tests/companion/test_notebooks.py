@@ -21,7 +21,9 @@ LONGEST_CELL = 25  # lines that are neither empty nor imports
 LONGEST_FUNCTION = 10  # a formula of a paper, beside the text that explains it
 # Chapter 18 is about writing them.
 SHOWN_CLASSES = {"MyVAE", "Conditional", "LearnedPrior", "TwoGroups", "Hierarchical"}
-HOME = re.compile(r"/(home|Users|root)/\w")
+HEAD = ["Answer", "Evidence", "But", "Read before"]
+# A path of somebody's machine.
+MACHINE = re.compile(r"/(home|Users|root|tmp|var|work)/\w|site-packages")
 
 
 def faults(notebook: nbformat.NotebookNode) -> list[str]:
@@ -35,8 +37,10 @@ def faults(notebook: nbformat.NotebookNode) -> list[str]:
     if any(output.output_type == "error" for cell in code for output in cell.outputs):
         found.append("an error among the outputs")
     found += [f"contains {text}" for text in FORBIDDEN if any(text in cell.source for cell in code)]
-    if any(HOME.search(str(cell.outputs)) for cell in code):
-        found.append("a path of somebody's home among the outputs")
+    if any(MACHINE.search(str(cell.outputs)) for cell in code):
+        found.append("a path of somebody's machine among the outputs")
+    if any(_is_bare_table(output) for cell in code for output in cell.outputs):
+        found.append("a table without a caption: show it as a tables.Captioned")
     found += _faults_of_parameters(code)
     found += [
         fault
@@ -46,6 +50,11 @@ def faults(notebook: nbformat.NotebookNode) -> list[str]:
     if notebook.metadata.get("envae", {}).get("profile") != notebook_run.QUICK:
         found.append("its metadata do not say that this is a run of the quick profile")
     return found
+
+
+def _is_bare_table(output: nbformat.NotebookNode) -> bool:
+    html = output.get("data", {}).get("text/html", "")
+    return "<table" in html and "<figcaption>" not in html and "ledger" not in html
 
 
 def _faults_of_parameters(code: list) -> list[str]:
@@ -113,6 +122,22 @@ def test_published_notebook_is_whole(name):
     assert faults(nbformat.read(ROOT / f"{name}.ipynb", as_version=4)) == []
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_chapter_answers_first(name):
+    """Its number and title, its question in bold, and the box with the answer."""
+    number = int(Path(name).name[:2])
+    opening = nbformat.read(ROOT / f"{name}.ipynb", as_version=4).cells[0].source
+    assert re.match(
+        rf"# {number}\. \S[^\n]*\n\n\*\*[^*]+\?\*\*\n\n```{{admonition}} In short\n", opening
+    )
+    box = re.search(r":class: tip chapter-head\n(.*?)\n```", opening, re.DOTALL)
+    assert re.findall(r"^(.+)\n: ", box[1], re.MULTILINE) == HEAD
+
+
+def test_chapters_are_numbered_in_the_order_of_the_contents():
+    assert [int(Path(name).name[:2]) for name in PUBLISHED] == list(range(1, len(PUBLISHED) + 1))
+
+
 def test_every_notebook_is_published():
     assert sorted(PUBLISHED) == sorted(
         f"notebooks/{path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")
@@ -161,6 +186,11 @@ def add_unexecuted_cell(notebook):
     notebook.cells.append(nbformat.v4.new_code_cell("1 + 1"))
 
 
+def show_bare_table(notebook):
+    data = {"text/html": "<table><tr><td>1</td></tr></table>"}
+    notebook.cells[0].outputs.append(nbformat.v4.new_output("display_data", data))
+
+
 def forget_provenance(notebook):
     del notebook.metadata["envae"]
 
@@ -187,7 +217,8 @@ BROKEN = {
     "stripped of outputs": (strip, "no outputs"),
     "one cell not executed": (add_unexecuted_cell, "not executed"),
     "no provenance": (forget_provenance, "quick profile"),
-    "home in an output": (show_home, "home"),
+    "a bare table": (show_bare_table, "a table without a caption"),
+    "home in an output": (show_home, "machine"),
     "silenced warnings": (source('warnings.filterwarnings("ignore")'), "filterwarnings"),
     "no annotation": (source("epochs = 60  # passes"), "must hold lines"),
     "computed default": (source("epochs: int = 2 * n  # passes"), "must hold lines"),

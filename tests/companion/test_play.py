@@ -1,4 +1,4 @@
-"""The decoders to play with: what the page loads decodes as what was trained."""
+"""The decoders to play with decode as what was trained; the picture of the front page."""
 
 import base64
 import importlib.util
@@ -15,12 +15,25 @@ BOOK = Path(__file__).parents[2] / "book"
 STATIC = BOOK / "_static"
 
 
-@pytest.fixture(scope="module")
-def decoders():
-    spec = importlib.util.spec_from_file_location("decoders", BOOK / "decoders.py")
+def script(name):
+    """One of the book's scripts, as a module."""
+    spec = importlib.util.spec_from_file_location(name, BOOK / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def decoders():
+    return script("decoders")
+
+
+def test_front_picture_has_samples_of_every_row_at_both_scales():
+    cells = script("front").cells()
+    assert len(cells) == 5
+    for groups in cells.values():
+        assert [images.shape[1:] for images in groups.values()] == [(1, 28, 28), (3, 32, 32)]
+        assert all(len(images) >= 6 for images in groups.values())
 
 
 def test_weights_of_eight_bits_decode_as_torch_does_up_to_their_steps(decoders):

@@ -99,3 +99,12 @@ def test_figures_are_opaque():
     with matplotlib.rc_context():
         plots.use_style()
         assert matplotlib.rcParams["savefig.facecolor"] == "white"
+
+
+def test_a_method_has_one_colour_and_its_variants_have_it_too():
+    assert plots.colour_of("Iso-I, mle") == plots.colour_of("Iso-I")
+    assert plots.colour_of("EnVAE, M = 10, cyclic") == plots.colour_of("EnVAE")
+    apart = ["L2", "EnVAE", "EnVAE, M = 2", "EnVAE, M = 4, mirrored", "FEnVAE", "Iso-I", "Diag-D"]
+    assert len({plots.colour_of(row) for row in apart}) == len(apart)
+    with pytest.raises(ValueError, match="EnVAE"):
+        plots.colour_of("ENVAE")

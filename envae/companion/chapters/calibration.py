@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from envae.companion.plots import label_ticks
+from envae.companion.plots import colour_of, label_ticks
 
 _SET = ["data", "beta"]
 _MARKERS = "osD^vPX*<>"
@@ -55,7 +55,8 @@ def coverage(of_forecasts: Mapping[str, pd.DataFrame]) -> Figure:
     """
     figure, axis = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
     for number, (name, of_levels) in enumerate(of_forecasts.items()):
-        axis.plot(of_levels.mean(), marker=_MARKERS[number], markersize=5, label=name)
+        line = _MARKERS[number] + ("--" if name.endswith("noise") else "-")
+        axis.plot(of_levels.mean(), line, markersize=5, color=colour_of(name), label=name)
     levels = list(next(iter(of_forecasts.values())))
     axis.plot(levels, levels, color="black", linewidth=1, linestyle=":", label="calibrated")
     axis.set(xlabel="nominal coverage", ylabel="images' pixels inside", xticks=levels)

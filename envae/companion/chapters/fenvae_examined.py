@@ -6,10 +6,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from envae.companion.plots import label_ticks
+from envae.companion.plots import colour_of, label_ticks
 
 # FEnVAE as printed, and the control that costs one decode less.
-_PAIR = {"FEnVAE": "C3", "EnVAE, M = 2": "C0"}
+_PAIR = {row: colour_of(row) for row in ("FEnVAE", "EnVAE, M = 2")}
 _DISTANCES: list[float] = [2, 5, 10, 20, 40]  # ticks
 _PUBLISHED_DRAWS = range(10, 101, 10)  # of Table 6
 
@@ -87,9 +87,8 @@ def quality_and_decodes(distances: pd.Series, decodes: Mapping[str, int], *, lab
     """
     figure, axis = plt.subplots(figsize=(6.5, 3.8))
     for i, row in enumerate(decodes):
-        color = "C3" if row.startswith("FEnVAE") else "0.4" if row == "L2" else "C0"
         values = distances.xs(row)
-        axis.plot(values, [-i] * len(values), "o", markersize=5, color=color)
+        axis.plot(values, [-i] * len(values), "o", markersize=5, color=colour_of(row))
     axis.set(xscale="log", xlabel=label)
     label_ticks(axis.xaxis, [2, 3, 5, 10, 20, 40])
     names = [f"{row} ({count})" for row, count in decodes.items()]
@@ -146,7 +145,8 @@ def convergence(curves: pd.DataFrame, rows: Sequence[str], *, label: str) -> Fig
     for axis, x in zip(axes, ("epoch", "seconds"), strict=True):
         for row in rows:
             line = average.loc[row]
-            axis.plot(line[x], line["fd_generated"], "o-", markersize=4, label=row)
+            values = line["fd_generated"]
+            axis.plot(line[x], values, "o-", markersize=4, color=colour_of(row), label=row)
     axes[0].set(xlabel="epoch", ylabel=label, yscale="log")
     label_ticks(axes[0].yaxis, _DISTANCES)
     axes[1].set(xlabel="seconds of training")

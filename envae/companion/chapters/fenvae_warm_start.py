@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from envae.companion.plots import label_ticks
+from envae.companion.plots import colour_of, label_ticks
 
-COLORS = {"L2": "0.4", "EnVAE, M = 2": "C0", "FEnVAE": "C3", "FEnVAE, ramp": "C1"}
+COLORS = {row: colour_of(row) for row in ("L2", "EnVAE, M = 2", "FEnVAE", "FEnVAE, ramp")}
 _DISTANCES: list[float] = [1, 2, 3, 5, 10, 20, 40, 100]  # ticks
 _OF_PIXELS: list[float] = [0.003, 0.01, 0.03, 0.1, 0.3, 1]
 

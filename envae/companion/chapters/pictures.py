@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from torch import Tensor
 
+from envae.companion import plots
 from envae.evaluation import seeded
 from envae.experiments.measures.pictures import sharpness
 from envae.metrics import spectrum
@@ -32,7 +33,7 @@ def residuals(of_means: Mapping[str, Tensor], of_draws: Mapping[str, Tensor]) ->
     for axis, of_rows in zip(axes, (of_means, of_draws), strict=True):
         for row, values in of_rows.items():
             density, _ = np.histogram(values.numpy(), bins, density=True)
-            axis.stairs(density, bins, label=row, linewidth=2)
+            axis.stairs(density, bins, label=row, linewidth=2, color=plots.colour_of(row))
     axes[0].set(yscale="log", xlabel="residual, posterior means", ylabel="density")
     axes[1].set(xlabel="residual, draws")
     handles = axes[0].get_legend_handles_labels()
@@ -98,11 +99,17 @@ def spectra(of_rows: Mapping[str, Sequence[tuple[Spectrum, Spectrum]]]) -> Figur
         For each row and seed the spectra of reconstructions from draws and of samples.
     """
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
-    for number, (row, of_seeds) in enumerate(of_rows.items()):
+    for row, of_seeds in of_rows.items():
         for seed, pair in enumerate(of_seeds):
-            style = {"color": f"C{number}", "label": None if seed else row, "linewidth": 1.5}
+            label = None if seed else row
             for axis, (frequencies, ratio) in zip(axes, pair, strict=True):
-                axis.plot(frequencies[1:], ratio[1:], **style)
+                axis.plot(
+                    frequencies[1:],
+                    ratio[1:],
+                    linewidth=1.5,
+                    color=plots.colour_of(row),
+                    label=label,
+                )
     for axis, title in zip(axes, ("reconstructions, draws", "samples"), strict=True):
         axis.axhline(0, color="black", linewidth=1, linestyle=":")
         axis.set(title=title, xlabel="cycles per pixel")
