@@ -13,5 +13,6 @@ def test_kept_pictures_are_as_sharp_as_their_contrast_says():
     assert found["sharpness, means"] == pytest.approx(0.5)
     assert found["sharpness, draws"] == pytest.approx(1)
     assert found["sharpness, prior"] == pytest.approx(0.25)
+    assert found["sharpness, mixture"] == pytest.approx(1)
     # A quarter of the amplitude is a sixteenth of the power at every frequency.
     assert found["spectra apart, prior (dB)"] == pytest.approx(12.04, abs=0.01)

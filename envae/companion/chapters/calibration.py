@@ -38,7 +38,7 @@ def rank_histograms(of_forecasts: Mapping[str, Mapping[str, np.ndarray]]) -> Fig
                 axis.stairs(one, edges, color="C0", linewidth=0.6)
             axis.axhline(1, color="black", linewidth=1, linestyle=":")
             axis.set_xticks([0, 1])
-        column[0].set_title(name, fontsize="small")
+        column[0].set_title(name.replace(", ", "\n"), fontsize="small")
         column[-1].set_xlabel("rank / K", fontsize="small")
     for axis, kind in zip(axes[:, 0], kinds, strict=True):
         axis.set_ylabel(kind)

@@ -55,13 +55,13 @@ def sharpness_of_kept(kept: Mapping[str, Mapping[str, Tensor]]) -> pd.DataFrame:
         A line for each row: for each kind of picture, 1 where they are as sharp as test images; and
         the distance of the spectrum of samples from the prior to theirs, in decibels.
     """
-    kinds = ("means", "draws", "prior", "gmm10")
+    kinds = {"means": "means", "draws": "draws", "prior": "prior", "gmm10": "mixture"}
     return pd.DataFrame(
         {
             row: {
                 **{
-                    f"sharpness, {kind}": sharpness(pictures[kind]) / sharpness(pictures["test"])
-                    for kind in kinds
+                    f"sharpness, {told}": sharpness(pictures[kind]) / sharpness(pictures["test"])
+                    for kind, told in kinds.items()
                 },
                 "spectra apart, prior (dB)": spectrum.decibels_apart(
                     pictures["prior"], pictures["test"]
