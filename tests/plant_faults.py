@@ -9,7 +9,9 @@ test notices is a test that is missing, or no fault: what it does not change can
 import argparse
 import ast
 import contextlib
-import math
+import hashlib
+import itertools
+import json
 import multiprocessing
 import os
 import random
@@ -19,9 +21,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+import types
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 # Their modules register what the tests of the whole room ask for by name.
@@ -69,14 +75,17 @@ def faults_at(node: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
             yield "return", ast.Return(first)
 
 
-def faults_in(source: str) -> list[tuple[int, str, bytes]]:
-    """All faults of a module: line, kind, and the module with it. No text of errors, no types."""
+def faults_in(source: str) -> list[tuple[int, str, str, bytes]]:
+    """All faults of a module: line, function, kind, and the module with it.
+
+    No text of errors, no types.
+    """
     found = []
     starts = [0]
     for line in source.encode().splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
 
-    def visit(node: ast.AST) -> None:
+    def visit(node: ast.AST, around: str, inside: str) -> None:
         if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
             return
         for kind, new in faults_at(node):
@@ -87,14 +96,19 @@ def faults_in(source: str) -> list[tuple[int, str, bytes]]:
             whole = source.encode()[:first] + text.encode() + source.encode()[last:]
             with contextlib.suppress(SyntaxError):
                 ast.parse(whole)
-                found.append((old.lineno, kind, whole))
+                found.append((old.lineno, inside, kind, whole))
         for name, value in ast.iter_fields(node):
+            if isinstance(node, ast.ClassDef) and name == "body":
+                around = f"{around}{node.name}."
+            elif isinstance(node, ast.FunctionDef) and name == "body":
+                inside = f"{around}{node.name}"
+                around = f"{inside}.<locals>."
             if name not in ("annotation", "returns", "decorator_list"):
                 for child in value if isinstance(value, list) else [value]:
                     if isinstance(child, ast.AST):
-                        visit(child)
+                        visit(child, around, inside)
 
-    visit(ast.parse(source))
+    visit(ast.parse(source), "", "")
     return found
 
 
@@ -119,21 +133,66 @@ def tests_of(path: Path, root: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _pytest(file: Path, root: Path) -> None:
+class _Watch:
+    """Plugin of pytest: which functions of envae/ each test calls, and how long it takes."""
+
+    def __init__(self, root: Path):
+        self.package = f"{root / 'envae'}{os.sep}"
+        self.root = root
+        self.seen: dict[str, tuple[float, list[list[str]]]] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        called: set[tuple[str, str]] = set()
+
+        def trace(frame: types.FrameType, event: str, _: object) -> None:
+            if frame.f_code.co_filename.startswith(self.package):
+                called.add((frame.f_code.co_filename, frame.f_code.co_qualname))
+
+        began = time.perf_counter()
+        threading.settrace(trace)
+        sys.settrace(trace)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            threading.settrace(None)  # type: ignore[arg-type]
+            functions = [[str(Path(file).relative_to(self.root)), name] for file, name in called]
+            self.seen[item.nodeid] = time.perf_counter() - began, functions
+
+
+class _Only:
+    """Plugin of pytest: these tests alone, in this order."""
+
+    def __init__(self, names: Sequence[str]):
+        self.order = {name: place for place, name in enumerate(names)}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self.order),
+            key=lambda item: self.order[item.nodeid],
+        )
+
+
+def _pytest(root: Path, files: Sequence[str], plugin: object, told: Path | None) -> None:
     os.setsid()
     os.chdir(root)
     sys.path.insert(0, str(root))
     os.environ["PYTHONPATH"] = str(root)
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    import pytest
+    status = pytest.main(["-qx", "-p", "no:cacheprovider", *files], plugins=[plugin])
+    if told is not None and isinstance(plugin, _Watch):
+        told.write_text(json.dumps(plugin.seen), encoding="utf-8")
+    os._exit(status)
 
-    os._exit(pytest.main(["-qx", "-p", "no:cacheprovider", str(file)]))
 
-
-def end(file: Path, root: Path, seconds: float) -> str:
-    """How a file of tests ends: `green`, `red`, or `late`."""
-    child = multiprocessing.get_context("fork").Process(target=_pytest, args=(file, root))
+def end(
+    root: Path, files: Sequence[str], plugin: object, seconds: float, told: Path | None = None
+) -> str:
+    """How tests end: `green`, `red`, or `late`."""
+    arguments = (root, files, plugin, told)
+    child = multiprocessing.get_context("fork").Process(target=_pytest, args=arguments)
     child.start()
     try:
         child.join(seconds)
@@ -142,6 +201,78 @@ def end(file: Path, root: Path, seconds: float) -> str:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.join()
+
+
+class Tests:
+    """What the tests of a copy of the repository call and take, file by file when it is asked for.
+
+    Parameters
+    ----------
+    root
+        The copy.
+    kept
+        File where it is kept from run to run; None keeps nothing.
+    """
+
+    def __init__(self, root: Path, kept: Path | None):
+        self.root, self.kept = root, kept
+        there = kept is not None and kept.exists()
+        self.known = json.loads(kept.read_text(encoding="utf-8")) if there else {}
+
+    def of(self, file: Path) -> dict[str, tuple[float, list[list[str]]]]:
+        """Seconds and functions by the name of a test; empty where the file is not green."""
+        name = str(file.relative_to(self.root))
+        content = f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+        if content not in self.known:
+            told = self.root / ".told.json"
+            green = end(self.root, [name], _Watch(self.root), 1200, told) == "green"
+            self.known[content] = json.loads(told.read_text(encoding="utf-8")) if green else {}
+            if not green:
+                print("left out, not green without a fault:", name, flush=True)
+            elif self.kept is not None:
+                self.kept.write_text(json.dumps(self.known), encoding="utf-8")
+        return self.known[content]
+
+    def notice(self, module: Path, function: str, source: bytes, most: float) -> str:
+        """How the tests of a module end with another source: first those that call the function.
+
+        Parameters
+        ----------
+        module
+            The module, in the copy.
+        function
+            Qualified name of the function that is another; empty outside of all.
+        source
+            What stands in the module meanwhile.
+        most
+            Seconds of further tests, which do not call it in their own process.
+        """
+        name = str(module.relative_to(self.root))
+        files = [str(file.relative_to(self.root)) for file in tests_of(module, self.root)]
+        every = {
+            test: (seconds, [name, function] in called)
+            for file in files
+            for test, (seconds, called) in self.of(self.root / file).items()
+        }
+        calling = sorted((each for each, (_, calls) in every.items() if calls), key=every.get)
+        others = [each for each, (_, calls) in every.items() if not calls]
+        total = itertools.accumulate(every[each][0] for each in others)
+        others = [each for each, seconds in zip(others, total, strict=True) if seconds <= most]
+        before = module.read_bytes()
+        module.write_bytes(source)
+        # Or Python takes what it compiled before.
+        self.planted = getattr(self, "planted", 0) + 1
+        os.utime(module, (self.planted, self.planted))
+        try:
+            for tests in filter(None, (calling, others)):
+                limit = 5 * sum(every[each][0] for each in tests) + 60
+                chosen = list(dict.fromkeys(each.partition("::")[0] for each in tests))
+                ended = end(self.root, chosen, _Only(tests), limit)
+                if ended != "green":
+                    return ended
+        finally:
+            module.write_bytes(before)
+        return "green"
 
 
 def copy(to: Path) -> None:
@@ -163,8 +294,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="which ones (default: %(default)s)")
     parser.add_argument(
         "--seconds", type=float, default=60,
-        help="no further test file for a fault whose tests took this long (default: %(default)s)",
+        help="of tests that do not call the function, in their own process (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument("--kept", type=Path, help="file for what tests call, from run to run")
     asked = parser.parse_args()
     import pandas, scipy.stats, sklearn.mixture, torch  # noqa: E401, F401, I001  # for all children
 
@@ -182,29 +314,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="envae-faults-") as folder:
         root = Path(folder)
         copy(root)
-        took: dict[Path, float] = {}  # without a fault; infinite where they are not green
-        for number, (name, line, kind, source) in enumerate(drawn, start=1):
-            path, ended, seconds = root / name, "green", 0.0
-            for file in tests_of(path, root):
-                if file not in took:
-                    began = time.perf_counter()
-                    green = end(file, root, 4 * asked.seconds) == "green"
-                    took[file] = time.perf_counter() - began if green else math.inf
-                    if not green:
-                        print("left out, not green without a fault:", file.relative_to(root))
-                if took[file] < math.inf:
-                    before = path.read_bytes()
-                    path.write_bytes(source)
-                    os.utime(path, (number, number))  # or Python takes what it compiled before
-                    ended = end(file, root, 3 * took[file] + 10)
-                    path.write_bytes(before)
-                    seconds += took[file]
-                if ended != "green" or seconds > asked.seconds:
-                    break
+        tests = Tests(root, asked.kept)
+        for name, line, function, kind, source in drawn:
+            ended = tests.notice(root / name, function, source, asked.seconds)
             ends[ended] += 1
             changed = source.decode().splitlines()[line - 1].strip()
             print(f"{ended:5}  {name}:{line}  {kind}: {changed}", flush=True)
-    caught = ends["red"] + ends["late"]
+    caught = ends["red"]  # a busy machine is late without a fault too
     print(f"{ends}: caught {caught} of {len(drawn)}, {caught / len(drawn):.0%}")
 
 
