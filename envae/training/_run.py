@@ -238,7 +238,7 @@ def _structure(pair: Pair) -> str:
     # Words and functions that are no layer's own, such as an activation; numbers are `_numbers`.
     words = [
         (of, name, _told(value))
-        for of, part in pair.vae.named_modules()
+        for of, part in pair.named_modules()
         for name, value in vars(part).items()
         if isinstance(value, str | types.FunctionType | types.BuiltinFunctionType)
     ]

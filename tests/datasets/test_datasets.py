@@ -500,7 +500,7 @@ def test_a_split_that_is_not_taken_is_an_error_and_not_mixed(tmp_path, names):
     for name in names:
         picture(tmp_path / name / "1.png")
         picture(tmp_path / name / "2.png")
-    with pytest.raises(ValueError, match=f"the folders {names[0]}, {names[1]}: a split needs"):
+    with pytest.raises(ValueError, match=f"folders {', '.join(sorted(names))}: a split needs"):
         datasets.load("imagefolder", root=str(tmp_path))
 
 

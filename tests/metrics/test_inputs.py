@@ -63,7 +63,7 @@ def test_no_measure_takes_bytes_or_arrays(measure):
 def test_what_is_not_a_number_is_no_measurement(measure):
     bad = IMAGES.clone()
     bad[3, 0, 2, 2] = torch.nan
-    with pytest.raises(ValueError, match="finite|probabilities"):
+    with pytest.raises(ValueError, match=r"finite|probabilities"):
         measure(bad)
 
 
