@@ -242,7 +242,7 @@ def _structure(pair: Pair) -> str:
         for name, value in vars(part).items()
         if isinstance(value, str | types.FunctionType | types.BuiltinFunctionType)
     ]
-    layers = f"{_told(pair.vae)} {words}" if words else _told(pair.vae)
+    layers = f"{_told(pair.vae)} {words}"
     return hashlib.sha256(f"{layers} {weights}".encode()).hexdigest()[:12]
 
 

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from envae.companion import beside
+from envae.experiments import published
 from envae.experiments.paper_rows import ROWS
 
 TABLES = [
@@ -45,6 +46,32 @@ def test_published_values_are_at_their_labels():
     assert beside.as_published("takida2022", 7, "MNIST").loc["Iso-I, mle"].item() == -887.17
     with pytest.raises(ValueError, match="'VAE with wings' is no row of takida2022"):
         beside.label("takida2022", "VAE with wings")
+
+
+# What the papers' names for their rows mean here.
+MEANT = {
+    "L2": ("l2", {}), "L1": ("l1", {}), "CE": ("bernoulli", {}), "SSIM": ("ssim", {}),
+    "InfoVAE": ("infovae", {"scaling": 1.0}), "FFL": ("ffl", {}), "Student-t": ("student_t", {}),
+    "DistVAE": ("distvae", {}), "EnVAE": ("envae", {"samples": 10}),
+    "FEnVAE": ("fenvae", {"draws": "single"}), "FEnVAE_single": ("fenvae", {"draws": "single"}),
+    "FEnVAE_double": ("fenvae", {"draws": "double"}),
+    "VAE w/ Gaussian (sigma_x^2=1.0)": ("l2", {"sigma2": 1.0}),
+    "VAE (sigma_x^2=1.0)": ("l2", {"sigma2": 1.0}), "VAE w/ Bernoulli": ("bernoulli", {}),
+    "VAE w/ MoL": ("mol", {}), "AE": ("ae", {}), "WAE-MMD": ("wae_mmd", {}), "RAE": ("rae", {}),
+    "RAE-GP": ("rae_gp", {}),
+    **{f"{kind}{ending}": (kind.lower().replace("-", "_"), {"estimate": estimate})
+       for kind in ("Iso-I", "Diag-I", "Iso-D", "Diag-D")
+       for ending, estimate in (("", "mle"), (" [proposed MLE]", "mle"),
+                                (" [trainable Sigma_x]", "trainable"))},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("paper", "number"), [table[:2] for table in TABLES])
+def test_a_published_row_is_run_as_what_it_says(paper, number):
+    names = published.table(paper, number)["row"].unique()
+    for name in names[~np.char.startswith(names.astype(str), "Impr.")]:
+        row = ROWS[beside.label(paper, name)]
+        assert (row.objective, row.options) == MEANT[name]
 
 
 def test_mean_and_spread_over_seeds():
@@ -151,6 +178,16 @@ def test_a_published_column_stands_beside_ours_of_its_kind():
     }  # fmt: skip
     assert set(kinds) == set(beside.COLUMNS)
     assert all(kind in beside.COLUMNS[name] for name, kind in kinds.items())
+
+
+def test_a_column_is_called_what_it_is():
+    words = {
+        "FID_gen": "samples", "FID_re": "reconstructions", "FID_prior": "prior",
+        "FID_2ndVAE": "second", "FID_GMM10": "10", "FID_GMM100": "100", "FID_mid": "mid-point",
+        "FID_random": "random", "NLL_upper_bound_k500": "NLL",
+    }  # fmt: skip
+    assert set(words) == set(beside.NAMES)
+    assert all(word in beside.NAMES[column].split() for column, word in words.items())
 
 
 def test_the_order_in_which_records_are_read_does_not_matter():
