@@ -39,6 +39,8 @@ OTHER = {
     ast.FloorDiv: ast.Mult, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
 PAIRS = {"test": "train", "mean": "sum", "min": "max", "argmin": "argmax", "idxmin": "idxmax"}
+# Arguments that decide what is shown, how fast, or what is checked besides: no result.
+SHOWN = {"strict", "progress", "desc", "disable", "stacklevel", "optimize"}
 SWAPPED = PAIRS | {right: left for left, right in PAIRS.items()}
 
 
@@ -66,9 +68,10 @@ def faults_at(node: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
         case ast.Attribute(value, name) if name in SWAPPED:
             yield "name", ast.Attribute(value, SWAPPED[name])
         case ast.Call(function, arguments, keywords):
-            for index in range(len(keywords)):
-                left = keywords[:index] + keywords[index + 1 :]
-                yield "argument", ast.Call(function, arguments, left)
+            for index, keyword in enumerate(keywords):
+                if keyword.arg not in SHOWN:
+                    left = keywords[:index] + keywords[index + 1 :]
+                    yield "argument", ast.Call(function, arguments, left)
         case ast.AugAssign() | ast.Expr(ast.Call()):
             yield "statement", ast.Pass()
         case ast.Return(ast.Call(_, [first, *_])):

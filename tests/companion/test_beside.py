@@ -36,6 +36,11 @@ def test_every_published_row_and_column_has_one_of_ours(paper, number, dataset):
     assert set(theirs.index) <= set(ROWS)
     assert theirs.index.is_unique
     assert set(theirs) <= set(beside.COLUMNS)
+    # In the order in which they are printed.
+    printed = published.table(paper, number).query("dataset == @dataset")
+    printed = printed[~printed["row"].str.startswith("Impr.")]
+    assert list(theirs.index) == [beside.label(paper, name) for name in printed["row"].unique()]
+    assert list(theirs) == list(printed["metric"].unique())
 
 
 def test_published_values_are_at_their_labels():
@@ -68,14 +73,14 @@ MEANT = {
 
 @pytest.mark.parametrize(("paper", "number"), [table[:2] for table in TABLES])
 def test_a_published_row_is_run_as_what_it_says(paper, number):
-    names = published.table(paper, number)["row"].unique()
-    for name in names[~np.char.startswith(names.astype(str), "Impr.")]:
+    names = set(published.table(paper, number)["row"])
+    for name in {name for name in names if not name.startswith("Impr.")}:
         row = ROWS[beside.label(paper, name)]
         assert (row.objective, row.options) == MEANT[name]
 
 
 def test_mean_and_spread_over_seeds():
-    assert beside.mean_and_spread(pd.Series([1.0, 2.0, 3.0])) == "2.00 ± 1.00"
+    assert beside.mean_and_spread(pd.Series([1.0, 2.0, 6.0])) == "3.00 ± 2.65"
     assert beside.mean_and_spread(pd.Series([1.0, 2.0]), digits=1) == "1.5 ± 0.7"
     assert beside.mean_and_spread(pd.Series([1.234])) == "1.23"
     runs = pd.DataFrame({"x": [1.0, 3.0], "y": [2.0, 2.0]}, index=["L2", "L2"])
@@ -110,11 +115,12 @@ def test_values_stand_beside_the_published_ones_or_the_reason_why_not():
             runs_of({"L2": [1.0, 2.0, 3.0], "L1": [5.0]}),
             pd.DataFrame(
                 {
-                    "label": ["CE", "SSIM"],
-                    "state": ["missing", "failed"],
-                    "error": ["", "FloatingPointError: the loss is not finite"],
+                    "label": ["CE", "SSIM", "FFL", "InfoVAE"],
+                    "state": ["missing", "failed"] * 2,
+                    "error": ["", "FloatingPointError: the loss is not finite"] * 2,
                 }
             ),
+            runs_of({"FFL": [4.0, 6.0], "InfoVAE": [4.0, 6.0]}),  # a third run is not done
         ]
     )
     table = beside.beside("xu2025", 1, "CIFAR-10", {"ours": runs})
@@ -124,6 +130,8 @@ def test_values_stand_beside_the_published_ones_or_the_reason_why_not():
     assert ours["L1"] == "5.00"
     assert ours["CE"] == "not run yet"
     assert ours["SSIM"] == "failed"
+    assert (ours["FFL"], ours["InfoVAE"]) == ("not run yet", "failed")
+    assert list(table["ours"]) == list(table["published, CIFAR-10"])
     assert table.loc["L2", ("ours", "reconstructions")] == "–"
 
 
