@@ -132,6 +132,7 @@ def test_values_stand_beside_the_published_ones_or_the_reason_why_not():
     assert ours["SSIM"] == "failed"
     assert (ours["FFL"], ours["InfoVAE"]) == ("not run yet", "failed")
     assert list(table["ours"]) == list(table["published, CIFAR-10"])
+    assert list(table.index) == list(beside.as_published("xu2025", 1, "CIFAR-10").index)
     assert table.loc["L2", ("ours", "reconstructions")] == "–"
 
 
