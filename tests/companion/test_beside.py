@@ -109,6 +109,17 @@ def test_rows_are_paired_by_seed_where_they_start_alike():
     assert beside.difference(unequal, "EnVAE", "L2", "fd_generated").apart == "not apart"
 
 
+@pytest.mark.parametrize("first", ["MoL", "EnVAE"])  # another start than L2's, and the same
+def test_a_difference_is_the_first_row_less_the_second(first):
+    runs = runs_of({"L2": [5.0, 5.1, 5.3], first: [1.0, 1.2, 1.1]})
+    below, above = (
+        beside.difference(runs, *rows, "fd_generated") for rows in ((first, "L2"), ("L2", first))
+    )
+    assert (below.apart, above.apart) == ("below", "above")
+    assert below.mean == pytest.approx(1.1 - 15.4 / 3)
+    assert above.mean == pytest.approx(15.4 / 3 - 1.1)
+
+
 def test_values_stand_beside_the_published_ones_or_the_reason_why_not():
     runs = pd.concat(
         [
@@ -213,6 +224,8 @@ def test_rows_without_values_are_left_out_and_two_are_too_few():
     runs = runs_of({"a": [1.0], "b": [2.0], "c": [3.0]})
     with pytest.raises(ValueError, match=r"at least 3 rows with values, found \['a', 'b'\]"):
         beside.agreement(theirs, runs, "fd_generated")
+    more = runs_of({"a": [1.0], "b": [2.0], "c": [3.0], "d": [4.0]})
+    assert beside.agreement(theirs, more, "fd_generated", resamples=10).rows == 3
 
 
 def test_a_row_with_a_failed_run_comes_last_and_one_with_a_missing_run_has_no_mean():
