@@ -10,6 +10,7 @@ import argparse
 import ast
 import contextlib
 import hashlib
+import importlib
 import itertools
 import json
 import multiprocessing
@@ -38,6 +39,11 @@ OTHER = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
     ast.FloorDiv: ast.Mult, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
+IMPORTED = (
+    "pandas", "scipy.stats", "sklearn.mixture", "sklearn.manifold", "sklearn.datasets", "torch",
+    "torchvision", "lightning_fabric", "joblib", "matplotlib.pyplot", "hypothesis", "nbformat",
+    "pytorch_msssim", "scoringrules", "safetensors.torch", "skimage.metrics", "torch.distributions",
+)  # fmt: skip
 PAIRS = {"test": "train", "mean": "sum", "min": "max", "argmin": "argmax", "idxmin": "idxmax"}
 # Arguments that decide what is shown, how fast, or what is checked besides: no result.
 SHOWN = {"strict", "progress", "desc", "disable", "stacklevel", "optimize"}
@@ -244,7 +250,7 @@ class Tests:
         module
             The module, in the copy.
         function
-            Qualified name of the function that is another; empty outside of all.
+            Qualified name of the function that is another; empty for all of the module.
         source
             What stands in the module meanwhile.
         most
@@ -253,7 +259,7 @@ class Tests:
         name = str(module.relative_to(self.root))
         files = [str(file.relative_to(self.root)) for file in tests_of(module, self.root)]
         every = {
-            test: (seconds, [name, function] in called)
+            test: (seconds, any(each == name and at.startswith(function) for each, at in called))
             for file in files
             for test, (seconds, called) in self.of(self.root / file).items()
         }
@@ -296,12 +302,14 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=30, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="which ones (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=60,
+        "--seconds", type=float, default=30,
         help="of tests that do not call the function, in their own process (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--kept", type=Path, help="file for what tests call, from run to run")
     asked = parser.parse_args()
-    import pandas, scipy.stats, sklearn.mixture, torch  # noqa: E401, F401, I001  # for all children
+    for name in IMPORTED:  # once, for all children
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
     modules = [
         file.resolve().relative_to(ROOT)
