@@ -31,6 +31,26 @@ def test_rows_that_came_nearer_at_another_number_have_it():
     assert found.loc[["Iso-I, mle"], "experiment"].unique().tolist() == ["fid_tables_mnist"]
 
 
+def test_of_the_runs_beside_those_alone_are_taken_that_are_meant(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    instead = {"L2": ("l2", {"alpha": 0.1}, 1e-3)}
+    monkeypatch.setitem(SCALES, "toy", recorded_rows.Recorded("", "mlp", 10, 5, instead))
+    meant = {"objective": "l2", "options": {"alpha": 0.1}, "lr": 1e-3, "epochs": 5, "seed": 1}
+
+    def save(experiment, fd, **other):
+        records.save(experiment, meant | other, {"fd_generated": fd})
+
+    save("fid_tables_toy", 1.0, options={"alpha": 0.03})
+    save("fid_tables_toy", 2.0, objective="l1", options={"scale": 0.1})
+    save("fid_tables_toy_beside", 3.0)
+    for other in (
+        {"objective": "bernoulli"}, {"lr": 1e-4}, {"epochs": 6}, {"options": {"alpha": 0.3}},
+    ):  # fmt: skip
+        save("fid_tables_toy_beside", 4.0, **other)
+    found = recorded_rows.runs("toy")
+    assert found[["label", "fd_generated"]].to_numpy().tolist() == [["L1", 2.0], ["L2", 3.0]]
+
+
 def test_an_unknown_scale_is_an_error():
     with pytest.raises(ValueError, match=r"'celeba'.*cifar10-jpeg-10000"):
         recorded_rows.runs("celeba")
