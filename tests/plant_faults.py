@@ -41,7 +41,7 @@ OTHER = {
 }  # fmt: skip
 IMPORTED = (
     "pandas", "scipy.stats", "sklearn.mixture", "sklearn.manifold", "sklearn.datasets", "torch",
-    "lightning_fabric", "joblib", "matplotlib.pyplot", "hypothesis", "nbformat",
+    "lightning_fabric", "joblib", "nbformat",
     "pytorch_msssim", "scoringrules", "safetensors.torch", "skimage.metrics", "torch.distributions",
 )  # fmt: skip
 PAIRS = {"test": "train", "mean": "sum", "min": "max", "argmin": "argmax", "idxmin": "idxmax"}
