@@ -9,9 +9,7 @@ test notices is a test that is missing, or no fault: what it does not change can
 import argparse
 import ast
 import contextlib
-import hashlib
 import importlib
-import itertools
 import json
 import multiprocessing
 import os
@@ -25,12 +23,13 @@ import tempfile
 import threading
 import time
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+_MOST = 1200.0  # seconds that tests may take: who ends later goes round in circles
 ROOT = Path(__file__).parents[1]
 # Their modules register what the tests of the whole room ask for by name.
 ROOMS = ("objectives", "datasets", "networks")
@@ -179,22 +178,20 @@ class _Watch:
             self.seen[item.nodeid] = time.perf_counter() - began, functions
 
 
-class _Only:
-    """Plugin of pytest: these tests alone, in this order; the one that fails is written down."""
+class _Chosen:
+    """Plugin of pytest: without some tests, others first; the one that fails is written down."""
 
-    def __init__(self, names: Sequence[str], failed: Path):
-        self.order = {name: place for place, name in enumerate(names)}
-        self.failed = failed
+    def __init__(self, first: Sequence[str], without: Collection[str], failed: Path):
+        self.place = {name: place for place, name in enumerate(first)}
+        self.without, self.failed = without, failed
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        kept = [item for item in items if item.nodeid not in self.without]
+        items[:] = sorted(kept, key=lambda item: self.place.get(item.nodeid, len(self.place)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.failed.write_text(report.nodeid, encoding="utf-8")
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = sorted(
-            (item for item in items if item.nodeid in self.order),
-            key=lambda item: self.order[item.nodeid],
-        )
 
 
 def _pytest(root: Path, files: Sequence[str], plugin: object, told: Path | None) -> None:
@@ -227,14 +224,15 @@ def end(
 
 
 class Tests:
-    """What the tests of a copy of the repository call and take, file by file when it is asked for.
+    """The tests of a copy of the repository, and what is known of them.
 
     Parameters
     ----------
     root
         The copy.
     kept
-        File where it is kept from run to run; None keeps nothing.
+        File with the seconds and the functions of tests, from run to run: those that are known not
+        to call a function are not asked about it. None, and nothing is known.
     """
 
     def __init__(self, root: Path, kept: Path | None):
@@ -243,22 +241,21 @@ class Tests:
         there = kept is not None and kept.exists()
         self.known = json.loads(kept.read_text(encoding="utf-8")) if there else {}
 
-    def of(self, file: Path) -> dict[str, tuple[float, list[list[str]]]]:
-        """Seconds and functions by the name of a test; empty where the file is not green."""
-        name = str(file.relative_to(self.root))
-        content = f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
-        if content not in self.known:
-            told = self.root / ".told.json"
-            green = end(self.root, [name], _Watch(self.root), 1200, told) == "green"
-            self.known[content] = json.loads(told.read_text(encoding="utf-8")) if green else {}
-            if not green:
-                print("left out, not green without a fault:", name, flush=True)
-            elif self.kept is not None:
+    def learn(self, file: Path) -> None:
+        """Run a file of tests as it is, and keep what it calls and takes."""
+        name, told = str(file.relative_to(self.root)), self.root / ".told.json"
+        if (
+            name not in self.known
+            and end(self.root, [name], _Watch(self.root), 1200, told) == "green"
+        ):
+            self.known[name] = json.loads(told.read_text(encoding="utf-8"))
+            if self.kept is not None:
                 self.kept.write_text(json.dumps(self.known), encoding="utf-8")
-        return self.known[content]
 
-    def notice(self, module: Path, function: str, source: bytes, most: float) -> str:
-        """How the tests of a module end with another source: first those that call the function.
+    def notice(self, module: Path, function: str, source: bytes) -> str:
+        """How the tests of a module end with another source: `green`, `red`, or `late`.
+
+        Red is a test that is green without it.
 
         Parameters
         ----------
@@ -268,32 +265,28 @@ class Tests:
             Qualified name of the function that is another; empty for all of the module.
         source
             What stands in the module meanwhile.
-        most
-            Seconds of further tests, which do not call it in their own process.
         """
         name = str(module.relative_to(self.root))
         files = [str(file.relative_to(self.root)) for file in tests_of(module, self.root)]
-        every = {
-            test: (seconds, any(each == name and at.startswith(function) for each, at in called))
-            for file in files
-            for test, (seconds, called) in self.of(self.root / file).items()
+        known = {test: told for file in files for test, told in self.known.get(file, {}).items()}
+        calling = {
+            test: seconds
+            for test, (seconds, called) in known.items()
+            if any(where == name and at.startswith(function) for where, at in called)
         }
-        calling = sorted((each for each, (_, calls) in every.items() if calls), key=every.get)
-        others = [each for each, (_, calls) in every.items() if not calls]
-        total = itertools.accumulate(every[each][0] for each in others)
-        others = [each for each, seconds in zip(others, total, strict=True) if seconds <= most]
-        for tests in (calling, others):
-            while tests:
-                with self._planted(module, source):
-                    ended = self._end(tests, 5 * sum(every[each][0] for each in tests) + 60)
-                if ended == "green":
-                    break
-                told = self.failed.read_text(encoding="utf-8") if self.failed.exists() else tests[0]
-                if ended == "late" or self._end([told], 5 * every[told][0] + 60) == "green":
-                    return ended
-                print("left out, not green without a fault:", told, flush=True)
-                tests.remove(told)
-        return "green"
+        # None known: it is called in processes of their own, or where a module is imported.
+        without = {*known} - {*calling} if calling else set()
+        first = sorted(calling, key=calling.__getitem__)
+        while True:
+            with self._planted(module, source):
+                ended = self._end(files, first, without)
+            if ended != "red" or not self.failed.exists():
+                return ended
+            told = self.failed.read_text(encoding="utf-8")
+            if self._end([told], [], ()) == "green":
+                return "red"
+            print("left out, not green without a fault:", told, flush=True)
+            without.add(told)
 
     @contextlib.contextmanager
     def _planted(self, module: Path, source: bytes) -> Iterator[None]:
@@ -306,10 +299,9 @@ class Tests:
         finally:
             module.write_bytes(before)
 
-    def _end(self, tests: Sequence[str], seconds: float) -> str:
+    def _end(self, files: Sequence[str], first: Sequence[str], without: Collection[str]) -> str:
         self.failed.unlink(missing_ok=True)
-        files = list(dict.fromkeys(each.partition("::")[0] for each in tests))
-        return end(self.root, files, _Only(tests, self.failed), seconds)
+        return end(self.root, files, _Chosen(first, without, self.failed), _MOST)
 
 
 def copy(to: Path) -> None:
@@ -330,10 +322,9 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=30, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="which ones (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=30,
-        help="of tests that do not call the function, in their own process (default: %(default)s)",
+        "--kept", type=Path,
+        help="file for what tests call, from run to run: learnt first, of files that it lacks",
     )  # fmt: skip
-    parser.add_argument("--kept", type=Path, help="file for what tests call, from run to run")
     asked = parser.parse_args()
     for name in IMPORTED:  # once, for all children
         with contextlib.suppress(ImportError):
@@ -358,9 +349,12 @@ def main() -> None:
         root = Path(folder)
         copy(root)
         tests = Tests(root, asked.kept)
+        if asked.kept is not None:
+            for file in sorted({file for name, _ in drawn for file in tests_of(root / name, root)}):
+                tests.learn(file)
         for name, fault in drawn:
             source = fault.planted((root / name).read_bytes())
-            ended = tests.notice(root / name, fault.function, source, asked.seconds)
+            ended = tests.notice(root / name, fault.function, source)
             ends[ended] += 1
             changed = source.decode().splitlines()[fault.line - 1].strip()
             print(f"{ended:5}  {name}:{fault.line}  {fault.kind}: {changed}", flush=True)
