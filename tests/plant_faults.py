@@ -277,6 +277,9 @@ class Tests:
         # None known: it is called in processes of their own, or where a module is imported.
         without = {*known} - {*calling} if calling else set()
         first = sorted(calling, key=calling.__getitem__)
+        if calling:
+            within = {test.partition("::")[0] for test in calling}
+            files = [file for file in files if file in within or file not in self.known]
         while True:
             with self._planted(module, source):
                 ended = self._end(files, first, without)
