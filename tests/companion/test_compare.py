@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+import types
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from PIL import Image
 
 from envae import cli
 from envae.companion import compare, notebook_run
-from envae.experiments import paper_rows
+from envae.experiments import kept_pictures, paper_rows
 
 
 def write(folder, count, *, colour=False):
@@ -85,8 +87,27 @@ def test_rows_are_trained_measured_and_told_and_a_second_call_goes_on(
     ).all()
     table = comparison.table()
     assert table["distance of samples"].is_monotonic_increasing
+    of_l2 = runs[runs["label"] == "L2"]
+    for column, expected in {
+        "distance of samples": of_l2["fd_generated"].mean(),
+        "smallest": of_l2["fd_generated"].min(),
+        "largest": of_l2["fd_generated"].max(),
+        "from a mixture": of_l2["fd_gmm10"].mean(),
+        "recall": of_l2["recall"].mean(),
+        "squared error": of_l2["squared_error"].mean(),
+        "of a draw": of_l2["squared_error_draw"].mean(),
+        "minutes": of_l2["seconds"].sum() / 60,
+        "chosen": "alpha 0.03 (at an end)",  # of one value
+    }.items():
+        assert table.loc["L2", column] == expected
+    assert list(table.index) == [compare.COMPARED[row] for row in sorted(
+        rows, key=runs.groupby("label")["distance"].mean().get
+    )]  # fmt: skip
     pictures = comparison.pictures()
     assert list(pictures) == list(table.index)
+    first = of_l2.loc[of_l2["seed"] == 1, "key"].item()
+    shown = kept_pictures.load(comparison.experiment.name, first)
+    assert torch.equal(pictures["L2"]["means"], shown["means"])
     expected = table.loc["L2", "spread / error"]
     kept = pictures["L2"]
     error = (kept["means"] - kept["test"]).square().mean()
@@ -108,6 +129,21 @@ def test_what_the_time_allows_is_planned_once(tmp_path, records, monkeypatch):
     assert 1 <= epochs[0.2] < epochs[1.0] < epochs[1000.0] == 2500
     monkeypatch.setattr(paper_rows.Experiment, "step_seconds", lambda self, label: 1.0)
     assert compare.Comparison(folder, minutes=1.0, size=16).experiment.setting.epochs == epochs[1.0]
+
+
+def test_a_row_that_partly_failed_is_told_as_such_and_what_failed_is_no_run():
+    comparison = object.__new__(compare.Comparison)
+    comparison.rows = ("L2",)
+    comparison._begun, comparison._longest, comparison._seconds = time.monotonic(), 0.0, 60.0
+    found = pd.DataFrame(
+        {"label": "L2", "seed": [1, 2], "done": [True, False], "state": ["done", "failed"],
+         "error": ["", "FloatingPointError: not finite"], "fd_generated": [3.0, np.nan]}
+    )  # fmt: skip
+    comparison.experiment = types.SimpleNamespace(
+        complete=lambda label: found, all_runs=lambda rows: found
+    )
+    assert comparison.train("L2") == "L2: FloatingPointError: not finite"
+    assert comparison.runs()[["seed", "distance"]].to_numpy().tolist() == [[1, 3.0]]
 
 
 def told_of(monkeypatch, distances):
