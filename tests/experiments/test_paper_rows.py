@@ -188,6 +188,36 @@ def test_what_is_due_is_the_search_then_the_reported_runs_then_nothing(experimen
     assert experiment.due("L2") is None
 
 
+def test_what_an_experiment_says_is_measured(experiment, monkeypatch):
+    asked = {}
+
+    def complete(points, *, experiment, measure, **_):
+        asked[experiment] = measure.keywords
+        return pd.DataFrame({"state": "done"}, index=range(len(points)))
+
+    monkeypatch.setattr(paper_rows.runs, "complete", complete)
+    monkeypatch.setattr(paper_rows.Experiment, "chosen", lambda self, label: 0.1)
+    full = dataclasses.replace(
+        experiment, priors=("gmm10", "gmm100"), second_stage=("L2",), likelihood_draws=7,
+        likelihood_images=9,
+    )  # fmt: skip
+    full.runs("L2", train=True)
+    shared = {"extractor": NETWORK, "against": "test", "samples": 100}
+    [space] = asked[full.name].pop("others")
+    assert space.name == "random-conv"
+    assert asked[full.name] == shared | {
+        "priors": ("gmm10", "gmm100", "second_stage"), "interpolate": True, "two_sample": True,
+        "likelihood_draws": 7, "likelihood_images": 9,
+    }  # fmt: skip
+    dataclasses.replace(full, random_space=False).runs("NCP-VAE", train=True)
+    assert asked[full.name]["priors"] == ("gmm10", "gmm100", "ncp", "ncp_sir")
+    assert asked[full.name]["others"] == ()
+    full.lengths("L2", [3], train=True)
+    assert asked[f"{full.name}_epochs"] == shared | {"priors": ("gmm10", "gmm100")}
+    full._search(paper_rows.ROWS["AE"], [])
+    assert asked[full.search_name] == shared | {"priors": ("gmm10",)}
+
+
 def write_search(experiment, label, **metrics):
     """Records of a search as it would leave them: for each metric, of each value tried."""
     points = experiment._points(paper_rows.ROWS[label], paper_rows.ROWS[label].values)
