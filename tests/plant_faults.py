@@ -179,15 +179,15 @@ class _Watch:
 
 
 class _Chosen:
-    """Plugin of pytest: without some tests, others first; the one that fails is written down."""
+    """Plugin of pytest: without some tests, others last; the one that fails is written down."""
 
-    def __init__(self, first: Sequence[str], without: Collection[str], failed: Path):
-        self.place = {name: place for place, name in enumerate(first)}
+    def __init__(self, last: Sequence[str], without: Collection[str], failed: Path):
+        self.place = {name: place for place, name in enumerate(last)}
         self.without, self.failed = without, failed
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         kept = [item for item in items if item.nodeid not in self.without]
-        items[:] = sorted(kept, key=lambda item: self.place.get(item.nodeid, len(self.place)))
+        items[:] = sorted(kept, key=lambda item: self.place.get(item.nodeid, -1))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
