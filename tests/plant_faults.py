@@ -276,13 +276,13 @@ class Tests:
         }
         # None known: it is called in processes of their own, or where a module is imported.
         without = {*known} - {*calling} if calling else set()
-        first = sorted(calling, key=calling.__getitem__)
+        last = sorted(calling, key=calling.__getitem__)
         if calling:
             within = {test.partition("::")[0] for test in calling}
             files = [file for file in files if file in within or file not in self.known]
         while True:
             with self._planted(module, source):
-                ended = self._end(files, first, without)
+                ended = self._end(files, last, without)
             if ended != "red" or not self.failed.exists():
                 return ended
             told = self.failed.read_text(encoding="utf-8")
@@ -302,9 +302,9 @@ class Tests:
         finally:
             module.write_bytes(before)
 
-    def _end(self, files: Sequence[str], first: Sequence[str], without: Collection[str]) -> str:
+    def _end(self, files: Sequence[str], last: Sequence[str], without: Collection[str]) -> str:
         self.failed.unlink(missing_ok=True)
-        return end(self.root, files, _Chosen(first, without, self.failed), _MOST)
+        return end(self.root, files, _Chosen(last, without, self.failed), _MOST)
 
 
 def copy(to: Path) -> None:

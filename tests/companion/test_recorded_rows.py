@@ -110,3 +110,5 @@ def test_pairs_are_told_apart_by_one_spread_of_logarithms():
     assert found["L2", "fd"] == expected["L2", "EnVAE"]
     assert (found["L2", "fd"].apart, found["EnVAE", "fd"].apart) == ("below", "above")
     assert recorded_rows.pairs_apart(of, {"L1": "L2"}, ["fd"]) == {}
+    two = _runs(L2=[1.0, 1.1], EnVAE=[2.0, 2.1])
+    assert list(recorded_rows.pairs_apart(two, {"L2": "EnVAE"}, ["fd"])) == [("L2", "fd")]
