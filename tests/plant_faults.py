@@ -45,8 +45,12 @@ IMPORTED = (
     "pytorch_msssim", "scoringrules", "safetensors.torch", "skimage.metrics", "torch.distributions",
 )  # fmt: skip
 PAIRS = {"test": "train", "mean": "sum", "min": "max", "argmin": "argmax", "idxmin": "idxmax"}
-# Arguments that decide what is shown, how fast, or what is checked besides: no result.
-SHOWN = {"strict", "progress", "desc", "disable", "stacklevel", "optimize"}
+# Arguments that decide where things lie in a figure or on a terminal, or what is checked besides:
+# no result.
+SHOWN = {
+    "strict", "progress", "desc", "disable", "stacklevel", "optimize", "pad", "w_pad", "ha", "va",
+    "rotation", "figsize", "dpi", "shrink", "anchor", "help", "metavar",
+}  # fmt: skip
 SWAPPED = PAIRS | {right: left for left, right in PAIRS.items()}
 
 
