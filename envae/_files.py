@@ -23,8 +23,7 @@ def whole(path: Path) -> Iterator[Path]:
         the system raises it.
     """
     path = path.resolve()
-    if path.exists() and not path.is_file():
-        raise FileExistsError(errno.EEXIST, "it is no file", str(path))
+    check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = f"{os.getpid()}-{threading.get_ident()}"
     partial = path.with_name(f".{path.name}.{writer}.partial")
@@ -33,6 +32,12 @@ def whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_file(path: Path) -> None:
+    """Raise a FileExistsError if there is something else than a file, such as a device."""
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "it is no file", str(path))
 
 
 def check_room(folder: Path, size: int = 2**16) -> None:

@@ -68,8 +68,10 @@ def encode(vae: EncodesAndDecodes, images: Tensor) -> Posterior:
     Raises
     ------
     ValueError
-        If they are no Gaussians with independent coordinates.
+        If the images are no floating-point tensor, or the posteriors no Gaussians with independent
+        coordinates.
     """
+    check_floats(images=images)
     parts = [posterior_of(vae.encode(batch), len(batch)) for batch in batches(vae, images)]
     means, stddevs = zip(*map(mean_and_stddev, parts), strict=True)
     return gaussian(torch.cat(means), torch.cat(stddevs))

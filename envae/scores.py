@@ -167,7 +167,7 @@ def _by_differences(samples: Tensor, x: Tensor, beta: float, *, steps: int) -> T
 def _check_samples(samples: Tensor, x: Tensor, beta: float) -> None:
     check_beta(beta)
     check_floats(samples=samples, x=x)
-    if samples.ndim < 2 or samples.shape[0] < 2:
+    if samples.ndim < 2 or samples.shape[0] < 2 or 0 in samples.shape:
         raise ValueError(
             "the energy score needs samples of shape (M, B, *event) with M >= 2, "
             f"received shape {tuple(samples.shape)}"

@@ -9,7 +9,8 @@ test notices is a test that is missing, or no fault: what it does not change can
 import argparse
 import ast
 import contextlib
-import math
+import importlib
+import json
 import multiprocessing
 import os
 import random
@@ -19,10 +20,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+import types
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import pytest
+
+_MOST = 1200.0  # seconds that tests may take: who ends later goes round in circles
 ROOT = Path(__file__).parents[1]
 # Their modules register what the tests of the whole room ask for by name.
 ROOMS = ("objectives", "datasets", "networks")
@@ -32,7 +39,18 @@ OTHER = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
     ast.FloorDiv: ast.Mult, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
+IMPORTED = (
+    "pandas", "scipy.stats", "sklearn.mixture", "sklearn.manifold", "sklearn.datasets", "torch",
+    "lightning_fabric", "joblib", "nbformat",
+    "pytorch_msssim", "scoringrules", "safetensors.torch", "skimage.metrics", "torch.distributions",
+)  # fmt: skip
 PAIRS = {"test": "train", "mean": "sum", "min": "max", "argmin": "argmax", "idxmin": "idxmax"}
+# Arguments that decide where things lie in a figure or on a terminal, or what is checked besides:
+# no result.
+SHOWN = {
+    "strict", "progress", "desc", "disable", "stacklevel", "optimize", "pad", "w_pad", "ha", "va",
+    "rotation", "figsize", "dpi", "shrink", "anchor", "help", "metavar",
+}  # fmt: skip
 SWAPPED = PAIRS | {right: left for left, right in PAIRS.items()}
 
 
@@ -60,23 +78,38 @@ def faults_at(node: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
         case ast.Attribute(value, name) if name in SWAPPED:
             yield "name", ast.Attribute(value, SWAPPED[name])
         case ast.Call(function, arguments, keywords):
-            for index in range(len(keywords)):
-                left = keywords[:index] + keywords[index + 1 :]
-                yield "argument", ast.Call(function, arguments, left)
+            for index, keyword in enumerate(keywords):
+                if keyword.arg not in SHOWN:
+                    left = keywords[:index] + keywords[index + 1 :]
+                    yield "argument", ast.Call(function, arguments, left)
         case ast.AugAssign() | ast.Expr(ast.Call()):
             yield "statement", ast.Pass()
         case ast.Return(ast.Call(_, [first, *_])):
             yield "return", ast.Return(first)
 
 
-def faults_in(source: str) -> list[tuple[int, str, bytes]]:
-    """All faults of a module: line, kind, and the module with it. No text of errors, no types."""
+class Fault(NamedTuple):
+    """A place in a module, in bytes, and what stands there instead."""
+
+    line: int
+    function: str
+    kind: str
+    first: int
+    last: int
+    text: str
+
+    def planted(self, source: bytes) -> bytes:
+        return source[: self.first] + self.text.encode() + source[self.last :]
+
+
+def faults_in(source: str) -> list[Fault]:
+    """All faults of a module; a few of them may be no Python. No text of errors, no types."""
     found = []
     starts = [0]
     for line in source.encode().splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
 
-    def visit(node: ast.AST) -> None:
+    def visit(node: ast.AST, around: str, inside: str) -> None:
         if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
             return
         for kind, new in faults_at(node):
@@ -84,17 +117,19 @@ def faults_in(source: str) -> list[tuple[int, str, bytes]]:
             first = starts[old.lineno - 1] + old.col_offset
             last = starts[old.end_lineno - 1] + old.end_col_offset
             text = ast.unparse(new) if isinstance(new, ast.stmt) else f"({ast.unparse(new)})"
-            whole = source.encode()[:first] + text.encode() + source.encode()[last:]
-            with contextlib.suppress(SyntaxError):
-                ast.parse(whole)
-                found.append((old.lineno, kind, whole))
+            found.append(Fault(old.lineno, inside, kind, first, last, text))
         for name, value in ast.iter_fields(node):
+            if isinstance(node, ast.ClassDef) and name == "body":
+                around = f"{around}{node.name}."
+            elif isinstance(node, ast.FunctionDef) and name == "body":
+                inside = f"{around}{node.name}"
+                around = f"{inside}.<locals>."
             if name not in ("annotation", "returns", "decorator_list"):
                 for child in value if isinstance(value, list) else [value]:
                     if isinstance(child, ast.AST):
-                        visit(child)
+                        visit(child, around, inside)
 
-    visit(ast.parse(source))
+    visit(ast.parse(source), "", "")
     return found
 
 
@@ -119,21 +154,69 @@ def tests_of(path: Path, root: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _pytest(file: Path, root: Path) -> None:
+class _Watch:
+    """Plugin of pytest: which functions of envae/ each test calls, and how long it takes."""
+
+    def __init__(self, root: Path):
+        self.package = f"{root / 'envae'}{os.sep}"
+        self.root = root
+        self.seen: dict[str, tuple[float, list[list[str]]]] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        called: set[tuple[str, str]] = set()
+
+        def trace(frame: types.FrameType, event: str, _: object) -> None:
+            if frame.f_code.co_filename.startswith(self.package):
+                called.add((frame.f_code.co_filename, frame.f_code.co_qualname))
+
+        began = time.perf_counter()
+        threading.settrace(trace)
+        sys.settrace(trace)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            threading.settrace(None)  # type: ignore[arg-type]
+            functions = [[str(Path(file).relative_to(self.root)), name] for file, name in called]
+            self.seen[item.nodeid] = time.perf_counter() - began, functions
+
+
+class _Chosen:
+    """Plugin of pytest: without some tests, others last; the one that fails is written down."""
+
+    def __init__(self, last: Sequence[str], without: Collection[str], failed: Path):
+        self.place = {name: place for place, name in enumerate(last)}
+        self.without, self.failed = without, failed
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        kept = [item for item in items if item.nodeid not in self.without]
+        items[:] = sorted(kept, key=lambda item: self.place.get(item.nodeid, -1))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.write_text(report.nodeid, encoding="utf-8")
+
+
+def _pytest(root: Path, files: Sequence[str], plugin: object, told: Path | None) -> None:
     os.setsid()
     os.chdir(root)
     sys.path.insert(0, str(root))
     os.environ["PYTHONPATH"] = str(root)
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    import pytest
+    status = pytest.main(["-qx", "-p", "no:cacheprovider", *files], plugins=[plugin])
+    if told is not None and isinstance(plugin, _Watch):
+        told.write_text(json.dumps(plugin.seen), encoding="utf-8")
+    os._exit(status)
 
-    os._exit(pytest.main(["-qx", "-p", "no:cacheprovider", str(file)]))
 
-
-def end(file: Path, root: Path, seconds: float) -> str:
-    """How a file of tests ends: `green`, `red`, or `late`."""
-    child = multiprocessing.get_context("fork").Process(target=_pytest, args=(file, root))
+def end(
+    root: Path, files: Sequence[str], plugin: object, seconds: float, told: Path | None = None
+) -> str:
+    """How tests end: `green`, `red`, or `late`."""
+    arguments = (root, files, plugin, told)
+    child = multiprocessing.get_context("fork").Process(target=_pytest, args=arguments)
     child.start()
     try:
         child.join(seconds)
@@ -142,6 +225,90 @@ def end(file: Path, root: Path, seconds: float) -> str:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.join()
+
+
+class Tests:
+    """The tests of a copy of the repository, and what is known of them.
+
+    Parameters
+    ----------
+    root
+        The copy.
+    kept
+        File with the seconds and the functions of tests, from run to run: those that are known not
+        to call a function are not asked about it. None, and nothing is known.
+    """
+
+    def __init__(self, root: Path, kept: Path | None):
+        self.root, self.kept = root, kept
+        self.failed, self.faults = root / ".failed", 0
+        there = kept is not None and kept.exists()
+        self.known = json.loads(kept.read_text(encoding="utf-8")) if there else {}
+
+    def learn(self, file: Path) -> None:
+        """Run a file of tests as it is, and keep what it calls and takes."""
+        name, told = str(file.relative_to(self.root)), self.root / ".told.json"
+        if (
+            name not in self.known
+            and end(self.root, [name], _Watch(self.root), 1200, told) == "green"
+        ):
+            self.known[name] = json.loads(told.read_text(encoding="utf-8"))
+            if self.kept is not None:
+                self.kept.write_text(json.dumps(self.known), encoding="utf-8")
+
+    def notice(self, module: Path, function: str, source: bytes) -> str:
+        """How the tests of a module end with another source: `green`, `red`, or `late`.
+
+        Red is a test that is green without it.
+
+        Parameters
+        ----------
+        module
+            The module, in the copy.
+        function
+            Qualified name of the function that is another; empty for all of the module.
+        source
+            What stands in the module meanwhile.
+        """
+        name = str(module.relative_to(self.root))
+        files = [str(file.relative_to(self.root)) for file in tests_of(module, self.root)]
+        known = {test: told for file in files for test, told in self.known.get(file, {}).items()}
+        calling = {
+            test: seconds
+            for test, (seconds, called) in known.items()
+            if any(where == name and at.startswith(function) for where, at in called)
+        }
+        # None known: it is called in processes of their own, or where a module is imported.
+        without = {*known} - {*calling} if calling else set()
+        last = sorted(calling, key=calling.__getitem__)
+        if calling:
+            within = {test.partition("::")[0] for test in calling}
+            files = [file for file in files if file in within or file not in self.known]
+        while True:
+            with self._planted(module, source):
+                ended = self._end(files, last, without)
+            if ended != "red" or not self.failed.exists():
+                return ended
+            told = self.failed.read_text(encoding="utf-8")
+            if self._end([told], [], ()) == "green":
+                return "red"
+            print("left out, not green without a fault:", told, flush=True)
+            without.add(told)
+
+    @contextlib.contextmanager
+    def _planted(self, module: Path, source: bytes) -> Iterator[None]:
+        before = module.read_bytes()
+        module.write_bytes(source)
+        self.faults += 1
+        os.utime(module, (self.faults, self.faults))  # or Python takes what it compiled before
+        try:
+            yield
+        finally:
+            module.write_bytes(before)
+
+    def _end(self, files: Sequence[str], last: Sequence[str], without: Collection[str]) -> str:
+        self.failed.unlink(missing_ok=True)
+        return end(self.root, files, _Chosen(last, without, self.failed), _MOST)
 
 
 def copy(to: Path) -> None:
@@ -162,11 +329,13 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=30, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="which ones (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=60,
-        help="no further test file for a fault whose tests took this long (default: %(default)s)",
+        "--kept", type=Path,
+        help="file for what tests call, from run to run: learnt first, of files that it lacks",
     )  # fmt: skip
     asked = parser.parse_args()
-    import pandas, scipy.stats, sklearn.mixture, torch  # noqa: E401, F401, I001  # for all children
+    for name in IMPORTED:  # once, for all children
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
     modules = [
         file.resolve().relative_to(ROOT)
@@ -175,36 +344,28 @@ def main() -> None:
     ]
     tested = [name for name in modules if tests_of(ROOT / name, ROOT)]
     print("without unit tests:", *(str(name) for name in modules if name not in tested))
-    every = [(name, *fault) for name in tested for fault in faults_in((ROOT / name).read_text())]
-    drawn = random.Random(asked.seed).sample(every, min(asked.faults, len(every)))
+    every = [(name, fault) for name in tested for fault in faults_in((ROOT / name).read_text())]
+    drawn = []
+    for name, fault in random.Random(asked.seed).sample(every, len(every))[: asked.faults]:
+        with contextlib.suppress(SyntaxError):
+            ast.parse(fault.planted((ROOT / name).read_bytes()))
+            drawn.append((name, fault))
     print(f"{len(drawn)} of {len(every)} faults", flush=True)
     ends = {"red": 0, "late": 0, "green": 0}
     with tempfile.TemporaryDirectory(prefix="envae-faults-") as folder:
         root = Path(folder)
         copy(root)
-        took: dict[Path, float] = {}  # without a fault; infinite where they are not green
-        for number, (name, line, kind, source) in enumerate(drawn, start=1):
-            path, ended, seconds = root / name, "green", 0.0
-            for file in tests_of(path, root):
-                if file not in took:
-                    began = time.perf_counter()
-                    green = end(file, root, 4 * asked.seconds) == "green"
-                    took[file] = time.perf_counter() - began if green else math.inf
-                    if not green:
-                        print("left out, not green without a fault:", file.relative_to(root))
-                if took[file] < math.inf:
-                    before = path.read_bytes()
-                    path.write_bytes(source)
-                    os.utime(path, (number, number))  # or Python takes what it compiled before
-                    ended = end(file, root, 3 * took[file] + 10)
-                    path.write_bytes(before)
-                    seconds += took[file]
-                if ended != "green" or seconds > asked.seconds:
-                    break
+        tests = Tests(root, asked.kept)
+        if asked.kept is not None:
+            for file in sorted({file for name, _ in drawn for file in tests_of(root / name, root)}):
+                tests.learn(file)
+        for name, fault in drawn:
+            source = fault.planted((root / name).read_bytes())
+            ended = tests.notice(root / name, fault.function, source)
             ends[ended] += 1
-            changed = source.decode().splitlines()[line - 1].strip()
-            print(f"{ended:5}  {name}:{line}  {kind}: {changed}", flush=True)
-    caught = ends["red"] + ends["late"]
+            changed = source.decode().splitlines()[fault.line - 1].strip()
+            print(f"{ended:5}  {name}:{fault.line}  {fault.kind}: {changed}", flush=True)
+    caught = ends["red"]  # a busy machine is late without a fault too
     print(f"{ends}: caught {caught} of {len(drawn)}, {caught / len(drawn):.0%}")
 
 

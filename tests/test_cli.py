@@ -82,6 +82,7 @@ REFUSED = {
         ["at most 4,294,967,295", "4294967296]"],
     ),
     "seeds without end": (["-p", "seeds", str([1] * 1001)], ["at most 1,000 of them"]),
+    "a seed twice": (["-p", "seeds", "1,2,1"], ["seeds takes list[int], each one once"]),
     "brackets without end": (["-p", "seeds", "[" * 400], ["seeds takes list[int] (", "(402 char"]),
     "no epochs in the profile": (["--profile", "idle"], ["epochs takes int, from 1 up"]),
     "no number in the profile": (["--profile", "endless"], ["lr takes float, finite numbers"]),
@@ -436,13 +437,14 @@ HOSTILE = {
     "a lambda": "x: (lambda: 1)() = 1",
     "an unknown type": "x: dict[str, int] = 1",
     "a subscript of no list": "x: int[str] = 1",
+    "a function": "def open():\n    pass",
 }
 
 
 @pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE)
 def test_types_of_parameters_are_read_and_not_evaluated(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="the parameters cell must hold lines like"):
+    with pytest.raises(ValueError, match=r"^the parameters cell must hold lines like.*`$"):
         notebook_parameters.declared(source)
     assert not list(tmp_path.iterdir())
 

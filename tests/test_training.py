@@ -1,6 +1,7 @@
 """The training loop: errors, determinism, resume, early stopping."""
 
 import json
+import os
 import resource
 import warnings
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from lightning_fabric.plugins import MixedPrecision
 
 from envae import datasets, networks
 from envae.datasets import files
-from envae.objectives import names, objective
+from envae.objectives import Objective, names, objective
 from envae.training import Pair, _step, batch_sizes, epoch_seed, fit
 from envae.training._run import Run
 from envae.vae import gaussian
@@ -230,21 +231,63 @@ def test_checkpoint_of_another_run_is_an_error(tmp_path, change):
         trained(checkpoint=path, **change)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "bit", "of another package", "folder"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "bit", "of another package"])
 def test_damaged_checkpoint_is_an_error(tmp_path, damage):
     path = tmp_path / "run.safetensors"
     trained(epochs=1, checkpoint=path)
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.unlink()
-    if damage == "folder":
-        path.mkdir()
-    elif damage == "of another package":
+    if damage == "of another package":
         safetensors.torch.save_file(model().state_dict(), path, {"format": "pt"})
     else:
         path.write_bytes({"cut": content[:100], "empty": b"", "bit": content}[damage])
     with pytest.raises(ValueError, match=r"run\.safetensors is damaged, or not a checkpoint"):
         trained(checkpoint=path)
+
+
+def test_where_something_else_than_a_file_is_no_checkpoint_goes_and_it_is_not_called_damaged(
+    tmp_path,
+):
+    """Nobody is told to remove a device, or the folder that they work in."""
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "pipe", "", "/dev/null"):
+        with pytest.raises(FileExistsError, match="it is no file"):
+            trained(checkpoint=place)
+
+
+@pytest.mark.parametrize("change", ["a tensor", "an array", "a function", "a word"])
+def test_a_checkpoint_knows_what_is_no_number(tmp_path, change):
+    """Of a tensor all values; in another process a function has another address."""
+
+    class Weighted(Objective):
+        def __init__(self, weight, transform=torch.square):
+            super().__init__()
+            self.weight, self.transform = torch.as_tensor(weight), transform
+
+        def per_image(self, x, image, head=None):
+            return (self.weight * self.transform(x - image)).flatten(1).sum(1)
+
+    def run(weight, transform=torch.square, padding="zeros"):
+        vae = model()
+        vae.padding = padding
+        minimized = Weighted(weight, transform)
+        fit(vae, minimized, IMAGES, epochs=1, progress=False, checkpoint=tmp_path / "run")
+
+    weight = torch.ones(33, 1, 8, 8)[:1].repeat(64, 1, 1, 1)
+    other = weight.clone()
+    other[32] = 2.0
+    changed = {
+        "a tensor": ((weight,), (other,)),
+        "an array": ((weight.numpy(),), (other.numpy(),)),
+        "a function": ((weight, torch.square), (weight, torch.abs)),
+        "a word": ((weight, torch.square), (weight, torch.square, "circular")),
+    }
+    before, after = changed[change]
+    run(*before)
+    run(*before)
+    with pytest.raises(ValueError, match="is of another run: it differs in"):
+        run(*after)
 
 
 def test_a_checkpoint_that_is_cut_off_while_it_is_written_is_never_read(tmp_path, monkeypatch):

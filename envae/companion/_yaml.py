@@ -6,18 +6,30 @@ from typing import Any
 import yaml
 
 
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # which has no types
+    """Of a key that stands twice, YAML's own would take the last one in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise yaml.YAMLError(
+                f"{', '.join(twice)} stands more than once, line {node.start_mark.line + 1} on"
+            )
+        return super().construct_mapping(node, deep)
+
+
 def read(file: Path) -> Any:
     """What a file holds.
 
     Raises
     ------
     ValueError
-        If it is no YAML; names it.
+        If it is no YAML, or a key stands twice; names it.
     OSError
         If it cannot be read.
     """
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
+        return yaml.load(file.read_text(encoding="utf-8"), _Loader)
     # A date of month 13, an integer of 5,000 digits and hundreds of brackets are no YAMLError.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no YAML ({error})") from None

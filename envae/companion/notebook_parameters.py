@@ -114,6 +114,9 @@ class Parameter:
             raise ValueError(self._complaint(value, f"at most {self._most:,}"))
         if len(given) > _MOST_ITEMS:
             raise ValueError(self._complaint(value, f"at most {_MOST_ITEMS:,} of them"))
+        # One run would be taken for two.
+        if "seeds" in self.name.split("_") and len(set(given)) < len(given):
+            raise ValueError(self._complaint(value, "each one once"))
         return value
 
     @property
@@ -171,9 +174,10 @@ def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
         default = ast.literal_eval(node.value)
         name = node.target.id
     except (ValueError, TypeError, MemoryError, RecursionError):
+        line = ast.unparse(node).partition("\n")[0]
         raise ValueError(
             f"the parameters cell must hold lines like `epochs: int = 60  # comment`, of the types "
-            f"{', '.join(_TYPES)} and `... | None`; received `{ast.unparse(node)}`"
+            f"{', '.join(_TYPES)} and `... | None`; received `{line[:_SHOWN]}`"
         ) from None
     return Parameter(
         name, annotation, kind, default, comments.get(node.end_lineno or node.lineno, "")

@@ -14,9 +14,10 @@ from torch import Tensor
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 # What archivers and file servers leave beside the images; the like of .ipynb_checkpoints is hidden.
-_LEFT_BEHIND = ("__MACOSX", "@eaDir")
+_LEFT_BEHIND = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
 _GREY_OF_16_BITS = ("PNG", "PPM")  # which some versions of Pillow open as integers of 32
-_BITS_PER_SAMPLE = 258  # tag of a TIFF
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of a TIFF
+_WHITE_IS_ZERO = 0
 
 
 def listed(folder: Path) -> list[Path]:
@@ -37,7 +38,9 @@ def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
                 if _is_meant(entry.name):
                     yield from _below(folder / entry.name, above | {here})
             elif is_image(PurePath(entry.name)):
-                yield folder / entry.name
+                path = folder / entry.name
+                if entry.is_file() or not path.exists():  # a link that leads nowhere is an error
+                    yield path
 
 
 def is_image(path: PurePath) -> bool:
@@ -129,10 +132,12 @@ def _in_colour(image: Image.Image) -> Image.Image:
             "does not tell; save it with 8 or 16 bits"
         )
     if image.mode.startswith("I"):
-        bits = image.tag_v2[_BITS_PER_SAMPLE][0] if isinstance(image, TiffImageFile) else 16
+        tags = image.tag_v2 if isinstance(image, TiffImageFile) else {_BITS_PER_SAMPLE: (16,)}
         pixels = np.asarray(image)
         hidden = pixels == image.info.get("transparency", -1)  # the one level that is no colour
-        levels = np.where(hidden, 1, pixels / (2**bits - 1))
+        levels = np.where(hidden, 1, pixels / (2 ** tags[_BITS_PER_SAMPLE][0] - 1))
+        if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow inverts 8 bits alone
+            levels = 1 - levels
         return Image.fromarray(np.rint(255 * levels).astype(np.uint8)).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -140,8 +145,8 @@ def _in_colour(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
 
 
-def check_sides(**sides: int | None) -> None:
-    """Raise a ValueError that names the first side that is neither None nor an integer above 0."""
+def check_sides(**sides: int) -> None:
+    """Raise a ValueError that names the first side that is no integer above 0."""
     for name, side in sides.items():
-        if side is not None and (not isinstance(side, int) or side < 1):
+        if type(side) is not int or side < 1:
             raise ValueError(f"{name} must be an integer from 1 up, in pixels, received {side!r}")

@@ -1,6 +1,7 @@
 """Folders of image files: LSUN Church, and anybody's own."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import torch
@@ -60,7 +61,9 @@ def imagefolder(root: str, size: int = 64, crop: int | None = None) -> Dataset:
     crop
         Side of the square cut from the middle before resizing; by default the shorter side.
     """
-    _images.check_sides(size=size, crop=crop)
+    _images.check_sides(size=size)
+    if crop is not None:
+        _images.check_sides(crop=crop)
     folder = Path(root).expanduser()
     if not root or not folder.is_dir():
         raise FileNotFoundError(
@@ -88,6 +91,8 @@ def imagefolder(root: str, size: int = 64, crop: int | None = None) -> Dataset:
 # A split's folder, in letters of either case, the first that is there.
 _TRAINING = ("train", "training")
 _TESTING = ("test", "testing", "val", "valid", "validation")
+# What else means one: train2017, test_set, trainA. A class alone may be called so, not all of them.
+_SPLIT = re.compile(r"(train|test|val|dev|eval|holdout)", re.IGNORECASE)
 
 
 def _split(folder: Path) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]]:
@@ -100,12 +105,16 @@ def _split(folder: Path) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]
     if train and test:
         return _classified(train), _classified(test)
     images = _classified(folder)
-    classes = {name for _, name in images}
-    if classes and {name.lower() for name in classes} <= {*_TRAINING, *_TESTING}:
-        raise ValueError(
-            f"{folder} has the folders {', '.join(sorted(classes))}: a split needs train and test "
-            "(or val); images that are not split lie there themselves, or in folders of classes"
-        )
+    ways = [path.relative_to(folder).parts[:-1] for path, _ in images]
+    for depth in range(max(map(len, ways), default=0)):
+        names = {way[depth] if len(way) > depth else "" for way in ways}
+        if all(map(_SPLIT.match, names)) and (depth == 0 or len(names) > 1):
+            found = sorted({"/".join(way[: depth + 1]) for way in ways})
+            raise ValueError(
+                f"{folder} has the folders {', '.join(found[:4])}: a split needs train and test "
+                "(or val) in the folder that is given; images that are not split lie there "
+                "themselves, or in folders of classes"
+            )
     return held_out(images, max(len(images) // 10, 1))
 
 

@@ -155,7 +155,7 @@ def spread_skill(draws: Tensor, x: Tensor) -> float:
 
 def _check(draws: Tensor, x: Tensor, *, least: int, axes: int = 2) -> None:
     fits = draws.ndim >= axes and draws.shape[1:] == x.shape and len(draws) >= least
-    if not fits or x.numel() == 0:
+    if not fits or 0 in x.shape:
         raise ValueError(
             f"needs {least} or more draws (K, N, *event) of observations (N, *event), received "
             f"shapes {tuple(draws.shape)} and {tuple(x.shape)}"

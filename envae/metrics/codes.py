@@ -67,7 +67,13 @@ def in_plane(*groups: Tensor, seed: int = 0) -> list[np.ndarray]:
     groups
         `(N, d_z)` each, N of its own; embedded together. More than 30 codes in all, which is the
         perplexity.
+
+    Raises
+    ------
+    ValueError
+        If a code is not finite.
     """
+    check_finite(**{f"group {place}": group for place, group in enumerate(groups, start=1)})
     from sklearn.manifold import TSNE  # takes seconds to import
 
     together = torch.cat(groups).cpu().numpy()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from envae.datasets import files
+from envae.scores import check_floats
 
 
 class HasFeatures(Protocol):
@@ -141,6 +142,7 @@ def frechet_distance(features: Tensor, other: Tensor) -> float:
     ValueError
         If the shapes do not fit, there are too few rows, or a value is not finite.
     """
+    check_floats(features=features, other=other)
     for values in (features, other):
         if values.ndim != 2:
             raise ValueError(f"features must be (N, F), received shape {tuple(values.shape)}")
@@ -149,6 +151,7 @@ def frechet_distance(features: Tensor, other: Tensor) -> float:
 
 def fd(extractor: HasFeatures, images: Tensor, against: Tensor) -> float:
     """Fréchet distance of images from a data set's, both `(N, C, H, W)` in [0, 1]."""
+    check_floats(images=images, against=against)
     return distance(moments(extractor, images.split(1000)), reference(extractor, against))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from envae import _torchvision as _torchvision  # before pytorch_fid, which imports torchvision
 from envae._unknown import extra
 from envae.objectives.base import check_images
+from envae.scores import check_floats
 
 with extra("book"):
     from pytorch_fid import inception as pytorch_fid
@@ -132,6 +133,7 @@ def inception_score(probabilities: Tensor, *, splits: int = 10) -> tuple[float, 
             f"needs at least one image in each of 1 or more splits, received {splits} splits of "
             f"{len(probabilities)} images"
         )
+    check_floats(probabilities=probabilities)
     probabilities = probabilities.double()
     sums = probabilities.sum(1)
     bad = ~((probabilities >= 0).all(1) & ((sums - 1).abs() < 1e-3))  # also what is not a number

@@ -4,6 +4,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
+from envae.objectives.base import check_finite
+
 
 def slerp(start: Tensor, end: Tensor, ratio: Tensor | float) -> Tensor:
     """Spherical interpolation between codes.
@@ -56,8 +58,9 @@ def between_pairs(
     Raises
     ------
     ValueError
-        If an argument is out of range.
+        If an argument is out of range, or a code is not finite.
     """
+    check_finite(codes=codes)
     if codes.ndim != 2 or len(codes) < 2:
         raise ValueError(f"needs codes (N, d_z) with N >= 2, received shape {tuple(codes.shape)}")
     if pairs < 1 or (ratio is not None and not 0 <= ratio <= 1):

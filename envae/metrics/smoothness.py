@@ -49,8 +49,9 @@ def expected_gap(
     Raises
     ------
     ValueError
-        If the variance is not a positive number.
+        If the variance is not a positive number, or a code is not finite.
     """
+    check_finite(codes=codes)
     if not 0 < variance < math.inf:
         raise ValueError(f"variance must be a positive number, received {variance}")
     noise = torch.randn(2, *codes.shape, generator=generator, dtype=codes.dtype)
@@ -76,7 +77,13 @@ def jacobians(function: Map, points: Tensor) -> Tensor:
     """Jacobian of a map at each point `(B, *in)`: `(B, out, in)`, coordinates in one axis each.
 
     As many points at once as have Jacobians of 8 MiB together, at least one.
+
+    Raises
+    ------
+    ValueError
+        If a point is not finite.
     """
+    check_finite(points=points)
 
     def of_one(point: Tensor) -> Tensor:
         return function(point.unflatten(0, points.shape[1:]).unsqueeze(0)).flatten()

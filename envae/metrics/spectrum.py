@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from envae.objectives.base import check_finite
+
 HIGH = 0.25  # cycles per pixel: half of the highest frequency along an axis
 
 
@@ -22,7 +24,15 @@ def power(images: Tensor) -> Tensor:
     -------
     Tensor
         In the shape of the images.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or they are no floating-point tensor of finite values.
     """
+    check_finite(images=images)
+    if not images.numel():
+        raise ValueError(f"needs images (..., H, W), received none: shape {tuple(images.shape)}")
     return torch.fft.fft2(images, norm="ortho").abs().square()
 
 

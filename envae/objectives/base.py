@@ -462,11 +462,12 @@ def check_images(**images: Tensor) -> None:
 
 
 def check_finite(**values: Tensor) -> None:
-    """Raise a ValueError that names the first with a value that is infinite or not a number.
+    """Raise a ValueError that names the first that is no float tensor of finite values.
 
     For what compares values: a comparison with one that is not a number is false, and gives a
     result all the same.
     """
+    check_floats(**values)
     for name, tensor in values.items():
         bad = (~tensor.isfinite()).sum().item()
         if bad:

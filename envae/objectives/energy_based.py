@@ -184,6 +184,8 @@ class DivergenceTriangle(WithEnergy):
             raise ValueError(
                 f"weight must lie in (0, 1], received {weight}: above 1 the loss has no lower bound"
             )
+        if latent_dim is not None:
+            check_count(latent_dim=latent_dim)
         self.latent_dim, self.weight = latent_dim, weight
         super().__init__(loss, alpha, loss_options, image_shape)
 

@@ -4,16 +4,18 @@ import hashlib
 import itertools
 import json
 import re
+import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from envae._files import check_room
+from envae._files import check_file, check_room
 from envae.datasets import files
 from envae.objectives import Objective
 from envae.training._step import plain_numbers
@@ -81,7 +83,7 @@ class Run:
         if self.path is not None:
             self._settings = {
                 "objective": pair.objective.name,
-                "options": json.loads(json.dumps(dict(pair.objective.options), default=str)),
+                "options": json.loads(json.dumps(dict(pair.objective.options), default=_told)),
                 "weights": _structure(pair),
                 **settings,
             }
@@ -135,10 +137,11 @@ class Run:
         ValueError
             If the checkpoint is damaged, of another run, or further than this one goes.
         OSError
-            If there is none, and none can be written.
+            If there is something else than a file, or nothing and none can be written.
         """
         if self.path is None:
             return
+        check_file(self.path)
         if not self.path.exists():
             weights = self.pair.state_dict().values()
             # And two moments of Adam, and the best epoch's.
@@ -232,8 +235,24 @@ def _structure(pair: Pair) -> str:
         (name, list(value.shape), str(value.dtype), value.requires_grad)
         for name, value in itertools.chain(pair.named_parameters(), pair.named_buffers())
     ]
-    layers = re.sub(r" at 0x[0-9a-f]+", "", repr(pair.vae))  # such as a function's address
+    # Words and functions that are no layer's own, such as an activation; numbers are `_numbers`.
+    words = [
+        (of, name, _told(value))
+        for of, part in pair.named_modules()
+        for name, value in vars(part).items()
+        if isinstance(value, str | types.FunctionType | types.BuiltinFunctionType)
+    ]
+    layers = f"{_told(pair.vae)} {words}"
     return hashlib.sha256(f"{layers} {weights}".encode()).hexdigest()[:12]
+
+
+def _told(value: object) -> str:
+    """What stands for a value that is no JSON: the same in every process, all of it told."""
+    if isinstance(value, Tensor | np.ndarray):
+        return files.digest(torch.as_tensor(value))
+    if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
+        return f"{value.__module__}.{value.__qualname__}"
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))  # such as a function's address
 
 
 def _numbers(pair: Pair) -> list[list[Any]]:

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from envae.companion import beside
+from envae.experiments import published
 from envae.experiments.paper_rows import ROWS
 
 TABLES = [
@@ -35,6 +36,11 @@ def test_every_published_row_and_column_has_one_of_ours(paper, number, dataset):
     assert set(theirs.index) <= set(ROWS)
     assert theirs.index.is_unique
     assert set(theirs) <= set(beside.COLUMNS)
+    # In the order in which they are printed.
+    printed = published.table(paper, number).query("dataset == @dataset")
+    printed = printed[~printed["row"].str.startswith("Impr.")]
+    assert list(theirs.index) == [beside.label(paper, name) for name in printed["row"].unique()]
+    assert list(theirs) == list(printed["metric"].unique())
 
 
 def test_published_values_are_at_their_labels():
@@ -47,8 +53,34 @@ def test_published_values_are_at_their_labels():
         beside.label("takida2022", "VAE with wings")
 
 
+# What the papers' names for their rows mean here.
+MEANT = {
+    "L2": ("l2", {}), "L1": ("l1", {}), "CE": ("bernoulli", {}), "SSIM": ("ssim", {}),
+    "InfoVAE": ("infovae", {"scaling": 1.0}), "FFL": ("ffl", {}), "Student-t": ("student_t", {}),
+    "DistVAE": ("distvae", {}), "EnVAE": ("envae", {"samples": 10}),
+    "FEnVAE": ("fenvae", {"draws": "single"}), "FEnVAE_single": ("fenvae", {"draws": "single"}),
+    "FEnVAE_double": ("fenvae", {"draws": "double"}),
+    "VAE w/ Gaussian (sigma_x^2=1.0)": ("l2", {"sigma2": 1.0}),
+    "VAE (sigma_x^2=1.0)": ("l2", {"sigma2": 1.0}), "VAE w/ Bernoulli": ("bernoulli", {}),
+    "VAE w/ MoL": ("mol", {}), "AE": ("ae", {}), "WAE-MMD": ("wae_mmd", {}), "RAE": ("rae", {}),
+    "RAE-GP": ("rae_gp", {}),
+    **{f"{kind}{ending}": (kind.lower().replace("-", "_"), {"estimate": estimate})
+       for kind in ("Iso-I", "Diag-I", "Iso-D", "Diag-D")
+       for ending, estimate in (("", "mle"), (" [proposed MLE]", "mle"),
+                                (" [trainable Sigma_x]", "trainable"))},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("paper", "number"), [table[:2] for table in TABLES])
+def test_a_published_row_is_run_as_what_it_says(paper, number):
+    names = set(published.table(paper, number)["row"])
+    for name in {name for name in names if not name.startswith("Impr.")}:
+        row = ROWS[beside.label(paper, name)]
+        assert (row.objective, row.options) == MEANT[name]
+
+
 def test_mean_and_spread_over_seeds():
-    assert beside.mean_and_spread(pd.Series([1.0, 2.0, 3.0])) == "2.00 ± 1.00"
+    assert beside.mean_and_spread(pd.Series([1.0, 2.0, 6.0])) == "3.00 ± 2.65"
     assert beside.mean_and_spread(pd.Series([1.0, 2.0]), digits=1) == "1.5 ± 0.7"
     assert beside.mean_and_spread(pd.Series([1.234])) == "1.23"
     runs = pd.DataFrame({"x": [1.0, 3.0], "y": [2.0, 2.0]}, index=["L2", "L2"])
@@ -77,17 +109,29 @@ def test_rows_are_paired_by_seed_where_they_start_alike():
     assert beside.difference(unequal, "EnVAE", "L2", "fd_generated").apart == "not apart"
 
 
+@pytest.mark.parametrize("first", ["MoL", "EnVAE"])  # another start than L2's, and the same
+def test_a_difference_is_the_first_row_less_the_second(first):
+    runs = runs_of({"L2": [5.0, 5.1, 5.3], first: [1.0, 1.2, 1.1]})
+    below, above = (
+        beside.difference(runs, *rows, "fd_generated") for rows in ((first, "L2"), ("L2", first))
+    )
+    assert (below.apart, above.apart) == ("below", "above")
+    assert below.mean == pytest.approx(1.1 - 15.4 / 3)
+    assert above.mean == pytest.approx(15.4 / 3 - 1.1)
+
+
 def test_values_stand_beside_the_published_ones_or_the_reason_why_not():
     runs = pd.concat(
         [
             runs_of({"L2": [1.0, 2.0, 3.0], "L1": [5.0]}),
             pd.DataFrame(
                 {
-                    "label": ["CE", "SSIM"],
-                    "state": ["missing", "failed"],
-                    "error": ["", "FloatingPointError: the loss is not finite"],
+                    "label": ["CE", "SSIM", "FFL", "InfoVAE"],
+                    "state": ["missing", "failed"] * 2,
+                    "error": ["", "FloatingPointError: the loss is not finite"] * 2,
                 }
             ),
+            runs_of({"FFL": [4.0, 6.0], "InfoVAE": [4.0, 6.0]}),  # a third run is not done
         ]
     )
     table = beside.beside("xu2025", 1, "CIFAR-10", {"ours": runs})
@@ -97,6 +141,9 @@ def test_values_stand_beside_the_published_ones_or_the_reason_why_not():
     assert ours["L1"] == "5.00"
     assert ours["CE"] == "not run yet"
     assert ours["SSIM"] == "failed"
+    assert (ours["FFL"], ours["InfoVAE"]) == ("not run yet", "failed")
+    assert list(table["ours"]) == list(table["published, CIFAR-10"])
+    assert list(table.index) == list(beside.as_published("xu2025", 1, "CIFAR-10").index)
     assert table.loc["L2", ("ours", "reconstructions")] == "–"
 
 
@@ -166,6 +213,16 @@ def test_a_published_column_stands_beside_ours_of_its_kind():
     assert all(kind in beside.COLUMNS[name] for name, kind in kinds.items())
 
 
+def test_a_column_is_called_what_it_is():
+    words = {
+        "FID_gen": "samples", "FID_re": "reconstructions", "FID_prior": "prior",
+        "FID_2ndVAE": "second", "FID_GMM10": "10", "FID_GMM100": "100", "FID_mid": "mid-point",
+        "FID_random": "random", "NLL_upper_bound_k500": "NLL",
+    }  # fmt: skip
+    assert set(words) == set(beside.NAMES)
+    assert all(word in beside.NAMES[column].split() for column, word in words.items())
+
+
 def test_the_order_in_which_records_are_read_does_not_matter():
     random = np.random.default_rng(2)
     theirs = pd.Series(random.normal(size=8), list("abcdefgh"))
@@ -180,6 +237,8 @@ def test_rows_without_values_are_left_out_and_two_are_too_few():
     runs = runs_of({"a": [1.0], "b": [2.0], "c": [3.0]})
     with pytest.raises(ValueError, match=r"at least 3 rows with values, found \['a', 'b'\]"):
         beside.agreement(theirs, runs, "fd_generated")
+    more = runs_of({"a": [1.0], "b": [2.0], "c": [3.0], "d": [4.0]})
+    assert beside.agreement(theirs, more, "fd_generated", resamples=10).rows == 3
 
 
 def test_a_row_with_a_failed_run_comes_last_and_one_with_a_missing_run_has_no_mean():

@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+import types
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from PIL import Image
 
 from envae import cli
 from envae.companion import compare, notebook_run
-from envae.experiments import paper_rows
+from envae.experiments import kept_pictures, paper_rows
 
 
 def write(folder, count, *, colour=False):
@@ -85,8 +87,12 @@ def test_rows_are_trained_measured_and_told_and_a_second_call_goes_on(
     ).all()
     table = comparison.table()
     assert table["distance of samples"].is_monotonic_increasing
+    of_l2 = runs[runs["label"] == "L2"]
     pictures = comparison.pictures()
     assert list(pictures) == list(table.index)
+    first = of_l2.loc[of_l2["seed"] == 1, "key"].item()
+    shown = kept_pictures.load(comparison.experiment.name, first)
+    assert torch.equal(pictures["L2"]["means"], shown["means"])
     expected = table.loc["L2", "spread / error"]
     kept = pictures["L2"]
     error = (kept["means"] - kept["test"]).square().mean()
@@ -108,6 +114,49 @@ def test_what_the_time_allows_is_planned_once(tmp_path, records, monkeypatch):
     assert 1 <= epochs[0.2] < epochs[1.0] < epochs[1000.0] == 2500
     monkeypatch.setattr(paper_rows.Experiment, "step_seconds", lambda self, label: 1.0)
     assert compare.Comparison(folder, minutes=1.0, size=16).experiment.setting.epochs == epochs[1.0]
+
+
+def test_a_row_that_partly_failed_is_told_as_such_and_what_failed_is_no_run():
+    comparison = object.__new__(compare.Comparison)
+    comparison.rows = ("L2",)
+    comparison._begun, comparison._longest, comparison._seconds = time.monotonic(), 0.0, 60.0
+    found = pd.DataFrame(
+        {"label": "L2", "seed": [1, 2], "done": [True, False], "state": ["done", "failed"],
+         "error": ["", "FloatingPointError: not finite"], "fd_generated": [3.0, np.nan]}
+    )  # fmt: skip
+    comparison.experiment = types.SimpleNamespace(
+        complete=lambda label: found, all_runs=lambda rows: found
+    )
+    assert comparison.train("L2") == "L2: FloatingPointError: not finite"
+    assert comparison.runs()[["seed", "distance"]].to_numpy().tolist() == [[1, 3.0]]
+
+
+def test_every_column_of_the_table_is_its_own(monkeypatch):
+    """The mean over seeds of numbers that all differ; the smallest distance first."""
+    names = ("fd_gmm10", "recall", "squared_error", "squared_error_draw", "seconds", "precision",
+             "fd_generated")  # fmt: skip
+    runs = pd.DataFrame(
+        [
+            {"label": row, "seed": seed, "distance": distance}
+            | {name: place + 10 * seed for place, name in enumerate(names)}
+            for row, distances in {"L2": (5.0, 9.0, 4.0), "AE": (2.0, 1.0, 3.0)}.items()
+            for seed, distance in enumerate(distances)
+        ]
+    )
+    comparison = object.__new__(compare.Comparison)
+    comparison.experiment = types.SimpleNamespace(
+        chosen={"L2": 0.3, "AE": 0.01}.get, inside={"L2": True, "AE": False}.get
+    )
+    monkeypatch.setattr(compare.Comparison, "runs", lambda self: runs)
+    monkeypatch.setattr(compare.Comparison, "_calibration", lambda self, found: 0.7)
+    table = comparison.table()
+    assert list(table.index) == [compare.COMPARED["AE"], compare.COMPARED["L2"]]
+    assert table.loc[compare.COMPARED["L2"]].to_dict() == {
+        "distance of samples": 6.0, "smallest": 4.0, "largest": 9.0, "from a mixture": 10.0,
+        "recall": 11.0, "squared error": 12.0, "of a draw": 13.0, "spread / error": 0.7,
+        "chosen": "alpha 0.3", "minutes": (4 + 14 + 24) / 60,
+    }  # fmt: skip
+    assert table.loc[compare.COMPARED["AE"], "chosen"] == "lr 0.01 (at an end)"
 
 
 def told_of(monkeypatch, distances):

@@ -47,6 +47,7 @@ def listed(tmp_path, text=ONE_ROW):
 
 WRONG = {
     "no YAML": ("- profile: [quick", ["is no YAML"]),
+    "a key twice": ("- rows: [L2]\n  profile: a\n  rows: [L1]", ["(rows stands more than once"]),
     "a month too many": ("- profile: 2024-13-01", ["is no YAML (month must be in 1..12)"]),
     "brackets without end": ("[" * 500, ["is no YAML (maximum recursion depth exceeded"]),
     "nothing": ("[]", ["list of entries"]),

@@ -42,6 +42,26 @@ def test_a_run_that_a_reader_made_at_another_length_is_none_of_the_scale(tmp_pat
     assert set(recorded_rows.runs("digits")["key"]) == set(before["key"])
 
 
+def test_of_the_runs_beside_those_alone_are_taken_that_are_meant(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    instead = {"L2": ("l2", {"alpha": 0.1}, 1e-3)}
+    monkeypatch.setitem(SCALES, "toy", recorded_rows.Recorded("", "mlp", 10, 5, instead))
+    meant = {"objective": "l2", "options": {"alpha": 0.1}, "lr": 1e-3, "epochs": 5, "seed": 1}
+
+    def save(experiment, fd, **other):
+        records.save(experiment, meant | other, {"fd_generated": fd})
+
+    save("fid_tables_toy", 1.0, options={"alpha": 0.03})
+    save("fid_tables_toy", 2.0, objective="l1", options={"scale": 0.1})
+    save("fid_tables_toy_beside", 3.0)
+    for other in (
+        {"objective": "bernoulli"}, {"lr": 1e-4}, {"epochs": 6}, {"options": {"alpha": 0.3}},
+    ):  # fmt: skip
+        save("fid_tables_toy_beside", 4.0, **other)
+    found = recorded_rows.runs("toy")
+    assert found[["label", "fd_generated"]].to_numpy().tolist() == [["L1", 2.0], ["L2", 3.0]]
+
+
 def test_an_unknown_scale_is_an_error():
     with pytest.raises(ValueError, match=r"'celeba'.*cifar10-jpeg-10000"):
         recorded_rows.runs("celeba")
@@ -101,6 +121,8 @@ def test_pairs_are_told_apart_by_one_spread_of_logarithms():
     assert found["L2", "fd"] == expected["L2", "EnVAE"]
     assert (found["L2", "fd"].apart, found["EnVAE", "fd"].apart) == ("below", "above")
     assert recorded_rows.pairs_apart(of, {"L1": "L2"}, ["fd"]) == {}
+    two = _runs(L2=[1.0, 1.1], EnVAE=[2.0, 2.1])
+    assert list(recorded_rows.pairs_apart(two, {"L2": "EnVAE"}, ["fd"])) == [("L2", "fd")]
 
 
 def test_a_row_has_a_value_in_each_chapter_with_what_tells_the_runs_apart():

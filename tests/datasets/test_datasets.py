@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import importlib
 import io
+import os
 import pickle
 import shutil
 import struct
@@ -441,7 +442,9 @@ def test_what_is_no_image_of_the_set_is_left_out_and_links_are_followed(tmp_path
     for path in ("a/1.png", "a/.ipynb_checkpoints/1.png", "a/._1.png", "__MACOSX/a/1.png"):
         picture(root / path)
     picture(root / "a" / "@eaDir" / "1.jpg")
+    picture(root / "a" / "$RECYCLE.BIN" / "1.png")
     (root / "a" / "folder.png").mkdir()
+    os.mkfifo(root / "a" / "pipe.png")  # which would be waited for
     picture(tmp_path / "elsewhere" / "2.png")
     (root / "b").symlink_to(tmp_path / "elsewhere")
     (root / "c").symlink_to(tmp_path / "elsewhere")
@@ -476,9 +479,29 @@ def test_half_a_split_is_an_error_and_a_class_may_be_called_train(tmp_path):
         picture(tmp_path / "train" / f"{number}.png")
     with pytest.raises(ValueError, match="has the folders train: a split needs train and test"):
         datasets.load("imagefolder", root=str(tmp_path))
+    picture(tmp_path / "train" / "test" / "4.png")
     picture(tmp_path / "bus" / "1.png")
     data = datasets.load("imagefolder", root=str(tmp_path), size=4)
-    assert torch.cat([data.train_labels, data.test_labels]).sort().values.tolist() == [0, 1, 1, 1]
+    assert torch.cat([data.train_labels, data.test_labels]).sort().values.tolist() == [
+        0,
+        1,
+        1,
+        1,
+        1,
+    ]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train2017", "val2017"), ("training_set", "test_set"), ("trainA", "testA"), ("train", "Dev"),
+     ("images/train", "images/val"), ("cats/train", "dogs/test")],
+)  # fmt: skip
+def test_a_split_that_is_not_taken_is_an_error_and_not_mixed(tmp_path, names):
+    for name in names:
+        picture(tmp_path / name / "1.png")
+        picture(tmp_path / name / "2.png")
+    with pytest.raises(ValueError, match=f"folders {', '.join(sorted(names))}: a split needs"):
+        datasets.load("imagefolder", root=str(tmp_path))
 
 
 LEVELS = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
@@ -504,18 +527,25 @@ def test_sixteen_bits_are_brought_to_eight(tmp_path, ending):
         np.testing.assert_allclose(channel, LEVELS / 65535, atol=0.5001 / 255)
 
 
-def test_twelve_bits_of_a_tiff_are_twelve(tmp_path):
-    """Two pixels, a quarter and white, written by hand: Pillow writes no 12 bits."""
-    tags = [(256, 2), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1),
-            (279, 3)]  # fmt: skip
+@pytest.mark.parametrize(
+    ("bits", "zero", "pixels", "level"),
+    [(12, "black", b"\x40\x0f\xff\x00", 1024 / 4095), (16, "black", b"\0\x40\0\x40", 0.25),
+     (16, "white", b"\0\x40\0\x40", 0.75), (8, "white", b"\x40\x40\0\0", 0.75)],
+)  # fmt: skip
+def test_a_tiff_says_how_many_bits_it_has_and_which_end_is_white(
+    tmp_path, bits, zero, pixels, level
+):
+    """Two pixels, written by hand: Pillow writes no 12 bits, and 16 of one kind alone."""
+    tags = [(256, 2), (257, 1), (258, bits), (259, 1), (262, int(zero == "black")), (273, 8),
+            (277, 1), (278, 1), (279, bits // 4)]  # fmt: skip
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     path = tmp_path / "1.tif"
     path.write_bytes(
-        b"II*\0" + struct.pack("<I", 12) + b"\x40\x0f\xff\x00" + struct.pack("<H", len(tags))
-        + entries + bytes(4)
+        b"II*\0" + struct.pack("<I", 12) + pixels + struct.pack("<H", len(tags)) + entries
+        + bytes(4)
     )  # fmt: skip
     read = _images.read([path], 1, 1)
-    torch.testing.assert_close(read, torch.full_like(read, 1024 / 4095), atol=0.5 / 255, rtol=0)
+    torch.testing.assert_close(read, torch.full_like(read, level), atol=0.8 / 255, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -598,8 +628,9 @@ def test_folders_that_are_none_or_hold_no_images_are_errors(tmp_path):
     ):
         datasets.load("imagefolder", root=str(tmp_path))
     picture(tmp_path / "1.png")
-    with pytest.raises(ValueError, match="size must be an integer"):
-        datasets.load("imagefolder", root=str(tmp_path), size=0)
+    for option in ({"size": 0}, {"size": True}, {"size": None}, {"crop": 0}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} must be an integer"):
+            datasets.load("imagefolder", root=str(tmp_path), **option)
 
 
 # --- `envae data` -----------------------------------------------------------------------------

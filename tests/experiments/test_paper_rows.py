@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from envae import datasets, priors
-from envae.experiments import kept_pictures, paper_rows, published
+from envae.experiments import kept_pictures, paper_rows, published, records
 from envae.experiments.measures import quality
 from envae.experiments.runs import Setting, Start
 from envae.metrics import extractor
@@ -186,6 +186,92 @@ def test_what_is_due_is_the_search_then_the_reported_runs_then_nothing(experimen
     assert [point.seed for point in experiment.due("L2").points] == [2]
     experiment.complete("L2")
     assert experiment.due("L2") is None
+
+
+def test_what_an_experiment_says_is_measured(experiment, monkeypatch):
+    asked = {}
+
+    def complete(points, *, experiment, measure, **_):
+        asked[experiment] = measure.keywords
+        return pd.DataFrame({"state": "done"}, index=range(len(points)))
+
+    monkeypatch.setattr(paper_rows.runs, "complete", complete)
+    monkeypatch.setattr(paper_rows.Experiment, "chosen", lambda self, label: 0.1)
+    full = dataclasses.replace(
+        experiment, priors=("gmm10", "gmm100"), second_stage=("L2",), likelihood_draws=7,
+        likelihood_images=9,
+    )  # fmt: skip
+    full.runs("L2", train=True)
+    shared = {"extractor": NETWORK, "against": "test", "samples": 100}
+    [space] = asked[full.name].pop("others")
+    assert space.name == "random-conv"
+    assert asked[full.name] == shared | {
+        "priors": ("gmm10", "gmm100", "second_stage"), "interpolate": True, "two_sample": True,
+        "likelihood_draws": 7, "likelihood_images": 9,
+    }  # fmt: skip
+    dataclasses.replace(full, random_space=False).runs("NCP-VAE", train=True)
+    assert asked[full.name]["priors"] == ("gmm10", "gmm100", "ncp", "ncp_sir")
+    assert asked[full.name]["others"] == ()
+    full.lengths("L2", [3], train=True)
+    assert asked[f"{full.name}_epochs"] == shared | {"priors": ("gmm10", "gmm100")}
+    full._search(paper_rows.ROWS["AE"], [])
+    assert asked[full.search_name] == shared | {"priors": ("gmm10",)}
+
+
+def write_search(experiment, label, **metrics):
+    """Records of a search as it would leave them: for each metric, of each value tried."""
+    points = experiment._points(paper_rows.ROWS[label], paper_rows.ROWS[label].values)
+    for point, *values in zip(points, *metrics.values(), strict=True):
+        parameters = point.parameters("digits-400-without-test")
+        records.save(experiment.search_name, parameters, dict(zip(metrics, values, strict=True)))
+        yield
+
+
+def test_the_number_that_is_run_is_the_one_that_was_searched(experiment):
+    """The last value is the best one, neither the middle one nor, of AE, that of plain samples."""
+    experiment = dataclasses.replace(experiment, seeds=(1, 2))
+    for _ in write_search(experiment, "L2", fd_generated=[3.0, 2.0, 1.0]):
+        value = experiment.chosen("L2")
+        assert value == (0.1 if experiment.due("L2").experiment == experiment.name else None)
+    assert value == 0.1
+    found = experiment.runs("L2", train=False)
+    assert found["seed"].tolist() == [1, 2]
+    due = experiment.due("L2").points
+    assert [point.seed for point in due] == [1, 2]
+    later = experiment.lengths("L2", [2], train=False)
+    for options in (*found["options"], *later["options"], *(point.options for point in due)):
+        assert options == {"alpha": 0.1}
+    [*_] = write_search(experiment, "AE", fd_generated=[1.0, 2.0, 3.0], fd_gmm10=[3.0, 2.0, 1.0])
+    assert experiment.runs("AE", train=False)["lr"].unique().tolist() == [3e-3]
+
+
+def test_a_number_from_elsewhere_is_that_of_the_same_row(experiment):
+    for label, value in (("L1", 0.3), ("L2", 0.1)):
+        point = experiment._point(paper_rows.ROWS[label], value, 1)
+        records.save("elsewhere", point.parameters("digits-400"), {"fd_generated": 1.0})
+    other = dataclasses.replace(experiment, numbers_of="elsewhere")
+    assert (other.chosen("L1"), other.chosen("L2")) == (0.3, 0.1)
+    assert other.chosen("FFL") is None
+    assert other.chosen("AE") == experiment.setting.lr
+    assert other.runs("L2", train=False)["options"].tolist() == [{"alpha": 0.1}]
+
+
+def test_a_row_has_failed_where_a_reported_run_has_or_every_run_of_the_search(experiment):
+    def fail(name, point, dataset):
+        parameters = point.parameters(dataset)
+        file = records.within(records.folder(), name) / f"{records.key(name, parameters)}.failed"
+        records.write(file, {"parameters": parameters, "error": f"in {name}"})
+
+    rows = {label: paper_rows.ROWS[label] for label in ("L2", "L1", "FFL")}
+    for label, row in rows.items():
+        fail(experiment.search_name, experiment._points(row, [10.0])[0], "digits-400-without-test")
+        if label != "FFL":
+            [*_] = write_search(experiment, label, fd_generated=[3.0, 2.0, 1.0])
+    fail(experiment.name, experiment._point(rows["L1"], 0.3, 1), "digits-400")
+    told = paper_rows.labelled(experiment.name)
+    assert told[["label", "state", "error"]].to_numpy().tolist() == [
+        ["FFL", "failed", f"in {experiment.search_name}"], ["L1", "failed", f"in {experiment.name}"]
+    ]  # fmt: skip
 
 
 def test_what_waits_for_numbers_from_elsewhere_is_due_without_runs(experiment):

@@ -4,10 +4,12 @@ import dataclasses
 
 import pandas as pd
 import pytest
+import torch
 
 from envae import datasets
 from envae.experiments import records, weight_sweeps
 from envae.experiments.runs import Setting
+from envae.metrics.random_convolutions import RandomConvolutions
 from envae.theory import spread_balance
 
 SETTING = Setting(epochs=7)
@@ -69,7 +71,18 @@ def test_what_has_no_record_is_run_and_suggestions_are_recorded(tmp_path, monkey
     small = dataclasses.replace(digits, train=digits.train[:300], test=digits.test[:200])
     monkeypatch.setattr(datasets, "load", lambda name, train_size: small)
     wanted = weight_sweeps.points(Setting(epochs=20, latent_dim=4), [0.1], [1.0], [1])
+    complete, measured = weight_sweeps.complete, []
+
+    def seen(*arguments, measure, **shared):
+        measured.append(measure)
+        return complete(*arguments, measure=measure, **shared)
+
+    monkeypatch.setattr(weight_sweeps, "complete", seen)
     weight_sweeps.record("digits", None, wanted)
+    [space] = measured[0].keywords["others"]
+    of_train = RandomConvolutions(small.train)  # features are scaled on what is not judged
+    assert torch.equal(space.features(small.test), of_train.features(small.test))
+    assert measured[0].keywords["steps"] == 16
     row = weight_sweeps.table("digits", wanted).iloc[0]
     expected = spread_balance.suggested_weight(small.train, 4)
     assert row["suggested"] == pytest.approx(expected)

@@ -93,7 +93,10 @@ CELEBA = (
 )
 LAYERS = {
     "linear": ("Flatten Linear", "Linear Unflatten"),
-    "mlp": ("Flatten Linear ReLU Linear ReLU Linear", "Linear ReLU Linear ReLU Linear Unflatten"),
+    **dict.fromkeys(
+        ("mlp", "mlp64"),
+        ("Flatten Linear ReLU Linear ReLU Linear", "Linear ReLU Linear ReLU Linear Unflatten"),
+    ),
     "conv": (
         "Conv2d ReLU Conv2d ReLU Conv2d ReLU Flatten Linear",
         "Linear ReLU Unflatten ConvTranspose2d ReLU ConvTranspose2d ReLU ConvTranspose2d",
@@ -121,6 +124,31 @@ def test_layers_come_in_the_listed_order(name):
         for part in (vae.encoder, vae.decoder)
     )
     assert tuple(map(" ".join, found)) == LAYERS[name]
+
+
+WIDTHS = {  # of 3 x 64 x 64 images with a head of two maps, and of codes of five dimensions
+    "linear": [5, 5 * 64 * 64],
+    "mlp": [256, 256, 10, 256, 256, 5 * 64 * 64],
+    "mlp64": [64, 64, 10, 64, 64, 5 * 64 * 64],
+    "conv": [32, 64, 128, 256, 10, 256 * 4 * 4, 128, 64, 32, 5],
+}
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_layers_are_as_wide_as_their_description_says(name):
+    with torch.device("meta"):
+        vae = networks.build(name, (3, 64, 64), 5, head=2)
+    layers = [layer for part in (vae.encoder, vae.decoder) for layer in part.modules()]
+    found = [getattr(layer, "out_features", getattr(layer, "out_channels", None))
+             for layer in layers]  # fmt: skip
+    assert [width for width in found if width is not None] == WIDTHS[name]
+    if name == "conv":
+        with torch.device("meta"):  # no wider than 256
+            wide = networks.build("conv", (3, 128, 128), 5).encoder
+        assert [layer.out_channels for layer in wide if hasattr(layer, "out_channels")][-2:] == [
+            256, 256
+        ]  # fmt: skip
+        assert {layer.kernel_size for layer in layers if hasattr(layer, "kernel_size")} == {(4, 4)}
 
 
 @pytest.mark.parametrize("name", LAYERS)

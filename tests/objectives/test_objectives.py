@@ -112,6 +112,34 @@ def test_options_out_of_range_are_errors(name, options, message):
         objective(name, **options)
 
 
+# As their papers or their own code have them; what these leave open, as `book/objectives.md` says.
+DEFAULTS = {
+    "ae": {}, "rae": {"code_weight": 0.05},
+    "rae_gp": {"code_weight": 0.05, "gradient_weight": 0.01, "exact_up_to": 8},
+    "envae": {"samples": 10, "beta": 1.0, "alpha": 0.1}, "fenvae": {"beta": 1.0, "alpha": 0.1},
+    "dt_vae": {"alpha": 0.1, "weight": 1.0},
+    "ec_vae": {"alpha": 0.1, "calibration": 1.0, "tolerance": 0.01, "rate": 0.3, "steps": 5,
+               "step_size": 0.1, "noise": 0.001},
+    "ssim": {"alpha": 0.001}, "ffl": {"weight": 1.0, "focus": 1.0, "alpha": 0.1}, "l2": {},
+    "l1": {"scale": 1.0}, "bernoulli": {"alpha": 1.0}, "student_t": {"alpha": 1.0},
+    "wae_mmd": {"mmd_weight": 250.0}, "infovae": {"information": 0.0, "scaling": 1000.0},
+    "mol": {"components": 10, "levels": 256, "alpha": 1.0},
+    "distvae": {"segments": 10, "alpha": 0.5},
+    **{name: {"draws": 1, "initial": 0.1} for name in ("iso_i", "iso_d", "diag_i", "diag_d")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", objectives.names())
+def test_numbers_left_out_are_those_of_the_source_and_not_a_number_is_none(name):
+    extra = {"latent_dim": 2} if name == "dt_vae" else {}
+    options = objective(name, **extra).options
+    numbers = {key: value for key, value in options.items() if type(value) in (int, float)}
+    assert numbers == DEFAULTS[name] | extra
+    for option in numbers:
+        with pytest.raises(ValueError, match=r"must|needs"):
+            objective(name, **extra | {option: math.nan})
+
+
 @pytest.mark.parametrize("name", objectives.names())
 def test_bad_batches_are_errors_that_name_them(name):
     loss, vae = made(name, {}, (1, 8, 8))

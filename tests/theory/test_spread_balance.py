@@ -135,6 +135,9 @@ def test_out_of_range_is_an_error():
         spread_balance.ratio(0.1, **told, beta=2.0)
     with pytest.raises(ValueError, match="error must be a positive number"):
         spread_balance.ratio(0.1, error=0.0, dimensions=6.0)
+    for name in told:
+        with pytest.raises(ValueError, match=f"{name} must be a positive number"):
+            spread_balance.weight(1.5, **told | {name: -1.0})
     assert spread_balance.weight(1.5, **told, beta=2.0) == 0
 
 
