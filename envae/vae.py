@@ -10,6 +10,7 @@ code base takes the loss. What `encode` may return stands at :func:`posterior_of
 """
 
 import inspect
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeGuard, cast
 
 import torch
@@ -233,6 +234,38 @@ def posterior_of(encoded: object, batch: int) -> Posterior:
     return cast(Posterior, posterior)
 
 
+def encoded(vae: EncodesAndDecodes, x: Tensor, *context: Tensor) -> Any:
+    """What a model's `encode` returns for x and, of a conditional one, for the context.
+
+    Raises
+    ------
+    ValueError
+        If it takes another number of arguments.
+    """
+    try:
+        return vae.encode(x, *context)
+    except TypeError:
+        if refusal := _refusal(vae.encode, x, *context):
+            raise ValueError(
+                f"encode of {type(vae).__name__} was called with x and {len(context)} tensors of "
+                f"context: {refusal}. Labels or another context go in by `Given(vae, labels)`; "
+                "training.fit takes `(images, labels)`"
+            ) from None
+        raise
+
+
+def _refusal(method: Callable[..., Any], *arguments: Tensor) -> TypeError | None:
+    """Why a method does not take so many arguments; None where it takes them.
+
+    Asked after a call has failed: `torch.compile` traces no signatures.
+    """
+    try:
+        inspect.signature(method).bind(*arguments)
+    except TypeError as error:
+        return error
+    return None
+
+
 def _told(received: object) -> str:
     """What was received, for an error."""
     if isinstance(received, tuple | list):
@@ -344,11 +377,12 @@ def prior_of(vae: object) -> Distribution | None:
     if not inspect.ismethod(method):
         return None
     try:
-        inspect.signature(method).bind()
+        prior = method()
     except TypeError:
+        if not _refusal(method):
+            raise
         told = "takes arguments"
     else:
-        prior = method()
         if prior is None:
             return None
         if isinstance(prior, Distribution) and prior.event_shape and len(prior.batch_shape) < 2:
@@ -399,7 +433,7 @@ class Given(nn.Module):
 
     def encode(self, x: Tensor) -> Distribution | Tensor:
         """`vae.encode(x, *context)`."""
-        return self.vae.encode(x, *self._for(x))
+        return encoded(self.vae, x, *self._for(x, draws=1))
 
     def decode(self, z: Tensor) -> Tensor:
         """`vae.decode(z, *context)`, each code with its own."""
@@ -414,8 +448,20 @@ class Given(nn.Module):
         method = getattr(self.vae, "prior", None)
         return method(*self.context) if inspect.ismethod(method) else None
 
-    def _for(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """The context of each of N codes, N a multiple of B.
+    def split(
+        self, rows: Tensor, size: int, *, draws: int | None = None, device: torch.device | None
+    ) -> Iterator["Given"]:
+        """The same model with the context of each batch of so many of the rows, on a device.
+
+        Rows are codes, M draws of each image, or with `draws=1` the images.
+        """
+        context = self._for(rows, draws)
+        for start in range(0, len(rows), size):
+            parts = (each[start : start + size] for each in context)
+            yield Given(self.vae, *(part if device is None else part.to(device) for part in parts))
+
+    def _for(self, rows: Tensor, draws: int | None = None) -> tuple[Tensor, ...]:
+        """The context of each of N = M B rows, for a known number M of draws or for any.
 
         Raises
         ------
@@ -423,7 +469,8 @@ class Given(nn.Module):
             If it is none: the context is another batch's.
         """
         for each in self.context:
-            if not len(each) or len(rows) % len(each):
+            wrong = not len(each) or len(rows) % len(each)
+            if wrong or (draws and len(rows) != draws * len(each)):
                 raise ValueError(
                     f"the context must be of as many images as the batch: received "
                     f"{tuple(each.shape)} for {len(rows)}"

@@ -250,6 +250,8 @@ def test_each_draw_is_decoded_with_the_context_of_its_image(name):
     assert model.of_label.weight.grad[[1, 3, 4, 5]].abs().sum(1).gt(0).all()
     with pytest.raises(ValueError, match=r"as many images as the batch: received \(4,\) for 5"):
         loss(Given(model, labels[:4]), x)
+    with pytest.raises(ValueError, match=r"as many images as the batch: received \(1,\) for 5"):
+        loss(Given(model, labels[:1]), x)
 
 
 def mixture():
@@ -399,6 +401,18 @@ def test_a_model_and_its_loss_are_one_graph_for_the_compiler(name):
     torch.manual_seed(0)
     torch.testing.assert_close(found, loss(model, x).total)
     found.backward()
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning", "ignore:.*:DeprecationWarning")
+def test_a_conditional_pair_is_called_with_its_context_and_is_one_graph():
+    torch.manual_seed(0)
+    model, x, labels = Conditional(), torch.rand(5, 8), torch.tensor([3, 1, 4, 1, 5])
+    pair = Pair(model, objective("envae", samples=4, pairs="mirrored"))
+    torch.manual_seed(1)
+    expected = pair.objective(Given(model, labels), x).total
+    for called in (pair, torch.compile(pair, fullgraph=True, backend="eager")):
+        torch.manual_seed(1)
+        torch.testing.assert_close(called(x, labels)["total"], expected)
 
 
 # Images of a batch meet in them; the others are a mean over images.

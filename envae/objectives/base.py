@@ -47,6 +47,7 @@ from envae.scores import check_floats
 from envae.vae import (
     EncodesAndDecodes,
     Posterior,
+    encoded,
     gaussian,
     is_gaussian,
     kl_to_prior,
@@ -509,7 +510,7 @@ def encode(vae: EncodesAndDecodes, x: Tensor, objective: Objective) -> Posterior
     objective.takes.check(objective.name, x)
     if isinstance(vae, type) or not hasattr(vae, "encode"):
         raise ValueError(_without_methods(vae))
-    posterior = posterior_of(vae.encode(x), len(x))
+    posterior = posterior_of(encoded(vae, x), len(x))
     if not _is_half(x) or not is_gaussian(posterior):
         return posterior
     return gaussian(_whole(posterior.mean, x), _whole(posterior.base_dist.stddev, x))
