@@ -186,6 +186,7 @@ def _compare(options: argparse.Namespace) -> None:
         executed,
         profile=notebook_run.QUICK,
         given={name: str(value) for name, value in given.items()},
+        printed=sys.stdout,
     )
     compare.page(executed, output / "page.html")
     print(f"{output / 'page.html'}: the page; the same command goes on with what is left")

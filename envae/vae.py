@@ -206,6 +206,7 @@ def posterior_of(encoded: object, batch: int) -> Posterior:
     - A tensor of codes: a mean alone, for objectives that draw nothing.
 
     A tuple is refused: of `(mean, log_variance)` and `(mean, stddev)` nothing says which it is.
+    `envae.adapters.FromTuple` is told.
 
     Raises
     ------
@@ -219,10 +220,12 @@ def posterior_of(encoded: object, batch: int) -> Posterior:
     elif isinstance(encoded, Distribution) and encoded.has_rsample:
         posterior, shape = encoded, encoded.batch_shape + encoded.event_shape
     else:
-        raise ValueError(f"encode returned {_told(encoded)}: {_LINES}")
+        pair = isinstance(encoded, tuple | list) and len(encoded) == 2
+        kept = ". Or leave it as it is: envae.adapters.FromTuple(vae, 'log_variance')" * pair
+        raise ValueError(f"encode returned {told_as(encoded)}: {_LINES}{kept}")
     if len(shape) < 2 or shape[0] != batch:
         raise ValueError(
-            f"encode returned {_told(encoded)} for {batch} observations, which needs codes of "
+            f"encode returned {told_as(encoded)} for {batch} observations, which needs codes of "
             f"shape ({batch}, *code), received {tuple(shape)}"
         )
     if len(posterior.batch_shape) > 1:  # coordinates that are told as a batch
@@ -266,10 +269,10 @@ def _refusal(method: Callable[..., Any], *arguments: Tensor) -> TypeError | None
     return None
 
 
-def _told(received: object) -> str:
+def told_as(received: object) -> str:
     """What was received, for an error."""
     if isinstance(received, tuple | list):
-        return f"a {type(received).__name__} ({', '.join(map(_told, received))})"
+        return f"a {type(received).__name__} ({', '.join(map(told_as, received))})"
     if isinstance(received, Tensor):
         return f"a tensor of shape {tuple(received.shape)}"
     return f"{type(received).__module__}.{type(received).__qualname__}"
@@ -292,7 +295,7 @@ def mean_and_stddev(posterior: Distribution) -> tuple[Tensor, Tensor]:
         return posterior.codes, torch.zeros_like(posterior.codes)
     if not is_gaussian(posterior):
         raise ValueError(
-            f"a measure takes Gaussians with independent coordinates, not {_told(posterior)}"
+            f"a measure takes Gaussians with independent coordinates, not {told_as(posterior)}"
         )
     return posterior.mean, posterior.base_dist.stddev
 
@@ -347,7 +350,7 @@ def kl_to_prior(posterior: Posterior, prior: Distribution | None = None) -> Tens
         ) from None
     if kl.shape != posterior.batch_shape:
         raise ValueError(
-            f"the KL of {_told(posterior)} to {_told(prior)} must be one number per image, "
+            f"the KL of {told_as(posterior)} to {told_as(prior)} must be one number per image, "
             f"{tuple(posterior.batch_shape)}, received shape {tuple(kl.shape)}"
         )
     return kl
@@ -387,7 +390,7 @@ def prior_of(vae: object) -> Distribution | None:
             return None
         if isinstance(prior, Distribution) and prior.event_shape and len(prior.batch_shape) < 2:
             return prior
-        told = f"returned {_told(prior)}"
+        told = f"returned {told_as(prior)}"
     raise ValueError(
         f"the method prior of {type(vae).__name__} {told}: objectives call it without any for the "
         "prior over codes, a torch.distributions.Distribution with event shape (*code,), such as "
@@ -427,7 +430,7 @@ class Given(nn.Module):
         super().__init__()
         for each in context:
             if not isinstance(each, Tensor) or each.ndim == 0:
-                raise ValueError(f"context is tensors with first axis B, received {_told(each)}")
+                raise ValueError(f"context is tensors with first axis B, received {told_as(each)}")
         self.vae = vae
         self.context = context
 

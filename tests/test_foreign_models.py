@@ -20,6 +20,7 @@ from torch.distributions import (
 from torch.utils.data import DataLoader, TensorDataset
 
 from envae import Given, evaluation, gaussian, objectives
+from envae.adapters import FromTuple
 from envae.objectives import base, objective
 from envae.training import Pair
 from envae.vae import kl_to_prior, mean_and_stddev, posterior_of
@@ -133,6 +134,47 @@ def test_what_is_no_posterior_is_refused_with_the_lines_to_write(case):
                 lambda: evaluation.encode(model, torch.rand(5, 8))):  # fmt: skip
         with pytest.raises(ValueError, match=f"(?s)encode returned {told}.*log_variance = .*retur"):
             use()
+
+
+@pytest.mark.parametrize("second", ["log_variance", "stddev"])
+def test_a_model_that_returns_a_pair_is_taken_where_it_is_said_what_the_pair_is(second):
+    torch.manual_seed(0)
+    model, x = Foreign((8,), lambda mean, log: (mean, log.exp())), torch.rand(5, 8)
+    mean, value = model.encode(x)
+    stddev = value if second == "stddev" else torch.exp(0.5 * value)
+    found = FromTuple(model, second).encode(x)
+    torch.testing.assert_close((found.mean, found.stddev), (mean, stddev))
+    objective("envae")(FromTuple(model, second), x).total.backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in model.parameters())
+
+
+def test_a_pair_is_taken_of_a_conditional_model_with_a_prior_too():
+    class WithPair(Conditional):
+        def encode(self, x, label):
+            posterior = super().encode(x, label)
+            return posterior.mean, posterior.stddev
+
+        def prior(self, label):
+            return Independent(Normal(label[:, None].expand(-1, 3) * 1.0, 1.0), 1)
+
+    torch.manual_seed(0)
+    model, x, labels = WithPair(), torch.rand(5, 8), torch.tensor([3, 1, 4, 1, 5])
+    kl = objective("l2")(Given(FromTuple(model, "stddev"), labels), x).parts["kl"]
+    posterior = Independent(Normal(*model.encode(x, labels)), 1)
+    torch.testing.assert_close(kl, kl_divergence(posterior, model.prior(labels)).mean())
+
+
+def test_a_pair_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="unknown second 'logvar'"):
+        FromTuple(Foreign((8,)), "logvar")
+    three = Foreign((8,), lambda mean, log: (mean, mean, log))
+    with pytest.raises(
+        ValueError, match=r"two tensors, received a tuple \(a tensor of shape \(5, 3"
+    ):
+        objective("l2")(FromTuple(three, "log_variance"), torch.rand(5, 8))
+    pair = Foreign((8,), lambda mean, log: (mean, log))
+    with pytest.raises(ValueError, match=r"Or leave it as it is: envae.adapters.FromTuple\(vae, "):
+        objective("l2")(pair, torch.rand(5, 8))
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (5,), (1, 3)])
