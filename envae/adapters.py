@@ -4,7 +4,6 @@ An adapter holds the model it is given and trains its weights; nothing is copied
 diffusers are optional: `pip install envae[pythae]`, `pip install envae[diffusers]`.
 """
 
-import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch.distributions import Distribution
 
 from envae import _torchvision as _torchvision  # before diffusers, which imports torchvision
 from envae._unknown import unknown
-from envae.vae import Posterior, encoded, gaussian, told_as
+from envae.vae import Posterior, called, gaussian, prior_given, told_as
 
 if TYPE_CHECKING:
     import pythae.models
@@ -48,19 +47,18 @@ class FromTuple(nn.Module):
 
     def encode(self, x: Tensor, *context: Tensor) -> Posterior:
         """Posterior of observations `(B, *event)`."""
-        pair = encoded(self.model, x, *context)
+        pair = called(self.model, "encode", x, *context)
         if not isinstance(pair, tuple | list) or not [type(each) for each in pair] == [Tensor] * 2:
             raise ValueError(f"encode must return two tensors, received {told_as(pair)}")
         return gaussian(pair[0], **{self.second: pair[1]})
 
     def decode(self, z: Tensor, *context: Tensor) -> Tensor:
         """What the model decodes of codes `(N, *code)`."""
-        return self.model.decode(z, *context)
+        return called(self.model, "decode", z, *context)
 
     def prior(self, *context: Tensor) -> Distribution | None:
         """The model's own, if it has one."""
-        method = getattr(self.model, "prior", None)
-        return method(*context) if inspect.ismethod(method) else None
+        return prior_given(self.model, *context)
 
 
 # Classes whose codes, posterior or prior are not what the encoder's Gaussian and N(0, I) say.

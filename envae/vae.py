@@ -11,7 +11,7 @@ code base takes the loss. What `encode` may return stands at :func:`posterior_of
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeAlias, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +24,17 @@ from torch.distributions import (
     kl_divergence,
 )
 
+from envae.scores import stacked
+
 # q(z|x): a Gaussian over codes with independent coordinates. Generic for type checkers alone, since
 # in torch before 2.8 the class is not.
 if TYPE_CHECKING:
     Posterior: TypeAlias = Independent[Normal]
 else:
     Posterior = Independent
+
+
+Called: TypeAlias = Literal["encode", "decode", "decode_with_head"]
 
 
 class EncodesAndDecodes(Protocol):
@@ -133,8 +138,9 @@ def gaussian(
 ) -> Posterior:
     """Gaussian over codes with independent coordinates: what `encode` returns.
 
-    Parameters are not validated: where training diverges, `training.fit` says so with epoch and
-    step, which an error from inside a distribution could not.
+    Parameters are not validated, but for a negative standard deviation on a CPU, most likely a
+    logarithm: where training diverges, `training.fit` says so with epoch and step, which an error
+    from inside a distribution could not.
 
     Parameters
     ----------
@@ -146,13 +152,25 @@ def gaussian(
     Raises
     ------
     ValueError
-        If neither or both are given.
+        If neither or both are given, or a standard deviation is negative.
     """
     if (stddev is None) == (log_variance is None):
         raise ValueError("gaussian takes stddev or log_variance, one of the two")
     if log_variance is not None:
         stddev = torch.exp(0.5 * log_variance)
+    elif _has_negative(cast(Tensor, stddev)):
+        raise ValueError(
+            "stddev has negative values: of the logarithm of a variance, "
+            "gaussian(mean, log_variance=...)"
+        )
     return _Gaussian(Normal(mean, cast(Tensor, stddev), validate_args=False), mean.ndim - 1)
+
+
+def _has_negative(stddev: Tensor) -> bool:
+    """Whether a value is below zero; False where reading one costs more than it is worth."""
+    if stddev.device.type != "cpu" or stacked(stddev):
+        return False
+    return bool((stddev < 0).any())
 
 
 class _Gaussian(Posterior):
@@ -237,23 +255,33 @@ def posterior_of(encoded: object, batch: int) -> Posterior:
     return cast(Posterior, posterior)
 
 
-def encoded(vae: EncodesAndDecodes, x: Tensor, *context: Tensor) -> Any:
-    """What a model's `encode` returns for x and, of a conditional one, for the context.
+def called(vae: object, method: Called, rows: Tensor, *context: Tensor) -> Any:
+    """What a model's method returns for x or codes and, of a conditional one, for the context.
 
     Raises
     ------
     ValueError
-        If it takes another number of arguments.
+        If it takes another number of arguments, or what it is given is of another type than the
+        weights, or elsewhere.
     """
+    function = getattr(vae, method)
     try:
-        return vae.encode(x, *context)
+        return function(rows, *context)
     except TypeError:
-        if refusal := _refusal(vae.encode, x, *context):
+        if refusal := _refusal(function, rows, *context):
             raise ValueError(
-                f"encode of {type(vae).__name__} was called with x and {len(context)} tensors of "
-                f"context: {refusal}. Labels or another context go in by `Given(vae, labels)`; "
-                "training.fit takes `(images, labels)`"
+                f"{method} of {type(vae).__name__} was called with a batch and {len(context)} "
+                f"tensors of context: {refusal}. Labels or another context, which both encode and "
+                "decode take, go in by `Given(vae, labels)`; training.fit takes `(images, labels)`"
             ) from None
+        raise
+    except RuntimeError as error:
+        weights = next(vae.parameters(), rows) if isinstance(vae, nn.Module) else rows
+        if (weights.dtype, weights.device) != (rows.dtype, rows.device):
+            raise ValueError(
+                f"{method} of {type(vae).__name__} received {rows.dtype} on {rows.device}, and its "
+                f"weights are {weights.dtype} on {weights.device}: convert one of them ({error})"
+            ) from error
         raise
 
 
@@ -331,6 +359,11 @@ def kl_to_prior(posterior: Posterior, prior: Distribution | None = None) -> Tens
             mean, stddev = posterior.mean, posterior.base_dist.stddev
             return (0.5 * (mean.square() + stddev.square() - 1) - stddev.log()).flatten(1).sum(1)
         prior = _standard_normal(posterior)
+    elif prior.event_shape != posterior.event_shape:
+        raise ValueError(
+            f"the prior is over codes of shape {tuple(prior.event_shape)}, and the posterior over "
+            f"{tuple(posterior.event_shape)}"
+        )
     if is_gaussian(posterior) and is_gaussian(prior):
         mean, stddev = posterior.mean, posterior.base_dist.stddev
         towards, spread = prior.mean, prior.base_dist.stddev
@@ -368,6 +401,8 @@ def _standard_normal(posterior: Distribution) -> Distribution:
 def prior_of(vae: object) -> Distribution | None:
     """The prior that a model's method `prior()` gives; None, which is N(0, I), without one.
 
+    An attribute `prior` that is a distribution is one too.
+
     A `torch.distributions.Distribution` over codes: event shape `code`, batch shape `()`, or `(B,)`
     where it depends on the context. Its parameters may be trained.
 
@@ -376,13 +411,10 @@ def prior_of(vae: object) -> Distribution | None:
     ValueError
         If the method gives something else.
     """
-    method = getattr(vae, "prior", None)
-    if not inspect.ismethod(method):
-        return None
     try:
-        prior = method()
+        prior = prior_given(vae)
     except TypeError:
-        if not _refusal(method):
+        if not _refusal(vae.prior):  # type: ignore[attr-defined]  # a method, which was called
             raise
         told = "takes arguments"
     else:
@@ -390,12 +422,20 @@ def prior_of(vae: object) -> Distribution | None:
             return None
         if isinstance(prior, Distribution) and prior.event_shape and len(prior.batch_shape) < 2:
             return prior
-        told = f"returned {told_as(prior)}"
+        told = f"is or returned {told_as(prior)}"
     raise ValueError(
-        f"the method prior of {type(vae).__name__} {told}: objectives call it without any for the "
+        f"prior of {type(vae).__name__} {told}: objectives call it without any for the "
         "prior over codes, a torch.distributions.Distribution with event shape (*code,), such as "
         "Independent(Normal(mean, stddev), 1); of a conditional model use Given"
     )
+
+
+def prior_given(vae: object, *context: Tensor) -> Distribution | None:
+    """A model's prior of codes given a context, by its method or attribute; None without one."""
+    prior = getattr(vae, "prior", None)
+    if inspect.ismethod(prior):
+        return prior(*context)
+    return prior if isinstance(prior, Distribution) else None
 
 
 def codes_of_prior(vae: object, like: Tensor) -> Tensor:
@@ -436,20 +476,19 @@ class Given(nn.Module):
 
     def encode(self, x: Tensor) -> Distribution | Tensor:
         """`vae.encode(x, *context)`."""
-        return encoded(self.vae, x, *self._for(x, draws=1))
+        return called(self.vae, "encode", x, *self._for(x, draws=1))
 
     def decode(self, z: Tensor) -> Tensor:
         """`vae.decode(z, *context)`, each code with its own."""
-        return self.vae.decode(z, *self._for(z))
+        return called(self.vae, "decode", z, *self._for(z))
 
     def decode_with_head(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """`vae.decode_with_head(z, *context)`, each code with its own."""
-        return self.vae.decode_with_head(z, *self._for(z))
+        return called(self.vae, "decode_with_head", z, *self._for(z))
 
     def prior(self) -> Distribution | None:
         """`vae.prior(*context)`; None where the model has no such method."""
-        method = getattr(self.vae, "prior", None)
-        return method(*self.context) if inspect.ismethod(method) else None
+        return prior_given(self.vae, *self.context)
 
     def split(
         self, rows: Tensor, size: int, *, draws: int | None = None, device: torch.device | None

@@ -194,6 +194,100 @@ def test_codes_alone_are_for_objectives_that_draw_nothing():
     assert evaluation.encode(model, x).stddev.eq(0).all()
 
 
+class Broken(Foreign):
+    """A model with one slip."""
+
+    def __init__(self, **methods):
+        super().__init__((8,))
+        vars(self).update({name: method.__get__(self) for name, method in methods.items()})
+
+
+class NoDecoder(nn.Module):
+    def encode(self, x):
+        return gaussian(x, torch.ones_like(x))
+
+
+X = torch.rand(5, 8, generator=torch.Generator().manual_seed(0))
+SLIPS = {
+    "x in float64": (lambda: Foreign((8,)), X.double(), "received torch.float64 on cpu.*float32"),
+    "weights in float64": (lambda: Foreign((8,)).double(), X, "received torch.float32 .*float64"),
+    "weights elsewhere": (lambda: Foreign((8,)).to("meta"), X, "on cpu, and its .* on meta"),
+    "no decode": (NoDecoder, X, "needs the methods encode and decode, which NoDecoder has not"),
+    "a name for a model": (lambda: "vae", X, "needs the methods encode and decode, which str has"),
+    "codes alone": (
+        lambda: Foreign((8,), lambda mean, _: mean), X, "encode returned a tensor, codes without"
+    ),
+    "a logarithm as stddev": (
+        lambda: Foreign((8,), gaussian), X, r"negative values: .* gaussian\(mean, log_variance="
+    ),
+    "labels for encode": (
+        lambda: Broken(encode=lambda self, x, y: x), X, r"encode of Broken .* 0 tensors .*: missing"
+    ),
+    "labels for decode": (
+        lambda: Broken(decode=lambda self, z, y: z), X, r"decode of Broken .* 0 tensors .*: missing"
+    ),
+    "no labels for decode": (
+        lambda: Given(Broken(encode=lambda self, x, y: Foreign.encode(self, x)), torch.arange(5)),
+        X, r"decode of Broken was called with a batch and 1 tensors of context: too many",
+    ),
+    "a prior of other codes": (
+        lambda: Broken(prior=lambda self: Independent(Normal(torch.zeros(2), torch.ones(2)), 1)),
+        X, r"prior is over codes of shape \(2,\), and the posterior over \(3,\)",
+    ),
+    "a dictionary": (lambda: Foreign((8,)), {"x": X}, r"received builtins.dict$"),
+    "an array": (lambda: Foreign((8,)), X.numpy(), r"numpy.ndarray: take torch.as_tensor\(...\)$"),
+    "bytes": (lambda: Foreign((8,)), X.byte(), r"of torch.uint8: of 8-bit images take x / 255$"),
+    "integers": (lambda: Foreign((8,)), X.int(), r"of torch.int32: take x.float\(\)$"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SLIPS)
+def test_a_slip_is_one_error_that_says_what_would_do(case):
+    made, x, told = SLIPS[case]
+    with pytest.raises(ValueError, match=told):
+        objective("envae", samples=4, pairs="mirrored")(made(), x)
+
+
+def test_an_error_of_the_models_own_is_its_own():
+    def fails(self, x):
+        raise TypeError("of its own")
+
+    def misfit(self, x):
+        return torch.ones(2, 3) @ torch.ones(2, 3)
+
+    with pytest.raises(TypeError, match="of its own"):
+        objective("l2")(Broken(encode=fails), X)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        objective("l2")(Broken(encode=misfit), X)
+
+
+def test_a_prior_that_is_an_attribute_is_the_prior():
+    model = Foreign((8,))
+    model.prior = Independent(Normal(torch.full((3,), 5.0), torch.ones(3)), 1)
+    found = objective("l2")(model, X).parts["kl"]
+    torch.testing.assert_close(found, kl_divergence(model.encode(X), model.prior).mean())
+    given = objective("l2")(Given(FromTuple(Pairs(model), "stddev")), X).parts["kl"]
+    torch.testing.assert_close(found, given)
+
+
+class Pairs(nn.Module):
+    """The same model, whose `encode` returns a pair."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.decode, self.prior = model.decode, model.prior
+        self.encode = lambda x: (model.encode(x).mean, model.encode(x).stddev)
+
+
+def test_a_loss_says_what_is_minimized():
+    loss = objective("l2")(Foreign((8,)), X)
+    for name in ("backward", "item"):
+        with pytest.raises(
+            AttributeError, match=rf"no '{name}'.*loss\(vae, x\).total.backward\(\)"
+        ):
+            getattr(loss, name)
+
+
 def test_gaussian_takes_one_spread():
     torch.testing.assert_close(gaussian(MEAN, log_variance=LOG_VARIANCE).stddev, STDDEV)
     for given in ({}, {"stddev": STDDEV, "log_variance": LOG_VARIANCE}):
@@ -351,7 +445,7 @@ def test_a_prior_of_each_image_and_a_prior_that_is_none():
             def prior(self, returned=returned):
                 return returned
 
-        with pytest.raises(ValueError, match="the method prior of Wrong returned"):
+        with pytest.raises(ValueError, match="prior of Wrong is or returned"):
             objective("l2")(Wrong((8,)), x)
 
 
@@ -360,7 +454,7 @@ def test_a_prior_that_takes_arguments_and_a_context_that_is_no_tensor_are_told()
         def prior(self, count):
             return torch.randn(count, 3)
 
-    with pytest.raises(ValueError, match="the method prior of Sampler takes arguments"):
+    with pytest.raises(ValueError, match="prior of Sampler takes arguments"):
         objective("l2")(Sampler((8,)), torch.rand(5, 8))
     for context in ({"label": 1}, torch.tensor(1.0)):
         with pytest.raises(ValueError, match="context is tensors with first axis B, received"):

@@ -134,7 +134,7 @@ def test_a_validation_and_a_checkpoint_know_the_context(tmp_path):
         ({"images": (IMAGES, CONTEXT[0])}, r"missing a required argument: 'shift'"),
         (
             {"images": (IMAGES, *CONTEXT, CONTEXT[0])},
-            r"with x and 3 tensors of context: too many pos",
+            r"with a batch and 3 tensors of context: too many pos",
         ),
         ({"images": (IMAGES, CONTEXT[0][:5], CONTEXT[1])}, r"images\[1\] is the context of 128 im"),
         ({"images": (IMAGES, CONTEXT[0], "shift")}, r"with as many rows, received str"),
@@ -157,6 +157,8 @@ def test_a_context_that_does_not_fit_is_an_error(options, message):
 def test_a_model_that_is_no_module_is_an_error():
     with pytest.raises(TypeError, match=r"fit trains an nn.Module, received object"):
         trained(object())
+    with pytest.raises(TypeError, match=r"minimizes an objective, .*\('envae'\), received str"):
+        fit(model(), "envae", IMAGES, epochs=1)
 
 
 def test_history_has_a_row_per_epoch_with_every_part():

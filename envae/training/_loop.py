@@ -111,7 +111,7 @@ def fit(
     Raises
     ------
     TypeError
-        If the model is no `nn.Module`.
+        If the model is no `nn.Module`, or the objective none.
     ValueError
         If an argument is out of range, an image is not finite or of another dtype than the weights,
         or the checkpoint belongs to another run.
@@ -126,7 +126,10 @@ def fit(
     from lightning_fabric.plugins import MixedPrecision
 
     train, held_out = _parts(images), _parts(validation)
-    _check(vae, train, held_out, epochs=epochs, batch_size=batch_size, lr=lr, patience=patience)
+    _check(
+        vae, objective, train, held_out,
+        epochs=epochs, batch_size=batch_size, lr=lr, patience=patience,
+    )  # fmt: skip
     fabric = Fabric(
         accelerator=accelerator,
         devices=1,
@@ -289,6 +292,7 @@ def _parts(data: Data | None) -> tuple[Tensor, ...]:
 
 def _check(
     vae: object,
+    objective: object,
     images: tuple[Tensor, ...],
     validation: tuple[Tensor, ...],
     *,
@@ -299,6 +303,11 @@ def _check(
 ) -> None:
     if not isinstance(vae, nn.Module):
         raise TypeError(f"fit trains an nn.Module, received {type(vae).__name__}")
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            f"fit minimizes an objective, as envae.objective('envae'), received "
+            f"{type(objective).__name__}"
+        )
     if not images:
         raise ValueError("images must be a tensor, or a tuple of one and its context; received ()")
     for name, parts in {"images": images, "validation": validation}.items():
