@@ -50,7 +50,7 @@ _SAMPLES = 2000  # images drawn for a distance, at most
 _SHARE = 0.7  # of the time that training is granted; the rest is for measuring and the page
 _NEARLY = 0.9  # the same once it is known what a row takes beside training
 _TOO_LONG = 1.2  # times the time that is left: rows would be lost, and the plan is made anew
-_TOO_SHORT = 4  # times as many epochs were planned: better some rows now, others in the next call
+_FEWEST_EPOCHS = 5  # with fewer for all: better some rows now, others in the next call
 _LITTLE = 0.5  # recall: samples are far from half of the test images
 _TEST_IMAGES = 30  # at least: so many are shown
 
@@ -64,8 +64,9 @@ def load(folder: str | Path, size: int = 32) -> Dataset:
     Raises
     ------
     ValueError, FileNotFoundError
-        As `datasets.load`; and if there are too few images in all.
+        As `datasets.load`; and if there are too few images in all, or they would be too small.
     """
+    check_count(random_convolutions.SMALLEST, size=size)
     dataset = datasets.load("imagefolder", root=str(folder), size=size)
     if all((part == part[:, :1]).all() for part in (dataset.train, dataset.test)):
         grey = {name: getattr(dataset, name)[:, :1].contiguous() for name in ("train", "test")}
@@ -119,7 +120,6 @@ class Comparison:
         rows: tuple[str, ...] = tuple(COMPARED),
     ):
         check_positive(minutes=minutes)
-        check_count(random_convolutions.SMALLEST, size=size)
         self.rows = rows
         self._seconds = 60 * minutes
         self._begun = time.monotonic()
@@ -269,9 +269,7 @@ class Comparison:
             return False
         seconds = self._pace * sum(self._plan["seconds"].values())
         shorter = self._length(seconds, _NEARLY * left - self._beside * len(self.rows))
-        if shorter["epochs"] * shorter["images"] * _TOO_SHORT < (
-            self._plan["epochs"] * self._plan["images"]
-        ):
+        if shorter["epochs"] < _FEWEST_EPOCHS:
             return False
         self._keep(self._plan | shorter)
         return True
@@ -393,6 +391,11 @@ class Comparison:
         idle = table.index[table["distance of samples"] > floors["the mean image alone"]]
         if len(idle):
             told += f"Samples of {_listed(list(idle))} are further away than the mean image alone. "
+        if self._plan["epochs"] < _LEAST_EPOCHS:
+            told += (
+                f"Only {self._plan['epochs']} epochs fit into the time: with more minutes the "
+                "order may be another. "
+            )
         if any("at an end" in chosen for chosen in table["chosen"]):
             told += (
                 "Where the chosen number stands at an end of those tried, the loss may do better "

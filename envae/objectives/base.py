@@ -401,7 +401,7 @@ def objective(name: Name | str, **options: Any) -> Objective:
     name
         One of `objectives.names()`.
     options
-        Options of that objective; see its class.
+        Options of that objective; listed below, told by its class.
 
     Returns
     -------
@@ -425,6 +425,21 @@ def objective(name: Name | str, **options: Any) -> Objective:
 def names() -> list[str]:
     """Names that :func:`objective` knows."""
     return list(_REGISTRY)
+
+
+def told_options() -> str:
+    """Names with their options and defaults, as the end of a docstring."""
+    calls = [f"{name}{inspect.signature(kind, eval_str=True)}" for name, kind in _REGISTRY.items()]
+    without = ("*args: Any, **kwargs: Any", " -> None", "collections.abc.", "typing.")
+    calls = [functools.reduce(lambda call, part: call.replace(part, ""), without, c) for c in calls]
+    lines = "\n".join(f"        {call}" for call in calls)
+    return f"""
+    Notes
+    -----
+    Options and their defaults::
+
+{lines}
+    """
 
 
 # --- what the steps are made of ---------------------------------------------------------------

@@ -1,6 +1,7 @@
 """`envae compare`: from a folder of anybody's images to one page."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -51,6 +52,15 @@ def test_too_few_images_are_one_line(tmp_path, capsys):
     assert "has 40 images: a comparison needs 150 or more" in capsys.readouterr().err
     assert cli.main(["compare", str(tmp_path / "none")]) == 2
     assert "needs root, a folder of images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [("--minutes", "0"), ("--minutes", "nan"), ("--size", "4")])
+def test_numbers_out_of_range_are_told_before_a_kernel_starts(
+    tmp_path, capsys, monkeypatch, option
+):
+    monkeypatch.setattr(notebook_run, "run", None)
+    assert cli.main(["compare", str(write(tmp_path / "discs", 20)), *option]) == 2
+    assert re.match(f"envae: {option[0][2:]} must be .*received", capsys.readouterr().err)
 
 
 def test_rows_are_trained_measured_and_told_and_a_second_call_goes_on(
@@ -189,6 +199,7 @@ def test_a_row_is_better_only_beyond_what_seeds_explain(monkeypatch):
     assert "the mean image alone" not in told
     assert "30 epochs" in told
     assert "No loss draws most" not in told
+    assert "fit into the time" not in told
     few = told_of(monkeypatch, clear, recall=0.04)
     assert "No loss draws most of what is in these images: samples are near 4% of" in few
     lone = told_of(monkeypatch, clear | {"AE": [1.0]})

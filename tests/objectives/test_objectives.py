@@ -1,8 +1,10 @@
 """What all objectives have in common: contract, errors, and that they train."""
 
 import copy
+import inspect
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -45,6 +47,14 @@ def made(name, options, shape, *, network="mlp", latent_dim=4):
 
 
 # --- errors -----------------------------------------------------------------------------------
+
+
+def test_help_lists_names_with_their_options():
+    for name in objectives.names():
+        (call,) = re.findall(rf"^        {name}\((.*)\)$", objective.__doc__, re.MULTILINE)
+        for option, value in inspect.signature(type(objective(name))).parameters.items():
+            if option not in ("args", "kwargs"):
+                assert re.search(rf"\b{option}: [^=]* = {re.escape(repr(value.default))}", call)
 
 
 def test_unknown_name_lists_the_known_ones():
