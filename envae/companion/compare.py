@@ -64,7 +64,8 @@ def load(folder: str | Path, size: int = 32) -> Dataset:
     Raises
     ------
     ValueError, FileNotFoundError
-        As `datasets.load`; and if there are too few images in all, or they would be too small.
+        As `datasets.load`; and if there are too few images in all, they would be too small, or
+        are all alike.
     """
     check_count(random_convolutions.SMALLEST, size=size)
     dataset = datasets.load("imagefolder", root=str(folder), size=size)
@@ -87,6 +88,8 @@ def load(folder: str | Path, size: int = 32) -> Dataset:
             f"{folder} has {len(dataset.train) + len(dataset.test)} images: a comparison needs "
             f"{5 * _TEST_IMAGES} or more"
         )
+    if (dataset.train == dataset.train[0]).all():
+        raise ValueError(f"{folder} has {len(dataset.train)} training images that are all alike")
     return dataset
 
 

@@ -54,6 +54,13 @@ def test_too_few_images_are_one_line(tmp_path, capsys):
     assert "needs root, a folder of images" in capsys.readouterr().err
 
 
+def test_images_that_are_all_alike_are_one_line(tmp_path, capsys):
+    for index in range(160):
+        Image.new("L", (16, 16)).save(tmp_path / f"{index}.png")
+    assert cli.main(["compare", str(tmp_path), "--size", "16"]) == 2
+    assert "training images that are all alike" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", [("--minutes", "0"), ("--minutes", "nan"), ("--size", "4")])
 def test_numbers_out_of_range_are_told_before_a_kernel_starts(
     tmp_path, capsys, monkeypatch, option
