@@ -35,10 +35,10 @@ NOTEBOOK = Path(__file__).with_suffix(".ipynb")
 # Rows of `paper_rows` and what the page calls them.
 COMPARED = {
     "L2": "L2",
-    "EnVAE, M = 4, mirrored": "EnVAE, 4 mirrored",
+    "EnVAE, M = 4, mirrored": "EnVAE (4 mirrored)",
     "Iso-I, mle": "Iso-I",
-    "AE": "AE, mixture",
-    "EnVAE, M = 2": "EnVAE, 2 draws",
+    "AE": "AE + mixture",
+    "EnVAE, M = 2": "EnVAE (2 draws)",
     "SSIM": "SSIM",
 }
 SEEDS = (1, 2, 3)
@@ -222,7 +222,7 @@ class Comparison:
         shape = " x ".join(map(str, experiment.dataset.image_shape))
         return (
             f"{self.found[0]} training and {self.found[1]} test images of {shape}; "
-            f"{len(experiment.dataset.train)} trained on, {setting.epochs} epochs, network "
+            f"{len(experiment.dataset.train)} trained on, {_epochs(setting.epochs)}, network "
             f"{setting.network} with a code of {setting.latent_dim}; for each loss {TRIED} values "
             f"of its one free number, the best of them from {len(SEEDS)} seeds"
         )
@@ -248,9 +248,7 @@ class Comparison:
             training = self._pace * self._epochs() * self._plan["seconds"][label]
             self._beside = max(self._beside, self._passed() - start - training)
         if first and self._is_shortened():
-            told = (
-                f" (slower than planned, and trained anew: {self._plan['epochs']} epochs for all)"
-            )
+            told = f" (slower than planned, and trained anew: {_epochs(self._plan['epochs'])})"
             found = self.experiment.complete(label)
         values = ", ".join(f"{value:.2f}" for value in found[ALL_ROWS[label].judged_by])
         return f"{COMPARED[label]}: distances {values}{told}"
@@ -396,7 +394,7 @@ class Comparison:
             told += f"Samples of {_listed(list(idle))} are further away than the mean image alone. "
         if self._plan["epochs"] < _LEAST_EPOCHS:
             told += (
-                f"Only {self._plan['epochs']} epochs fit into the time: with more minutes the "
+                f"Only {_epochs(self._plan['epochs'])} fit into the time: with more minutes the "
                 "order may be another. "
             )
         if any("at an end" in chosen for chosen in table["chosen"]):
@@ -405,10 +403,14 @@ class Comparison:
                 "with another. "
             )
         return told + (
-            f"This holds for these images at this size, this network and {self._plan['epochs']} "
-            f"epochs, with {len(SEEDS)} seeds at a simultaneous level of 95 %; a distance by "
-            "random convolutions is not an FID."
+            f"This holds for these images at this size, this network and "
+            f"{_epochs(self._plan['epochs'])}, with {len(SEEDS)} seeds at a simultaneous level of "
+            "95 %; a distance by random convolutions is not an FID."
         )
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def _batch_size(images: int) -> int:

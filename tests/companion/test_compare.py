@@ -88,7 +88,7 @@ def test_rows_are_trained_measured_and_told_and_a_second_call_goes_on(
     late = compare.Comparison(folder, minutes=1, size=16, rows=rows)
     late._begun -= 61
     assert "left for the next call" in late.train("L2")
-    assert late.conclusion().startswith("Not run yet, or from one seed: L2; AE, mix")
+    assert late.conclusion().startswith("Not run yet, or from one seed: L2; AE + mix")
     assert late.table().empty
 
     comparison = compare.Comparison(folder, minutes=1, size=16, rows=rows)
@@ -200,7 +200,7 @@ def told_of(monkeypatch, distances, recall=0.6):
 def test_a_row_is_better_only_beyond_what_seeds_explain(monkeypatch):
     clear = {"L2": [4.0, 4.1, 4.2], "EnVAE, M = 2": [2.0, 2.1, 2.05], "SSIM": [2.2, 2.0, 2.1]}
     told = told_of(monkeypatch, clear)
-    assert "**EnVAE, 2 draws** came closest" in told
+    assert "**EnVAE (2 draws)** came closest" in told
     assert "closer than those of L2 beyond what seeds explain" in told
     assert "from SSIM these runs do not tell it apart" in told
     assert "the mean image alone" not in told
@@ -210,7 +210,7 @@ def test_a_row_is_better_only_beyond_what_seeds_explain(monkeypatch):
     few = told_of(monkeypatch, clear, recall=0.04)
     assert "No loss draws most of what is in these images: samples are near 4% of" in few
     lone = told_of(monkeypatch, clear | {"AE": [1.0]})
-    assert lone.startswith("Not run yet, or from one seed: AE, mixture. Samples of **EnVAE, 2 dr")
+    assert lone.startswith("Not run yet, or from one seed: AE + mixture. Samples of **EnVAE (2 dr")
     far = told_of(monkeypatch, clear | {"L2": [7.0, 7.1, 7.2]})
     assert "Samples of L2 are further away than the mean image alone." in far
     lost = told_of(monkeypatch, {"L2": [7.0, 7.1, 7.2], "EnVAE, M = 2": [8.0, 7.1, 7.2]})
