@@ -8,8 +8,9 @@ from contextlib import contextmanager
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Message for a name that is not among the known ones, with the one that may be meant."""
     known = list(known)
-    close = difflib.get_close_matches(str(name), known, n=1)
-    meant = f", did you mean {close[0]!r}?" if close else ""
+    lower = {str(each).lower(): each for each in known}
+    close = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    meant = f", did you mean {lower[close[0]]!r}?" if close else ""
     return f"unknown {kind} {name!r}{meant} (known: {', '.join(map(_listed, known)) or 'none'})"
 
 

@@ -1,20 +1,64 @@
 """Models of other code bases, with the two methods that every objective asks for.
 
-An adapter holds the model it is given and trains its weights; nothing is copied. Both packages are
-optional: `pip install envae[pythae]`, `pip install envae[diffusers]`.
+An adapter holds the model it is given and trains its weights; nothing is copied. pythae and
+diffusers are optional: `pip install envae[pythae]`, `pip install envae[diffusers]`.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from envae import _torchvision as _torchvision  # before diffusers, which imports torchvision
-from envae.vae import Posterior, gaussian
+from envae._unknown import unknown
+from envae.vae import Posterior, called, gaussian, prior_given, told_as
 
 if TYPE_CHECKING:
     import pythae.models
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
+
+class FromTuple(nn.Module):
+    """A VAE whose `encode` returns `(mean, log_variance)` or `(mean, stddev)`, as it is.
+
+    >>> loss(FromTuple(vae, "log_variance"), x)
+
+    A conditional one too, inside of `Given`; a prior that it has is asked.
+
+    Parameters
+    ----------
+    model
+        Its `decode` is used as it is.
+    second
+        What the second of the pair is.
+
+    Raises
+    ------
+    ValueError
+        If that is unknown, or `encode` returns something else than two tensors.
+    """
+
+    def __init__(self, model: Any, second: Literal["log_variance", "stddev"]):
+        super().__init__()
+        if second not in ("log_variance", "stddev"):
+            raise ValueError(unknown("second", second, ("log_variance", "stddev")))
+        self.model, self.second = model, second
+
+    def encode(self, x: Tensor, *context: Tensor) -> Posterior:
+        """Posterior of observations `(B, *event)`."""
+        pair = called(self.model, "encode", x, *context)
+        if not isinstance(pair, tuple | list) or not [type(each) for each in pair] == [Tensor] * 2:
+            raise ValueError(f"encode must return two tensors, received {told_as(pair)}")
+        return gaussian(pair[0], **{self.second: pair[1]})
+
+    def decode(self, z: Tensor, *context: Tensor) -> Tensor:
+        """What the model decodes of codes `(N, *code)`."""
+        return called(self.model, "decode", z, *context)
+
+    def prior(self, *context: Tensor) -> Distribution | None:
+        """The model's own, if it has one."""
+        return prior_given(self.model, *context)
 
 
 # Classes whose codes, posterior or prior are not what the encoder's Gaussian and N(0, I) say.

@@ -173,7 +173,9 @@ def _compare(options: argparse.Namespace) -> None:
     with extra("book"):
         import seaborn as _  # noqa: F401  # before minutes of training
     from envae.companion import compare
+    from envae.objectives.base import check_positive
 
+    check_positive(minutes=options.minutes)
     folder = options.folder.expanduser().resolve()
     if sum(1 for _ in itertools.islice(folder.rglob("*"), _FEW)) < _FEW:
         compare.load(folder, options.size)  # what is wrong with few images is told at once
@@ -186,6 +188,7 @@ def _compare(options: argparse.Namespace) -> None:
         executed,
         profile=notebook_run.QUICK,
         given={name: str(value) for name, value in given.items()},
+        printed=sys.stdout,
     )
     compare.page(executed, output / "page.html")
     print(f"{output / 'page.html'}: the page; the same command goes on with what is left")

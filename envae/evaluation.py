@@ -4,17 +4,21 @@ Nothing here changes what it looks at: a model keeps the mode it was in, and tor
 place it was at.
 """
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.distributions import Distribution
 
 from envae.scores import check_floats
 from envae.vae import (
     EncodesAndDecodes,
+    Given,
     Posterior,
     gaussian,
+    is_gaussian,
     mean_and_stddev,
     posterior_of,
 )
@@ -60,10 +64,25 @@ def batches(model: object, images: Tensor, size: int = AT_ONCE) -> Iterator[Tens
     return (batch if device is None else batch.to(device) for batch in images.split(size))
 
 
+def _beside(
+    vae: EncodesAndDecodes, rows: Tensor, draws: int | None = None
+) -> Iterator[tuple[EncodesAndDecodes, Tensor]]:
+    """Model and batch; of a conditional one, :class:`envae.Given`, with the batch's context."""
+    models: Iterator[EncodesAndDecodes] = itertools.repeat(vae)
+    if isinstance(vae, Given):
+        models = vae.split(rows, AT_ONCE, draws=draws, device=device_of(vae))
+    return zip(models, batches(vae, rows), strict=False)
+
+
+def _posteriors(vae: EncodesAndDecodes, images: Tensor) -> list[Posterior]:
+    return [posterior_of(of.encode(x), len(x)) for of, x in _beside(vae, images, draws=1)]
+
+
 def encode(vae: EncodesAndDecodes, images: Tensor) -> Posterior:
     """Posteriors of images `(N, C, H, W)`, encoded in batches, on the model's device.
 
-    Codes without a spread, as a plain autoencoder's, are Gaussians with none.
+    A conditional model is `Given(vae, *context)`, with the context of all N images. Codes without a
+    spread, as a plain autoencoder's, are Gaussians with none.
 
     Raises
     ------
@@ -72,20 +91,25 @@ def encode(vae: EncodesAndDecodes, images: Tensor) -> Posterior:
         coordinates.
     """
     check_floats(images=images)
-    parts = [posterior_of(vae.encode(batch), len(batch)) for batch in batches(vae, images)]
+    return _joined(_posteriors(vae, images))
+
+
+def _joined(parts: list[Posterior]) -> Posterior:
     means, stddevs = zip(*map(mean_and_stddev, parts), strict=True)
     return gaussian(torch.cat(means), torch.cat(stddevs))
 
 
 def decode(vae: EncodesAndDecodes, codes: Tensor) -> Tensor:
     """Images of codes `(N, *code)`, decoded in batches, on the model's device."""
-    return torch.cat([vae.decode(batch) for batch in batches(vae, codes)])
+    return torch.cat([of.decode(batch) for of, batch in _beside(vae, codes)])
 
 
 def decoded_draws(
     vae: EncodesAndDecodes, images: Tensor, generator: Generator | None = None, *, draws: int
 ) -> Tensor:
     """Decoded draws of the posteriors of images, without gradient, on the model's device.
+
+    Posteriors of any kind that :func:`envae.vae.posterior_of` takes.
 
     Parameters
     ----------
@@ -109,10 +133,25 @@ def decoded_draws(
     if draws < 2:
         raise ValueError(f"draws must be at least 2, received {draws}")
     with torch.no_grad():
-        posterior = encode(vae, images)
-        noise = torch.randn(draws, *posterior.mean.shape, generator=generator)
-        codes = posterior.mean + posterior.stddev * noise.to(posterior.mean)
+        parts = _posteriors(vae, images)
+        if all(is_gaussian(part) or not part.has_rsample for part in parts):
+            posterior = _joined(parts)
+            noise = torch.randn(draws, *posterior.mean.shape, generator=generator)
+            codes = posterior.mean + posterior.stddev * noise.to(posterior.mean)
+        else:
+            codes = torch.cat([drawn(part, generator, draws=draws) for part in parts], dim=1)
         return decode(vae, codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+
+
+def drawn(posterior: Distribution, generator: Generator | None = None, *, draws: int) -> Tensor:
+    """Draws of a distribution of any kind, `(draws, B, *code)`.
+
+    A distribution takes no generator: this one's next number seeds torch's own.
+    """
+    if generator is None:
+        return posterior.rsample(torch.Size([draws]))
+    with seeded(int(torch.randint(2**62, (), generator=generator))):
+        return posterior.rsample(torch.Size([draws]))
 
 
 def squared_error(images: Tensor, x: Tensor) -> float:

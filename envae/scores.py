@@ -186,13 +186,39 @@ def check_floats(**tensors: Tensor) -> None:
     """
     for name, values in tensors.items():
         if not isinstance(values, Tensor):
-            kind = f"{type(values).__module__}.{type(values).__qualname__}"
-            told = f"{kind}: take torch.as_tensor(...)"
+            told = f"{type(values).__module__}.{type(values).__qualname__}"
+            if hasattr(values, "__array__") or isinstance(values, int | float):
+                told += ": take torch.as_tensor(...)"
         elif not values.is_floating_point():
-            told = f"shape {tuple(values.shape)} of {values.dtype}: of 8-bit images take x / 255"
+            told = f"shape {tuple(values.shape)} of {values.dtype}"
+            if values.dtype == torch.uint8:
+                told += ": of 8-bit images take x / 255"
+            elif not values.is_complex():
+                told += ": take x.float()"
         else:
             continue
         raise ValueError(f"{name} must be a floating-point tensor, received {told}")
+
+
+# What lies beneath vmap, None before torch 2.7.
+_BENEATH: Callable[[Tensor], Tensor] | None = getattr(torch.func, "debug_unwrap", None)
+
+
+def of_all_models(values: Tensor) -> Tensor:
+    """Values of all models, where `torch.func.vmap` shows those of one."""
+    return values if _BENEATH is None else _BENEATH(values)
+
+
+def stacked(values: Tensor) -> bool:
+    """Whether these are values of several models, under `torch.func.vmap`, or of none yet.
+
+    The latter where `torch.compile` traces. Who reads them there cannot be written down as
+    operations on tensors (`experiments.batched`, which shows an objective a batch of one model
+    first).
+    """
+    if torch.compiler.is_compiling():
+        return True
+    return _BENEATH is None or _BENEATH(values) is not values
 
 
 def _one_operation(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

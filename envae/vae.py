@@ -10,7 +10,8 @@ code base takes the loss. What `encode` may return stands at :func:`posterior_of
 """
 
 import inspect
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeGuard, cast
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeAlias, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +24,17 @@ from torch.distributions import (
     kl_divergence,
 )
 
+from envae.scores import stacked
+
 # q(z|x): a Gaussian over codes with independent coordinates. Generic for type checkers alone, since
 # in torch before 2.8 the class is not.
 if TYPE_CHECKING:
     Posterior: TypeAlias = Independent[Normal]
 else:
     Posterior = Independent
+
+
+Called: TypeAlias = Literal["encode", "decode", "decode_with_head"]
 
 
 class EncodesAndDecodes(Protocol):
@@ -132,8 +138,9 @@ def gaussian(
 ) -> Posterior:
     """Gaussian over codes with independent coordinates: what `encode` returns.
 
-    Parameters are not validated: where training diverges, `training.fit` says so with epoch and
-    step, which an error from inside a distribution could not.
+    Parameters are not validated, but for a negative standard deviation on a CPU, most likely a
+    logarithm: where training diverges, `training.fit` says so with epoch and step, which an error
+    from inside a distribution could not.
 
     Parameters
     ----------
@@ -145,13 +152,25 @@ def gaussian(
     Raises
     ------
     ValueError
-        If neither or both are given.
+        If neither or both are given, or a standard deviation is negative.
     """
     if (stddev is None) == (log_variance is None):
         raise ValueError("gaussian takes stddev or log_variance, one of the two")
     if log_variance is not None:
         stddev = torch.exp(0.5 * log_variance)
+    elif _has_negative(cast(Tensor, stddev)):
+        raise ValueError(
+            "stddev has negative values: of the logarithm of a variance, "
+            "gaussian(mean, log_variance=...)"
+        )
     return _Gaussian(Normal(mean, cast(Tensor, stddev), validate_args=False), mean.ndim - 1)
+
+
+def _has_negative(stddev: Tensor) -> bool:
+    """Whether a value is below zero; False where reading one costs more than it is worth."""
+    if stddev.device.type != "cpu" or stacked(stddev):
+        return False
+    return bool((stddev < 0).any())
 
 
 class _Gaussian(Posterior):
@@ -205,6 +224,7 @@ def posterior_of(encoded: object, batch: int) -> Posterior:
     - A tensor of codes: a mean alone, for objectives that draw nothing.
 
     A tuple is refused: of `(mean, log_variance)` and `(mean, stddev)` nothing says which it is.
+    `envae.adapters.FromTuple` is told.
 
     Raises
     ------
@@ -218,10 +238,12 @@ def posterior_of(encoded: object, batch: int) -> Posterior:
     elif isinstance(encoded, Distribution) and encoded.has_rsample:
         posterior, shape = encoded, encoded.batch_shape + encoded.event_shape
     else:
-        raise ValueError(f"encode returned {_told(encoded)}: {_LINES}")
+        pair = isinstance(encoded, tuple | list) and len(encoded) == 2
+        kept = ". Or leave it as it is: envae.adapters.FromTuple(vae, 'log_variance')" * pair
+        raise ValueError(f"encode returned {told_as(encoded)}: {_LINES}{kept}")
     if len(shape) < 2 or shape[0] != batch:
         raise ValueError(
-            f"encode returned {_told(encoded)} for {batch} observations, which needs codes of "
+            f"encode returned {told_as(encoded)} for {batch} observations, which needs codes of "
             f"shape ({batch}, *code), received {tuple(shape)}"
         )
     if len(posterior.batch_shape) > 1:  # coordinates that are told as a batch
@@ -233,10 +255,52 @@ def posterior_of(encoded: object, batch: int) -> Posterior:
     return cast(Posterior, posterior)
 
 
-def _told(received: object) -> str:
+def called(vae: object, method: Called, rows: Tensor, *context: Tensor) -> Any:
+    """What a model's method returns for x or codes and, of a conditional one, for the context.
+
+    Raises
+    ------
+    ValueError
+        If it takes another number of arguments, or what it is given is of another type than the
+        weights, or elsewhere.
+    """
+    function = getattr(vae, method)
+    try:
+        return function(rows, *context)
+    except TypeError:
+        if refusal := _refusal(function, rows, *context):
+            raise ValueError(
+                f"{method} of {type(vae).__name__} was called with a batch and {len(context)} "
+                f"tensors of context: {refusal}. Labels or another context, which both encode and "
+                "decode take, go in by `Given(vae, labels)`; training.fit takes `(images, labels)`"
+            ) from None
+        raise
+    except RuntimeError as error:
+        weights = next(vae.parameters(), rows) if isinstance(vae, nn.Module) else rows
+        if (weights.dtype, weights.device) != (rows.dtype, rows.device):
+            raise ValueError(
+                f"{method} of {type(vae).__name__} received {rows.dtype} on {rows.device}, and its "
+                f"weights are {weights.dtype} on {weights.device}: convert one of them ({error})"
+            ) from error
+        raise
+
+
+def _refusal(method: Callable[..., Any], *arguments: Tensor) -> TypeError | None:
+    """Why a method does not take so many arguments; None where it takes them.
+
+    Asked after a call has failed: `torch.compile` traces no signatures.
+    """
+    try:
+        inspect.signature(method).bind(*arguments)
+    except TypeError as error:
+        return error
+    return None
+
+
+def told_as(received: object) -> str:
     """What was received, for an error."""
     if isinstance(received, tuple | list):
-        return f"a {type(received).__name__} ({', '.join(map(_told, received))})"
+        return f"a {type(received).__name__} ({', '.join(map(told_as, received))})"
     if isinstance(received, Tensor):
         return f"a tensor of shape {tuple(received.shape)}"
     return f"{type(received).__module__}.{type(received).__qualname__}"
@@ -259,7 +323,7 @@ def mean_and_stddev(posterior: Distribution) -> tuple[Tensor, Tensor]:
         return posterior.codes, torch.zeros_like(posterior.codes)
     if not is_gaussian(posterior):
         raise ValueError(
-            f"a measure takes Gaussians with independent coordinates, not {_told(posterior)}"
+            f"a measure takes Gaussians with independent coordinates, not {told_as(posterior)}"
         )
     return posterior.mean, posterior.base_dist.stddev
 
@@ -295,6 +359,11 @@ def kl_to_prior(posterior: Posterior, prior: Distribution | None = None) -> Tens
             mean, stddev = posterior.mean, posterior.base_dist.stddev
             return (0.5 * (mean.square() + stddev.square() - 1) - stddev.log()).flatten(1).sum(1)
         prior = _standard_normal(posterior)
+    elif prior.event_shape != posterior.event_shape:
+        raise ValueError(
+            f"the prior is over codes of shape {tuple(prior.event_shape)}, and the posterior over "
+            f"{tuple(posterior.event_shape)}"
+        )
     if is_gaussian(posterior) and is_gaussian(prior):
         mean, stddev = posterior.mean, posterior.base_dist.stddev
         towards, spread = prior.mean, prior.base_dist.stddev
@@ -314,7 +383,7 @@ def kl_to_prior(posterior: Posterior, prior: Distribution | None = None) -> Tens
         ) from None
     if kl.shape != posterior.batch_shape:
         raise ValueError(
-            f"the KL of {_told(posterior)} to {_told(prior)} must be one number per image, "
+            f"the KL of {told_as(posterior)} to {told_as(prior)} must be one number per image, "
             f"{tuple(posterior.batch_shape)}, received shape {tuple(kl.shape)}"
         )
     return kl
@@ -332,6 +401,8 @@ def _standard_normal(posterior: Distribution) -> Distribution:
 def prior_of(vae: object) -> Distribution | None:
     """The prior that a model's method `prior()` gives; None, which is N(0, I), without one.
 
+    An attribute `prior` that is a distribution is one too.
+
     A `torch.distributions.Distribution` over codes: event shape `code`, batch shape `()`, or `(B,)`
     where it depends on the context. Its parameters may be trained.
 
@@ -340,25 +411,31 @@ def prior_of(vae: object) -> Distribution | None:
     ValueError
         If the method gives something else.
     """
-    method = getattr(vae, "prior", None)
-    if not inspect.ismethod(method):
-        return None
     try:
-        inspect.signature(method).bind()
+        prior = prior_given(vae)
     except TypeError:
+        if not _refusal(vae.prior):  # type: ignore[attr-defined]  # a method, which was called
+            raise
         told = "takes arguments"
     else:
-        prior = method()
         if prior is None:
             return None
         if isinstance(prior, Distribution) and prior.event_shape and len(prior.batch_shape) < 2:
             return prior
-        told = f"returned {_told(prior)}"
+        told = f"is or returned {told_as(prior)}"
     raise ValueError(
-        f"the method prior of {type(vae).__name__} {told}: objectives call it without any for the "
+        f"prior of {type(vae).__name__} {told}: objectives call it without any for the "
         "prior over codes, a torch.distributions.Distribution with event shape (*code,), such as "
         "Independent(Normal(mean, stddev), 1); of a conditional model use Given"
     )
+
+
+def prior_given(vae: object, *context: Tensor) -> Distribution | None:
+    """A model's prior of codes given a context, by its method or attribute; None without one."""
+    prior = getattr(vae, "prior", None)
+    if inspect.ismethod(prior):
+        return prior(*context)
+    return prior if isinstance(prior, Distribution) else None
 
 
 def codes_of_prior(vae: object, like: Tensor) -> Tensor:
@@ -393,29 +470,40 @@ class Given(nn.Module):
         super().__init__()
         for each in context:
             if not isinstance(each, Tensor) or each.ndim == 0:
-                raise ValueError(f"context is tensors with first axis B, received {_told(each)}")
+                raise ValueError(f"context is tensors with first axis B, received {told_as(each)}")
         self.vae = vae
         self.context = context
 
     def encode(self, x: Tensor) -> Distribution | Tensor:
         """`vae.encode(x, *context)`."""
-        return self.vae.encode(x, *self._for(x))
+        return called(self.vae, "encode", x, *self._for(x, draws=1))
 
     def decode(self, z: Tensor) -> Tensor:
         """`vae.decode(z, *context)`, each code with its own."""
-        return self.vae.decode(z, *self._for(z))
+        return called(self.vae, "decode", z, *self._for(z))
 
     def decode_with_head(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """`vae.decode_with_head(z, *context)`, each code with its own."""
-        return self.vae.decode_with_head(z, *self._for(z))
+        return called(self.vae, "decode_with_head", z, *self._for(z))
 
     def prior(self) -> Distribution | None:
         """`vae.prior(*context)`; None where the model has no such method."""
-        method = getattr(self.vae, "prior", None)
-        return method(*self.context) if inspect.ismethod(method) else None
+        return prior_given(self.vae, *self.context)
 
-    def _for(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """The context of each of N codes, N a multiple of B.
+    def split(
+        self, rows: Tensor, size: int, *, draws: int | None = None, device: torch.device | None
+    ) -> Iterator["Given"]:
+        """The same model with the context of each batch of so many of the rows, on a device.
+
+        Rows are codes, M draws of each image, or with `draws=1` the images.
+        """
+        context = self._for(rows, draws)
+        for start in range(0, len(rows), size):
+            parts = (each[start : start + size] for each in context)
+            yield Given(self.vae, *(part if device is None else part.to(device) for part in parts))
+
+    def _for(self, rows: Tensor, draws: int | None = None) -> tuple[Tensor, ...]:
+        """The context of each of N = M B rows, for a known number M of draws or for any.
 
         Raises
         ------
@@ -423,7 +511,8 @@ class Given(nn.Module):
             If it is none: the context is another batch's.
         """
         for each in self.context:
-            if not len(each) or len(rows) % len(each):
+            wrong = not len(each) or len(rows) % len(each)
+            if wrong or (draws and len(rows) != draws * len(each)):
                 raise ValueError(
                     f"the context must be of as many images as the batch: received "
                     f"{tuple(each.shape)} for {len(rows)}"

@@ -3,10 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.distributions import MultivariateNormal
 
 from envae import evaluation, networks
 from envae.evaluation import evaluating, seeded
-from envae.vae import gaussian
+from envae.vae import Given, gaussian
 
 IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -80,6 +81,50 @@ def test_draws_come_from_the_generator_that_is_given():
     )
     assert torch.equal(first, second)
     assert not torch.equal(first[0], first[1])
+
+
+class Labelled(Plain):
+    """Both of its methods add the label."""
+
+    def encode(self, x, label):
+        return gaussian(x.flatten(1)[:, :2] + label[:, None], torch.ones(len(x), 2))
+
+    def decode(self, z, label):
+        return super().decode(z + label[:, None])
+
+
+def test_a_conditional_model_is_measured_with_the_context_of_each_image():
+    """Of more images than are encoded in one call, and of several draws of each."""
+    labels, images = torch.arange(1300) % 7, torch.rand(1300, 1, 8, 8)
+    vae = Given(Labelled(), labels)
+    posterior = evaluation.encode(vae, images)
+    torch.testing.assert_close(posterior.mean, images.flatten(1)[:, :2] + labels[:, None])
+    codes = posterior.mean.repeat(3, 1)
+    expected = (posterior.mean + labels[:, None]).sum(1).repeat(3)
+    torch.testing.assert_close(evaluation.decode(vae, codes)[:, 0, 0, 0], expected)
+    assert evaluation.decoded_draws(vae, images, draws=3).shape == (3, 1300, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"received \(1300,\) for 2600"):
+        evaluation.encode(vae, images.repeat(2, 1, 1, 1))
+
+
+def test_a_posterior_of_any_kind_has_decoded_draws():
+    root = torch.tensor([[2.0, 0.0], [1.5, 0.5]])
+
+    class Correlated(Plain):
+        def encode(self, x):
+            return MultivariateNormal(x.flatten(1)[:, :2], scale_tril=root.expand(len(x), 2, 2))
+
+    def draws(seed):
+        source = torch.Generator().manual_seed(seed)
+        return evaluation.decoded_draws(Correlated(), IMAGES, source, draws=4000)[..., 0, 0, 0]
+
+    found = draws(0)
+    assert torch.equal(found, draws(0))
+    assert not torch.equal(found, draws(1))
+    # Plain decodes to the sum of the coordinates.
+    expected = (root @ root.T).sum().sqrt().expand(5)
+    torch.testing.assert_close(found.std(0), expected, rtol=0.05, atol=0)
+    torch.testing.assert_close(found.mean(0), IMAGES.flatten(1)[:, :2].sum(1), rtol=0, atol=0.25)
 
 
 class PassesOn:

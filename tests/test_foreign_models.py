@@ -20,6 +20,7 @@ from torch.distributions import (
 from torch.utils.data import DataLoader, TensorDataset
 
 from envae import Given, evaluation, gaussian, objectives
+from envae.adapters import FromTuple
 from envae.objectives import base, objective
 from envae.training import Pair
 from envae.vae import kl_to_prior, mean_and_stddev, posterior_of
@@ -135,6 +136,47 @@ def test_what_is_no_posterior_is_refused_with_the_lines_to_write(case):
             use()
 
 
+@pytest.mark.parametrize("second", ["log_variance", "stddev"])
+def test_a_model_that_returns_a_pair_is_taken_where_it_is_said_what_the_pair_is(second):
+    torch.manual_seed(0)
+    model, x = Foreign((8,), lambda mean, log: (mean, log.exp())), torch.rand(5, 8)
+    mean, value = model.encode(x)
+    stddev = value if second == "stddev" else torch.exp(0.5 * value)
+    found = FromTuple(model, second).encode(x)
+    torch.testing.assert_close((found.mean, found.stddev), (mean, stddev))
+    objective("envae")(FromTuple(model, second), x).total.backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in model.parameters())
+
+
+def test_a_pair_is_taken_of_a_conditional_model_with_a_prior_too():
+    class WithPair(Conditional):
+        def encode(self, x, label):
+            posterior = super().encode(x, label)
+            return posterior.mean, posterior.stddev
+
+        def prior(self, label):
+            return Independent(Normal(label[:, None].expand(-1, 3) * 1.0, 1.0), 1)
+
+    torch.manual_seed(0)
+    model, x, labels = WithPair(), torch.rand(5, 8), torch.tensor([3, 1, 4, 1, 5])
+    kl = objective("l2")(Given(FromTuple(model, "stddev"), labels), x).parts["kl"]
+    posterior = Independent(Normal(*model.encode(x, labels)), 1)
+    torch.testing.assert_close(kl, kl_divergence(posterior, model.prior(labels)).mean())
+
+
+def test_a_pair_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="unknown second 'logvar'"):
+        FromTuple(Foreign((8,)), "logvar")
+    three = Foreign((8,), lambda mean, log: (mean, mean, log))
+    with pytest.raises(
+        ValueError, match=r"two tensors, received a tuple \(a tensor of shape \(5, 3"
+    ):
+        objective("l2")(FromTuple(three, "log_variance"), torch.rand(5, 8))
+    pair = Foreign((8,), lambda mean, log: (mean, log))
+    with pytest.raises(ValueError, match=r"Or leave it as it is: envae.adapters.FromTuple\(vae, "):
+        objective("l2")(pair, torch.rand(5, 8))
+
+
 @pytest.mark.parametrize("shape", [(4, 3), (5,), (1, 3)])
 def test_a_posterior_for_another_number_of_images_is_refused(shape):
     mean = torch.zeros(shape)
@@ -150,6 +192,100 @@ def test_codes_alone_are_for_objectives_that_draw_nothing():
     with pytest.raises(ValueError, match=r"codes without a spread, which ae, rae, rae_gp and wae"):
         objective("envae")(model, x)
     assert evaluation.encode(model, x).stddev.eq(0).all()
+
+
+class Broken(Foreign):
+    """A model with one slip."""
+
+    def __init__(self, **methods):
+        super().__init__((8,))
+        vars(self).update({name: method.__get__(self) for name, method in methods.items()})
+
+
+class NoDecoder(nn.Module):
+    def encode(self, x):
+        return gaussian(x, torch.ones_like(x))
+
+
+X = torch.rand(5, 8, generator=torch.Generator().manual_seed(0))
+SLIPS = {
+    "x in float64": (lambda: Foreign((8,)), X.double(), "received torch.float64 on cpu.*float32"),
+    "weights in float64": (lambda: Foreign((8,)).double(), X, "received torch.float32 .*float64"),
+    "weights elsewhere": (lambda: Foreign((8,)).to("meta"), X, "on cpu, and its .* on meta"),
+    "no decode": (NoDecoder, X, "needs the methods encode and decode, which NoDecoder has not"),
+    "a name for a model": (lambda: "vae", X, "needs the methods encode and decode, which str has"),
+    "codes alone": (
+        lambda: Foreign((8,), lambda mean, _: mean), X, "encode returned a tensor, codes without"
+    ),
+    "a logarithm as stddev": (
+        lambda: Foreign((8,), gaussian), X, r"negative values: .* gaussian\(mean, log_variance="
+    ),
+    "labels for encode": (
+        lambda: Broken(encode=lambda self, x, y: x), X, r"encode of Broken .* 0 tensors .*: missing"
+    ),
+    "labels for decode": (
+        lambda: Broken(decode=lambda self, z, y: z), X, r"decode of Broken .* 0 tensors .*: missing"
+    ),
+    "no labels for decode": (
+        lambda: Given(Broken(encode=lambda self, x, y: Foreign.encode(self, x)), torch.arange(5)),
+        X, r"decode of Broken was called with a batch and 1 tensors of context: too many",
+    ),
+    "a prior of other codes": (
+        lambda: Broken(prior=lambda self: Independent(Normal(torch.zeros(2), torch.ones(2)), 1)),
+        X, r"prior is over codes of shape \(2,\), and the posterior over \(3,\)",
+    ),
+    "a dictionary": (lambda: Foreign((8,)), {"x": X}, r"received builtins.dict$"),
+    "an array": (lambda: Foreign((8,)), X.numpy(), r"numpy.ndarray: take torch.as_tensor\(...\)$"),
+    "bytes": (lambda: Foreign((8,)), X.byte(), r"of torch.uint8: of 8-bit images take x / 255$"),
+    "integers": (lambda: Foreign((8,)), X.int(), r"of torch.int32: take x.float\(\)$"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SLIPS)
+def test_a_slip_is_one_error_that_says_what_would_do(case):
+    made, x, told = SLIPS[case]
+    with pytest.raises(ValueError, match=told):
+        objective("envae", samples=4, pairs="mirrored")(made(), x)
+
+
+def test_an_error_of_the_models_own_is_its_own():
+    def fails(self, x):
+        raise TypeError("of its own")
+
+    def misfit(self, x):
+        return torch.ones(2, 3) @ torch.ones(2, 3)
+
+    with pytest.raises(TypeError, match="of its own"):
+        objective("l2")(Broken(encode=fails), X)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        objective("l2")(Broken(encode=misfit), X)
+
+
+def test_a_prior_that_is_an_attribute_is_the_prior():
+    model = Foreign((8,))
+    model.prior = Independent(Normal(torch.full((3,), 5.0), torch.ones(3)), 1)
+    found = objective("l2")(model, X).parts["kl"]
+    torch.testing.assert_close(found, kl_divergence(model.encode(X), model.prior).mean())
+    given = objective("l2")(Given(FromTuple(Pairs(model), "stddev")), X).parts["kl"]
+    torch.testing.assert_close(found, given)
+
+
+class Pairs(nn.Module):
+    """The same model, whose `encode` returns a pair."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.decode, self.prior = model.decode, model.prior
+        self.encode = lambda x: (model.encode(x).mean, model.encode(x).stddev)
+
+
+def test_a_loss_says_what_is_minimized():
+    loss = objective("l2")(Foreign((8,)), X)
+    for name in ("backward", "item"):
+        with pytest.raises(
+            AttributeError, match=rf"no '{name}'.*loss\(vae, x\).total.backward\(\)"
+        ):
+            getattr(loss, name)
 
 
 def test_gaussian_takes_one_spread():
@@ -250,6 +386,8 @@ def test_each_draw_is_decoded_with_the_context_of_its_image(name):
     assert model.of_label.weight.grad[[1, 3, 4, 5]].abs().sum(1).gt(0).all()
     with pytest.raises(ValueError, match=r"as many images as the batch: received \(4,\) for 5"):
         loss(Given(model, labels[:4]), x)
+    with pytest.raises(ValueError, match=r"as many images as the batch: received \(1,\) for 5"):
+        loss(Given(model, labels[:1]), x)
 
 
 def mixture():
@@ -307,7 +445,7 @@ def test_a_prior_of_each_image_and_a_prior_that_is_none():
             def prior(self, returned=returned):
                 return returned
 
-        with pytest.raises(ValueError, match="the method prior of Wrong returned"):
+        with pytest.raises(ValueError, match="prior of Wrong is or returned"):
             objective("l2")(Wrong((8,)), x)
 
 
@@ -316,7 +454,7 @@ def test_a_prior_that_takes_arguments_and_a_context_that_is_no_tensor_are_told()
         def prior(self, count):
             return torch.randn(count, 3)
 
-    with pytest.raises(ValueError, match="the method prior of Sampler takes arguments"):
+    with pytest.raises(ValueError, match="prior of Sampler takes arguments"):
         objective("l2")(Sampler((8,)), torch.rand(5, 8))
     for context in ({"label": 1}, torch.tensor(1.0)):
         with pytest.raises(ValueError, match="context is tensors with first axis B, received"):
@@ -399,6 +537,18 @@ def test_a_model_and_its_loss_are_one_graph_for_the_compiler(name):
     torch.manual_seed(0)
     torch.testing.assert_close(found, loss(model, x).total)
     found.backward()
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning", "ignore:.*:DeprecationWarning")
+def test_a_conditional_pair_is_called_with_its_context_and_is_one_graph():
+    torch.manual_seed(0)
+    model, x, labels = Conditional(), torch.rand(5, 8), torch.tensor([3, 1, 4, 1, 5])
+    pair = Pair(model, objective("envae", samples=4, pairs="mirrored"))
+    torch.manual_seed(1)
+    expected = pair.objective(Given(model, labels), x).total
+    for called in (pair, torch.compile(pair, fullgraph=True, backend="eager")):
+        torch.manual_seed(1)
+        torch.testing.assert_close(called(x, labels)["total"], expected)
 
 
 # Images of a batch meet in them; the others are a mean over images.

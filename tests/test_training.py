@@ -13,13 +13,15 @@ import safetensors.torch
 import torch
 from common import of_codes
 from lightning_fabric.plugins import MixedPrecision
+from torch import nn
 
 from envae import datasets, networks
 from envae.datasets import files
+from envae.evaluation import seeded
 from envae.objectives import Objective, names, objective
 from envae.training import Pair, _step, batch_sizes, epoch_seed, fit
 from envae.training._run import Run
-from envae.vae import gaussian
+from envae.vae import Given, gaussian
 
 IMAGES = datasets.load("digits").train[:128]
 
@@ -66,9 +68,98 @@ def test_arguments_out_of_range_are_errors(options, message):
         trained(**options)
 
 
+class Conditional(nn.Module):
+    """Both of its methods take labels and a number for each image."""
+
+    def __init__(self):
+        super().__init__()
+        self.model, self.of_label = model(), nn.Embedding(10, 4)
+
+    def encode(self, x, label, shift):
+        posterior = self.model.encode(x)
+        return gaussian(posterior.mean + self.of_label(label) * shift, posterior.stddev)
+
+    def decode(self, z, label, shift):
+        return self.model.decode(z + self.of_label(label) * shift)
+
+
+CONTEXT = torch.arange(128) % 10, torch.linspace(-1, 1, 128)[:, None]
+
+
+def conditional():
+    torch.manual_seed(0)
+    return Conditional()
+
+
+def test_a_conditional_model_is_trained_as_by_a_loop_of_ones_own():
+    vae, history = trained(conditional(), images=(IMAGES, *CONTEXT), epochs=2, batch_size=50)
+    expected, loss = conditional(), objective("envae", samples=2)
+    adam = torch.optim.Adam(expected.parameters(), fused=True)
+    for epoch in range(2):
+        total = 0.0
+        with seeded(epoch_seed(0, epoch)):
+            for part in torch.randperm(128).split(50):
+                adam.zero_grad()
+                value = loss(Given(expected, *(each[part] for each in CONTEXT)), IMAGES[part]).total
+                value.backward()
+                adam.step()
+                total += value.item() * len(part) / 128
+        assert history["total"][epoch] == pytest.approx(total, rel=1e-5)
+    for ours, theirs in zip(vae.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_validation_and_a_checkpoint_know_the_context(tmp_path):
+    other = CONTEXT[0].flip(0), CONTEXT[1]
+    runs = [
+        trained(conditional(), images=(IMAGES, *CONTEXT), validation=(IMAGES, *context), epochs=1)
+        for context in (CONTEXT, other)
+    ]
+    alike, unlike = (history["validation"][0] for _, history in runs)
+    assert alike != unlike
+    path = tmp_path / "run"
+    trained(conditional(), images=(IMAGES, *CONTEXT), epochs=1, checkpoint=path)
+    with pytest.raises(ValueError, match=r"another run: it differs in \['images'\]"):
+        trained(conditional(), images=(IMAGES, *other), checkpoint=path)
+    _, history = trained(conditional(), images=(IMAGES, *CONTEXT), epochs=2, checkpoint=path)
+    assert len(history) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"images": IMAGES},
+            r"missing a required argument: 'label'. Labels .* takes `\(images, labels",
+        ),
+        ({"images": (IMAGES, CONTEXT[0])}, r"missing a required argument: 'shift'"),
+        (
+            {"images": (IMAGES, *CONTEXT, CONTEXT[0])},
+            r"with a batch and 3 tensors of context: too many pos",
+        ),
+        ({"images": (IMAGES, CONTEXT[0][:5], CONTEXT[1])}, r"images\[1\] is the context of 128 im"),
+        ({"images": (IMAGES, CONTEXT[0], "shift")}, r"with as many rows, received str"),
+        (
+            {"images": (IMAGES, CONTEXT[0], CONTEXT[1] / 0)},
+            r"images\[2\], the context of .* finite",
+        ),
+        (
+            {"images": ()},
+            r"images must be a tensor, or a tuple of one and its context; received \(\)",
+        ),
+        ({"images": (IMAGES, *CONTEXT), "validation": IMAGES}, "validation need the same context"),
+    ],
+)
+def test_a_context_that_does_not_fit_is_an_error(options, message):
+    with pytest.raises(ValueError, match=message):
+        trained(conditional(), **options)
+
+
 def test_a_model_that_is_no_module_is_an_error():
     with pytest.raises(TypeError, match=r"fit trains an nn.Module, received object"):
         trained(object())
+    with pytest.raises(TypeError, match=r"minimizes an objective, .*\('envae'\), received str"):
+        fit(model(), "envae", IMAGES, epochs=1)
 
 
 def test_history_has_a_row_per_epoch_with_every_part():

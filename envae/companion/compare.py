@@ -25,6 +25,7 @@ from envae.companion import differences
 from envae.datasets import Dataset
 from envae.experiments import kept_pictures, records
 from envae.experiments.paper_rows import ALL_ROWS, Experiment
+from envae.experiments.parallel import side_by_side
 from envae.experiments.runs import Setting
 from envae.metrics import frechet, random_convolutions
 from envae.metrics.random_convolutions import RandomConvolutions
@@ -34,11 +35,11 @@ NOTEBOOK = Path(__file__).with_suffix(".ipynb")
 # Rows of `paper_rows` and what the page calls them.
 COMPARED = {
     "L2": "L2",
+    "EnVAE, M = 4, mirrored": "EnVAE (4 mirrored)",
     "Iso-I, mle": "Iso-I",
+    "AE": "AE + mixture",
+    "EnVAE, M = 2": "EnVAE (2 draws)",
     "SSIM": "SSIM",
-    "AE": "AE, mixture",
-    "EnVAE, M = 2": "EnVAE, 2 draws",
-    "EnVAE, M = 4, mirrored": "EnVAE, 4 mirrored",
 }
 SEEDS = (1, 2, 3)
 TRIED = 3  # values of each row's free number
@@ -47,6 +48,10 @@ _FEWEST_TRAINED = 1000  # images that are kept where time is short
 _MOST_EPOCHS, _MOST_STEPS = 300, 10_000  # no more than the larger of these
 _SAMPLES = 2000  # images drawn for a distance, at most
 _SHARE = 0.7  # of the time that training is granted; the rest is for measuring and the page
+_NEARLY = 0.9  # the same once it is known what a row takes beside training
+_TOO_LONG = 1.2  # times the time that is left: rows would be lost, and the plan is made anew
+_FEWEST_EPOCHS = 5  # with fewer for all: better some rows now, others in the next call
+_LITTLE = 0.5  # recall: samples are far from half of the test images
 _TEST_IMAGES = 30  # at least: so many are shown
 
 
@@ -59,8 +64,10 @@ def load(folder: str | Path, size: int = 32) -> Dataset:
     Raises
     ------
     ValueError, FileNotFoundError
-        As `datasets.load`; and if there are too few images in all.
+        As `datasets.load`; and if there are too few images in all, they would be too small, or
+        are all alike.
     """
+    check_count(random_convolutions.SMALLEST, size=size)
     dataset = datasets.load("imagefolder", root=str(folder), size=size)
     if all((part == part[:, :1]).all() for part in (dataset.train, dataset.test)):
         grey = {name: getattr(dataset, name)[:, :1].contiguous() for name in ("train", "test")}
@@ -81,6 +88,8 @@ def load(folder: str | Path, size: int = 32) -> Dataset:
             f"{folder} has {len(dataset.train) + len(dataset.test)} images: a comparison needs "
             f"{5 * _TEST_IMAGES} or more"
         )
+    if (dataset.train == dataset.train[0]).all():
+        raise ValueError(f"{folder} has {len(dataset.train)} training images that are all alike")
     return dataset
 
 
@@ -93,8 +102,9 @@ class Comparison:
         As :func:`load` takes them.
     minutes
         What the training and measuring may take. It decides the epochs, and where these would be
-        few, how many of the images are trained on. The plan is kept beside the records: a second
-        call with as many minutes goes on with it.
+        few, how many of the images are trained on, by a few steps of every row; and again after
+        the first row, which is then trained anew, where the machine turned out to be slower. The
+        plan is kept beside the records: a second call with as many minutes goes on with it.
     rows
         Keys of `COMPARED`.
 
@@ -113,10 +123,11 @@ class Comparison:
         rows: tuple[str, ...] = tuple(COMPARED),
     ):
         check_positive(minutes=minutes)
-        check_count(random_convolutions.SMALLEST, size=size)
         self.rows = rows
         self._seconds = 60 * minutes
-        self._begun, self._longest = time.monotonic(), 0.0
+        self._begun = time.monotonic()
+        # Of the rows so far: training over what the plan has for it, and seconds beside training.
+        self._pace, self._beside = 0.0, 0.0
         dataset = load(folder, size)
         self.place = dataset.place
         self.found = len(dataset.train), len(dataset.test)
@@ -124,12 +135,23 @@ class Comparison:
         dataset = dataclasses.replace(  # a folder's are sorted, and the first ones are measured
             dataset, test=dataset.test[order], test_labels=dataset.test_labels[order]
         )
-        plan = records.folder() / f"plan-{dataset.name}-{minutes:g}.json"
-        if not plan.is_file():
-            with whole(plan) as partial:
-                partial.write_text(json.dumps(self._planned(dataset)), encoding="utf-8")
-        told = json.loads(plan.read_text(encoding="utf-8"))
-        self.experiment = self._experiment(dataset, **told)
+        self._dataset = dataset
+        self._file = records.folder() / f"plan-{dataset.name}-{minutes:g}.json"
+        if self._file.is_file():
+            self._follow(json.loads(self._file.read_text(encoding="utf-8")))
+        else:
+            self._keep(self._planned())
+
+    def _keep(self, plan: dict[str, Any]) -> None:
+        with whole(self._file) as partial:
+            partial.write_text(json.dumps(plan), encoding="utf-8")
+        self._follow(plan)
+
+    def _follow(self, plan: dict[str, Any]) -> None:
+        self._plan = plan
+        self.experiment = self._experiment(
+            self._dataset, plan["network"], plan["epochs"], plan["images"]
+        )
 
     def _experiment(self, dataset: Dataset, network: str, epochs: int, images: int) -> Experiment:
         if images < len(dataset.train):
@@ -141,7 +163,7 @@ class Comparison:
                 network,
                 latent_dim=16 if dataset.image_shape[0] == 1 else 32,
                 epochs=epochs,
-                batch_size=64 if len(dataset.train) >= 2000 else 32,
+                batch_size=_batch_size(len(dataset.train)),
             ),
             RandomConvolutions(dataset.train, few=fewest <= random_convolutions.FEATURES),
             samples=min(len(dataset.train), _SAMPLES),
@@ -155,37 +177,52 @@ class Comparison:
             random_space=False,
         )
 
-    def _planned(self, dataset: Dataset) -> dict[str, Any]:
-        """Network, epochs and training images that the time allows, by a few steps of every row.
+    def _planned(self) -> dict[str, Any]:
+        """Network, epochs and images that the time allows, by a few steps of every row.
 
-        On a CPU a network whose models are trained as one stack.
+        With them, for each row, the seconds of a step, and those that an epoch on all images takes
+        of its search and its runs. On a CPU a network whose models are trained as one stack.
         """
         network = "conv" if torch.cuda.is_available() else "mlp"
-        short = self._experiment(dataset, network, epochs=1, images=len(dataset.train))
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as runs side by side have
-        step = sum(short.step_seconds(label) for label in self.rows)
-        torch.set_num_threads(threads)
-        side_by_side = joblib.effective_n_jobs(-1)
+        short = self._experiment(self._dataset, network, 1, len(self._dataset.train))
+        processes = joblib.effective_n_jobs(-1)
         steps = sum(
-            -(-runs // side_by_side) * short.steps(searched=searched)
+            -(-runs // processes) * short.steps(searched=searched)
             for runs, searched in ((TRIED, True), (len(SEEDS), False))
         )
-        left = self._seconds - (time.monotonic() - self._begun)
-        epochs = _SHARE * left / (step * steps)
-        images = len(dataset.train)
+        # As many at once as there will be: they share caches and memory.
+        measured = side_by_side(
+            joblib.delayed(short.step_seconds)(label)
+            for label in self.rows
+            for _ in range(processes)
+        )
+        step = {
+            label: float(np.mean(measured[place * processes :][:processes]))
+            for place, label in enumerate(self.rows)
+        }
+        seconds = {label: steps * value for label, value in step.items()}
+        length = self._length(sum(seconds.values()), _SHARE * (self._seconds - self._passed()))
+        return {"network": network, "step": step, "seconds": seconds} | length
+
+    def _length(self, seconds: float, left: float) -> dict[str, int]:
+        """Epochs and images for the time that is left, if an epoch on all takes so many seconds."""
+        everything = len(self._dataset.train)
+        epochs, images = max(left, 0) / seconds, everything
         if epochs < _LEAST_EPOCHS:
             images = min(images, max(_FEWEST_TRAINED, int(images * epochs / _LEAST_EPOCHS)))
-            epochs *= len(dataset.train) / images
-        most = max(_MOST_EPOCHS, _MOST_STEPS // short.steps(searched=False))
-        return {"network": network, "epochs": max(1, min(int(epochs), most)), "images": images}
+            epochs *= everything / images
+        most = max(_MOST_EPOCHS, _MOST_STEPS // -(-images // _batch_size(images)))
+        return {"epochs": max(1, min(int(epochs), most)), "images": images}
+
+    def _passed(self) -> float:
+        return time.monotonic() - self._begun
 
     def __str__(self) -> str:
         experiment, setting = self.experiment, self.experiment.setting
         shape = " x ".join(map(str, experiment.dataset.image_shape))
         return (
             f"{self.found[0]} training and {self.found[1]} test images of {shape}; "
-            f"{len(experiment.dataset.train)} trained on, {setting.epochs} epochs, network "
+            f"{len(experiment.dataset.train)} trained on, {_epochs(setting.epochs)}, network "
             f"{setting.network} with a code of {setting.latent_dim}; for each loss {TRIED} values "
             f"of its one free number, the best of them from {len(SEEDS)} seeds"
         )
@@ -193,17 +230,50 @@ class Comparison:
     def train(self, label: str) -> str:
         """Run what a row lacks, and say what came of it.
 
-        Nothing, where it would end after the time if it took as long as the longest before it.
+        Nothing, where it would end after the time by what those before it took.
         """
-        start = time.monotonic()
-        if start - self._begun + self._longest > self._seconds:
+        start = self._passed()
+        new, first = self.experiment.due(label) is not None, self.runs().empty
+        if new and start + self._expected(label) > self._seconds:
             return f"{COMPARED[label]}: left for the next call, the time is over"
         found = self.experiment.complete(label)
-        self._longest = max(self._longest, time.monotonic() - start)
         if not found["done"].all():
             return f"{COMPARED[label]}: {found['error'].max() or 'not run'}"
-        values = found[ALL_ROWS[label].judged_by]
-        return f"{COMPARED[label]}: distances {', '.join(f'{value:.2f}' for value in values)}"
+        told = ""
+        if new:
+            curves = [records.curves(self.experiment.name, key)["seconds"] for key in found["key"]]
+            steps = self.experiment.steps(searched=False) / self._plan["epochs"]
+            pace = float(np.mean(np.concatenate(curves))) / (self._plan["step"][label] * steps)
+            self._pace = max(self._pace, pace)
+            training = self._pace * self._epochs() * self._plan["seconds"][label]
+            self._beside = max(self._beside, self._passed() - start - training)
+        if first and self._is_shortened():
+            told = f" (slower than planned, and trained anew: {_epochs(self._plan['epochs'])})"
+            found = self.experiment.complete(label)
+        values = ", ".join(f"{value:.2f}" for value in found[ALL_ROWS[label].judged_by])
+        return f"{COMPARED[label]}: distances {values}{told}"
+
+    def _epochs(self) -> float:
+        """Epochs on as many images as there are."""
+        return float(self._plan["epochs"] * self._plan["images"] / len(self._dataset.train))
+
+    def _expected(self, *labels: str) -> float:
+        """Seconds of what rows lack, by the pace of those before them; 0 before any."""
+        left = [label for label in labels if self.experiment.due(label) is not None]
+        seconds = sum(self._plan["seconds"][label] for label in left)
+        return float(self._pace * self._epochs() * seconds + self._beside * len(left))
+
+    def _is_shortened(self) -> bool:
+        """Whether a new plan was made, since rows would be lost, and it has time to train."""
+        left = self._seconds - self._passed()
+        if self._expected(*self.rows) < _TOO_LONG * left:
+            return False
+        seconds = self._pace * sum(self._plan["seconds"].values())
+        shorter = self._length(seconds, _NEARLY * left - self._beside * len(self.rows))
+        if shorter["epochs"] < _FEWEST_EPOCHS:
+            return False
+        self._keep(self._plan | shorter)
+        return True
 
     def runs(self) -> pd.DataFrame:
         """The reported runs that are done, in the column `label`; `distance` is the row's own."""
@@ -282,12 +352,14 @@ class Comparison:
         by_label = {
             COMPARED[str(label)]: np.log(found["distance"].clip(lower=1e-9)).tolist()
             for label, found in runs.groupby("label", sort=False)
+            if len(found) > 1
         }
         left = [COMPARED[label] for label in self.rows if COMPARED[label] not in by_label]
-        told = f"Not run yet: {'; '.join(left)}. " if left else ""
+        told = f"Not run yet, or from one seed: {'; '.join(left)}. " if left else ""
         if len(by_label) < 2:
             return f"{told}Too few losses are done to compare any."
-        table, floors = self.table(), self.floors()
+        table, floors = self.table().loc[list(by_label)], self.floors()
+        table = table.sort_values("distance of samples")
         best = str(table.index[0])
         found = differences.simultaneous(by_label)
         worse = [label for label in table.index[1:] if found[best, label].below]
@@ -307,23 +379,42 @@ class Comparison:
         given_back = floors["the training images"]
         told += (
             f". Its distance is {closest:.2f}; a model that gave the training images back would "
-            f"have {given_back:.2f}, and differences of that size mean nothing. Reconstructions "
-            f"from posterior means have the least squared error with {sharpest}; samples from a "
-            f"mixture are closest with {table['from a mixture'].idxmin()}. "
+            f"have {given_back:.2f}, and differences of that size mean nothing. In the mean, "
+            "reconstructions from posterior means have the least squared error with "
+            f"{sharpest}, and samples from a mixture are closest with "
+            f"{table['from a mixture'].idxmin()}. "
         )
+        if (reached := table["recall"].max()) < _LITTLE:
+            told += (
+                f"No loss draws most of what is in these images: samples are near {reached:.0%} of "
+                "the test images at most. A longer training, or more images, may change the order. "
+            )
         idle = table.index[table["distance of samples"] > floors["the mean image alone"]]
         if len(idle):
             told += f"Samples of {_listed(list(idle))} are further away than the mean image alone. "
+        if self._plan["epochs"] < _LEAST_EPOCHS:
+            told += (
+                f"Only {_epochs(self._plan['epochs'])} fit into the time: with more minutes the "
+                "order may be another. "
+            )
         if any("at an end" in chosen for chosen in table["chosen"]):
             told += (
                 "Where the chosen number stands at an end of those tried, the loss may do better "
                 "with another. "
             )
         return told + (
-            "This holds for these images at this size, this network and this many epochs, with "
-            f"{len(SEEDS)} seeds at a simultaneous level of 95 %; a longer training can change the "
-            "order, and a distance by random convolutions is not an FID."
+            f"This holds for these images at this size, this network and "
+            f"{_epochs(self._plan['epochs'])}, with {len(SEEDS)} seeds at a simultaneous level of "
+            "95 %; a distance by random convolutions is not an FID."
         )
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'' if count == 1 else 's'}"
+
+
+def _batch_size(images: int) -> int:
+    return 64 if images >= 2000 else 32
 
 
 def _error(kept: dict[str, Tensor]) -> Tensor:
@@ -339,15 +430,18 @@ _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
+:root {{ color-scheme: light dark; --text: #222; --page: #fff; --aside: #555; }}
+@media (prefers-color-scheme: dark) {{ :root {{ --text: #ddd; --page: #161616; --aside: #aaa; }} }}
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto;
-  padding: 0 1rem; color: #222; background: #fff; }}
+  padding: 0 1rem; color: var(--text); background: var(--page); }}
 h1, h2 {{ line-height: 1.2; }}
-img {{ max-width: 100%; height: auto; }}
-div.table {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: .85rem; }}
-th, td {{ padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }}
+img {{ display: block; max-width: 100%; height: auto; background: #fff; }}
+@media (max-width: 40rem) {{ img {{ max-width: none; max-height: 26rem; }} }}
+div.wide {{ overflow-x: auto; }}
+table {{ border: 0; border-collapse: collapse; font-size: .85rem; }}
+th, td {{ padding: .3rem .6rem; text-align: right; border: 0; border-bottom: 1px solid #8886; }}
 th:first-child {{ text-align: left; }}
-pre {{ white-space: pre-wrap; color: #555; font-size: .85rem; }}
+pre {{ white-space: pre-wrap; color: var(--aside); font-size: .85rem; margin: .3rem 0; }}
 </style></head><body>
 {body}
 </body></html>
@@ -382,9 +476,10 @@ def _shown(output: dict[str, Any], render: Any) -> str:
     data = {kind: "".join(text) for kind, text in output.get("data", {}).items()}
     if "image/png" in data:
         alt = html.escape(output["metadata"].get("alt", data.get("text/plain", "a figure")))
-        return f'<img alt="{alt}" src="data:image/png;base64,{data["image/png"].strip()}">'
+        source = f"data:image/png;base64,{data['image/png'].strip()}"
+        return f'<div class="wide" tabindex="0"><img alt="{alt}" src="{source}"></div>'
     if "text/markdown" in data:
         return str(render(data["text/markdown"]))
     if "text/html" in data:
-        return f'<div class="table">{data["text/html"]}</div>'
+        return f'<div class="wide" tabindex="0">{data["text/html"]}</div>'
     return f"<pre>{html.escape(data.get('text/plain', ''))}</pre>"

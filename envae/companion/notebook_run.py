@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 from envae._files import whole
 from envae._unknown import extra, unknown
@@ -45,7 +45,14 @@ class Stopped(KeyboardInterrupt):
     """The user stopped what leaves something behind; the message is one line that says what."""
 
 
-def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str]) -> dict[str, Any]:
+def run(
+    notebook: Path,
+    output: Path,
+    *,
+    profile: str,
+    given: Mapping[str, str],
+    printed: TextIO | None = None,
+) -> dict[str, Any]:
     """Execute a notebook and write the result, whole or not at all.
 
     It runs in the working directory: relative paths, in parameters and in `$ENVAE_RUNS`, are the
@@ -61,6 +68,8 @@ def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str])
         `quick`, or the name of a file `params/<notebook>.<profile>.yaml` beside the notebook.
     given
         Parameters on top of the profile, as the user typed them.
+    printed
+        Where what cells print is written at once as well.
 
     Returns
     -------
@@ -90,7 +99,7 @@ def run(notebook: Path, output: Path, *, profile: str, given: Mapping[str, str])
         try:
             with tempfile.TemporaryDirectory(prefix="envae-") as scratch:
                 executed = Path(scratch) / "executed.ipynb"
-                origin = _execute(notebook, executed, profile, values)
+                origin = _execute(notebook, executed, profile, values, printed)
                 shutil.copyfile(executed, partial)
         except OSError as error:  # such as a full disk
             raise RunError(f"{notebook.stem}: {error}") from None
@@ -292,7 +301,11 @@ def _environment_of_kernels() -> Iterator[None]:
 
 
 def _execute(
-    notebook: Path, executed: Path, profile: str, values: dict[str, Any]
+    notebook: Path,
+    executed: Path,
+    profile: str,
+    values: dict[str, Any],
+    printed: TextIO | None,
 ) -> dict[str, Any]:
     """Run papermill and stamp the result with where it comes from."""
     with extra("book"):
@@ -318,6 +331,7 @@ def _execute(
                 language="python",
                 progress_bar=_progress(notebook.stem),
                 start_timeout=_STARTS_WITHIN,
+                stdout_file=printed,
                 extra_arguments=["--log-level=CRITICAL"],  # what a cell raises is reported below
             )
     except papermill.PapermillExecutionError as error:

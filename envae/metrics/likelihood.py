@@ -25,9 +25,16 @@ import math
 import torch
 from torch import Tensor
 
-from envae.evaluation import batches, evaluating
+from envae.evaluation import batches, drawn, evaluating
 from envae.objectives.base import LogDensity, check_count
-from envae.vae import EncodesAndDecodes, gaussian, mean_and_stddev, posterior_of, prior_of
+from envae.vae import (
+    EncodesAndDecodes,
+    gaussian,
+    is_gaussian,
+    mean_and_stddev,
+    posterior_of,
+    prior_of,
+)
 
 
 def negative_log_likelihood(
@@ -44,7 +51,8 @@ def negative_log_likelihood(
     Parameters
     ----------
     vae
-        Its posterior is the proposal. It is measured in evaluation mode.
+        Its posterior is the proposal, of any kind that has a density. It is measured in evaluation
+        mode.
     log_density
         ln p(x|z), as `objective.density` gives it.
     images
@@ -87,14 +95,22 @@ def _log_weights(
 ) -> Tensor:
     """ln p(x|z) + ln p(z) - ln q(z|x) of draws from q, `(k, B)`, float64, on the CPU."""
     posterior = posterior_of(vae.encode(x), len(x))
-    mean, stddev = (each.double() for each in mean_and_stddev(posterior))
-    if not (stddev > 0).all():
-        raise ValueError("needs a posterior with a density: a standard deviation is 0")
-    noise = torch.randn(draws, *mean.shape, generator=generator, dtype=torch.float64).to(
-        mean.device
-    )
-    codes = mean + stddev * noise  # (k, B, d_z)
-    prior = prior_of(vae) or gaussian(torch.zeros_like(mean), torch.ones_like(mean))
-    log_ratio = prior.log_prob(codes) - gaussian(mean, stddev).log_prob(codes)
+    if is_gaussian(posterior) or not posterior.has_rsample:
+        mean, stddev = (each.double() for each in mean_and_stddev(posterior))
+        if not (stddev > 0).all():
+            raise ValueError("needs a posterior with a density: a standard deviation is 0")
+        noise = torch.randn(draws, *mean.shape, generator=generator, dtype=torch.float64).to(
+            mean.device
+        )
+        codes, proposal = mean + stddev * noise, gaussian(mean, stddev)
+    else:
+        codes, proposal = drawn(posterior, generator, draws=draws), posterior
+    # Codes are (k, B, *code).
+    prior = prior_of(vae) or gaussian(torch.zeros_like(codes[0]), torch.ones_like(codes[0]))
+    try:
+        log_ratio = prior.log_prob(codes) - proposal.log_prob(codes)
+    except NotImplementedError:
+        kinds = " or ".join(type(each).__name__ for each in (proposal, prior))
+        raise ValueError(f"needs densities: {kinds} has no log_prob") from None
     parts = codes.to(x.dtype).split(max(decoded_at_once // len(x), 1))
     return (torch.cat([log_density(x, part) for part in parts]).double() + log_ratio).cpu()

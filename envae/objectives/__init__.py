@@ -17,6 +17,9 @@ from envae.objectives import (  # noqa: F401
     quantile,
     variance,
 )
-from envae.objectives.base import Loss, Objective, names, objective
+from envae.objectives.base import Loss, Objective, names, objective, told_options
 
 __all__ = ["Loss", "Objective", "names", "objective"]
+
+# For `help(objective)`, and the page of the API.
+objective.__doc__ = f"{objective.__doc__}{told_options()}"

@@ -43,10 +43,12 @@ import torch
 from torch import Tensor, nn
 
 from envae._unknown import unknown
-from envae.scores import check_floats
+from envae.scores import check_floats, of_all_models
+from envae.scores import stacked as stacked
 from envae.vae import (
     EncodesAndDecodes,
     Posterior,
+    called,
     gaussian,
     is_gaussian,
     kl_to_prior,
@@ -89,6 +91,13 @@ class Loss:
     @property
     def total(self) -> Tensor:
         return self.reconstruction + self.regularizer
+
+    if not TYPE_CHECKING:  # a checker would take it for any name
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"a Loss has no {name!r}: minimize its total, `loss(vae, x).total.backward()`"
+            )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -392,7 +401,7 @@ def objective(name: Name | str, **options: Any) -> Objective:
     name
         One of `objectives.names()`.
     options
-        Options of that objective; see its class.
+        Options of that objective; listed below, told by its class.
 
     Returns
     -------
@@ -416,6 +425,21 @@ def objective(name: Name | str, **options: Any) -> Objective:
 def names() -> list[str]:
     """Names that :func:`objective` knows."""
     return list(_REGISTRY)
+
+
+def told_options() -> str:
+    """Names with their options and defaults, as the end of a docstring."""
+    calls = [f"{name}{inspect.signature(kind, eval_str=True)}" for name, kind in _REGISTRY.items()]
+    without = ("*args: Any, **kwargs: Any", " -> None", "collections.abc.", "typing.")
+    calls = [functools.reduce(lambda call, part: call.replace(part, ""), without, c) for c in calls]
+    lines = "\n".join(f"        {call}" for call in calls)
+    return f"""
+    Notes
+    -----
+    Options and their defaults::
+
+{lines}
+    """
 
 
 # --- what the steps are made of ---------------------------------------------------------------
@@ -452,7 +476,7 @@ def check_images(**images: Tensor) -> None:
     for name, values in images.items():
         if not values.numel():
             continue
-        low, high = (bound.item() for bound in _of_all_models(values.detach()).aminmax())
+        low, high = (bound.item() for bound in of_all_models(values.detach()).aminmax())
         if low < 0 or high > 1:
             raise ValueError(
                 f"{name} must have values in [0, 1], received [{low:.3g}, {high:.3g}]: of images "
@@ -474,26 +498,6 @@ def check_finite(**values: Tensor) -> None:
             raise ValueError(f"{name} must be finite: {bad} of {tensor.numel()} values are not")
 
 
-# What lies beneath vmap, None before torch 2.7.
-_BENEATH: Callable[[Tensor], Tensor] | None = getattr(torch.func, "debug_unwrap", None)
-
-
-def _of_all_models(values: Tensor) -> Tensor:
-    return values if _BENEATH is None else _BENEATH(values)
-
-
-def stacked(values: Tensor) -> bool:
-    """Whether these are values of several models, under `torch.func.vmap`, or of none yet.
-
-    The latter where `torch.compile` traces. Who reads them there cannot be written down as
-    operations on tensors (`experiments.batched`, which shows an objective a batch of one model
-    first).
-    """
-    if torch.compiler.is_compiling():
-        return True
-    return _BENEATH is None or _BENEATH(values) is not values
-
-
 def _is_number(value: object) -> bool:
     """Whether it is one number; tensors hold the weights of a stack, in `experiments.batched`."""
     return isinstance(value, numbers.Real | Tensor) and not isinstance(value, bool)
@@ -508,9 +512,9 @@ def encode(vae: EncodesAndDecodes, x: Tensor, objective: Objective) -> Posterior
         )
     check_floats(x=x)
     objective.takes.check(objective.name, x)
-    if isinstance(vae, type) or not hasattr(vae, "encode"):
+    if isinstance(vae, type) or not (hasattr(vae, "encode") and hasattr(vae, "decode")):
         raise ValueError(_without_methods(vae))
-    posterior = posterior_of(vae.encode(x), len(x))
+    posterior = posterior_of(called(vae, "encode", x), len(x))
     if not _is_half(x) or not is_gaussian(posterior):
         return posterior
     return gaussian(_whole(posterior.mean, x), _whole(posterior.base_dist.stddev, x))
@@ -547,7 +551,7 @@ def _whole_precision(x: Tensor) -> contextlib.AbstractContextManager[None]:
 
 def decode(vae: EncodesAndDecodes, draws: Tensor, x: Tensor) -> Tensor:
     """Decode M draws per image in one call: `(M, B, *code)` to `(M, B, *event)`."""
-    return _decoded(vae.decode(draws.flatten(0, 1)), draws, x)
+    return _decoded(called(vae, "decode", draws.flatten(0, 1)), draws, x)
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from envae._unknown import unknown
-from envae.objectives.base import Objective, Parts, check_positive, register
+from envae.objectives.base import Objective, Parts, check_count, check_positive, register
 from envae.scores import check_beta, cyclic_energy_score, energy_score, fenvae_surrogate
 from envae.vae import Posterior, is_gaussian
 
@@ -55,8 +55,7 @@ class EnVAE(Objective):
         pairs: Literal["all", "cyclic", "mirrored"] = "all",
     ):
         super().__init__()
-        if not isinstance(samples, int) or samples < 2:
-            raise ValueError(f"envae needs at least 2 samples (an integer), received {samples!r}")
+        check_count(2, samples=samples)
         check_positive(alpha=alpha)
         check_beta(beta)
         if pairs not in ("all", "cyclic", "mirrored"):
@@ -87,7 +86,9 @@ def mirrored_draws(posterior: Posterior, samples: int) -> Tensor:
     ValueError
         If the posterior is no Gaussian: a mirror image would be no draw of it.
     """
-    if not (is_gaussian(posterior) or isinstance(posterior, MultivariateNormal)):
+    if posterior.has_rsample and not (
+        is_gaussian(posterior) or isinstance(posterior, MultivariateNormal)
+    ):
         raise ValueError(
             "mirrored draws need a posterior that is symmetric about its mean, a Normal or a "
             f"MultivariateNormal, received {type(posterior).__name__}: take pairs='cyclic'"

@@ -1,6 +1,6 @@
 """Where training images are held, and how batches of them get to the device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -70,6 +70,13 @@ class Held:
                 # From pinned memory the copy runs beside what the device still computes.
                 part = part.pin_memory().to(self.device, non_blocking=True)
             yield part if self._levels is None else self._levels[part.int()]
+
+
+def batches(
+    parts: Sequence[Held], size: int, order: Tensor | None = None
+) -> Iterator[tuple[Tensor, ...]]:
+    """Batches of images and of what belongs to each of them, in one order."""
+    return zip(*(part.batches(size, order) for part in parts), strict=True)
 
 
 def batch_sizes(count: int, size: int) -> list[int]:

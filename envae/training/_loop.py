@@ -4,9 +4,9 @@ import math
 import operator
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from envae.evaluation import evaluating, seeded
 from envae.objectives import Objective
 from envae.objectives.base import check_count
 from envae.scores import check_floats
-from envae.training._held import Held
+from envae.training._held import Held, batches
 from envae.training._run import Pair, Run
 from envae.training._step import Step
 from envae.vae import EncodesAndDecodes
@@ -25,17 +25,20 @@ from envae.vae import EncodesAndDecodes
 if TYPE_CHECKING:
     import pandas as pd
 
+# Images, or images and the context of each of them.
+Data: TypeAlias = Tensor | tuple[Tensor, ...]
+
 
 def fit(
     vae: EncodesAndDecodes,
     objective: Objective,
-    images: Tensor,
+    images: Data,
     *,
     epochs: int,
     batch_size: int = 64,
     lr: float = 1e-3,
     seed: int = 0,
-    validation: Tensor | None = None,
+    validation: Data | None = None,
     patience: int | None = None,
     accelerator: str = "auto",
     precision: str = "32-true",
@@ -59,7 +62,9 @@ def fit(
     objective
         What to minimize; its own parameters, if it has any, are trained too.
     images
-        Training images `(N, C, H, W)`, float in [0, 1].
+        Training images `(N, C, H, W)`, float in [0, 1]; or what else the objective takes. Of a
+        conditional model a tuple of them and of the context, tensors with first axis N that its
+        methods take after their input, as by :class:`envae.Given`: `(images, labels)`.
     epochs
         Passes over the images.
     batch_size
@@ -70,7 +75,8 @@ def fit(
     seed
         Seed of the order and of the noise.
     validation
-        Held-out images; their loss is in the history's column `validation`.
+        Held-out images, with their context where there is one; their loss is in the history's
+        column `validation`.
     patience
         Stop when `validation` has not improved for so many epochs, and go back to the best one.
     accelerator, precision
@@ -105,7 +111,7 @@ def fit(
     Raises
     ------
     TypeError
-        If the model is no `nn.Module`.
+        If the model is no `nn.Module`, or the objective none.
     ValueError
         If an argument is out of range, an image is not finite or of another dtype than the weights,
         or the checkpoint belongs to another run.
@@ -119,7 +125,11 @@ def fit(
     from lightning_fabric import Fabric
     from lightning_fabric.plugins import MixedPrecision
 
-    _check(vae, images, validation, epochs=epochs, batch_size=batch_size, lr=lr, patience=patience)
+    train, held_out = _parts(images), _parts(validation)
+    _check(
+        vae, objective, train, held_out,
+        epochs=epochs, batch_size=batch_size, lr=lr, patience=patience,
+    )  # fmt: skip
     fabric = Fabric(
         accelerator=accelerator,
         devices=1,
@@ -127,7 +137,7 @@ def fit(
     )
     if fabric.device.type == "cpu" and str(precision).startswith("bf16"):
         _warn_without_bf16()
-    objective.prepare(tuple(images.shape[1:]))
+    objective.prepare(tuple(train[0].shape[1:]))
     recorded = cuda_graph and fabric.device.type == "cuda"
     pair = Pair(vae, objective)
     adam = torch.optim.Adam(
@@ -138,8 +148,7 @@ def fit(
         # What Fabric made of it would round the images as well.
         pair.precision, model = fabric.autocast, pair
     step = Step(fabric, model, optimizer, batch_size if recorded else None)
-    held = Held(images, fabric.device)
-    held_out = None if validation is None else Held(validation, fabric.device)
+    held, validated = ([Held(part, fabric.device) for part in parts] for parts in (train, held_out))
     settings: dict[str, Any] = {}
     if checkpoint is not None:
         settings = {
@@ -147,8 +156,8 @@ def fit(
             "batch_size": operator.index(batch_size),
             "lr": float(lr),
             "precision": precision,
-            "images": files.digest(images),
-            "validation": None if validation is None else files.digest(validation),
+            "images": files.digest(*train),
+            "validation": files.digest(*held_out) if held_out else None,
         }
     run = Run(pair, optimizer, checkpoint, settings, fabric.strategy.precision)
     run.resume(epochs, patience)
@@ -164,8 +173,8 @@ def fit(
             start = time.perf_counter()
             with seeded(epoch_seed(seed, epoch)):
                 row = _epoch(model, step, held, batch_size, epoch)
-                if held_out is not None:
-                    row["validation"] = evaluate(model, held_out, batch_size)["total"]
+                if validated:
+                    row["validation"] = evaluate(model, validated, batch_size)["total"]
                     if not math.isfinite(row["validation"]):
                         raise FloatingPointError(
                             f"the validation loss is not finite at epoch {epoch + 1}"
@@ -192,28 +201,28 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return (operator.index(seed) * 1_000_003 + epoch) * 2_654_435_761 % 2**63
 
 
-def evaluate(pair: nn.Module, images: Held, batch_size: int) -> dict[str, float]:
+def evaluate(pair: nn.Module, images: Sequence[Held], batch_size: int) -> dict[str, float]:
     """Mean loss parts over images, without gradients, in evaluation mode."""
     with evaluating(pair), torch.no_grad():
-        values = [(len(batch), pair(batch)) for batch in images.batches(batch_size)]
+        values = [(len(batch[0]), pair(*batch)) for batch in batches(images, batch_size)]
     names = values[0][1]
     return {
-        name: sum(count * parts[name].item() for count, parts in values) / len(images)
+        name: sum(count * parts[name].item() for count, parts in values) / len(images[0])
         for name in names
     }
 
 
 def _epoch(
-    model: nn.Module, step: Step, images: Held, batch_size: int, epoch: int
+    model: nn.Module, step: Step, images: Sequence[Held], batch_size: int, epoch: int
 ) -> dict[str, float]:
     """One pass over the images; the history's row, without its time."""
     model.train()
     step.begin()
-    order = torch.randperm(len(images))
+    order = torch.randperm(len(images[0]))
     values, counts = [], []
-    for batch in images.batches(batch_size, order):
+    for batch in batches(images, batch_size, order):
         values.append(step(batch))
-        counts.append(len(batch))
+        counts.append(len(batch[0]))
     # Read once per epoch: a value read at every step would make a GPU wait at every step.
     table = torch.stack(values).cpu().double()  # (steps, parts)
     _check_finite(table, step.names, epoch)
@@ -274,10 +283,18 @@ def check_training_images(vae: nn.Module, **images: Tensor) -> None:
             )
 
 
+def _parts(data: Data | None) -> tuple[Tensor, ...]:
+    """Images and their context; empty without images."""
+    if data is None:
+        return ()
+    return tuple(data) if isinstance(data, tuple | list) else (data,)
+
+
 def _check(
     vae: object,
-    images: Tensor,
-    validation: Tensor | None,
+    objective: object,
+    images: tuple[Tensor, ...],
+    validation: tuple[Tensor, ...],
     *,
     epochs: int,
     batch_size: int,
@@ -286,13 +303,36 @@ def _check(
 ) -> None:
     if not isinstance(vae, nn.Module):
         raise TypeError(f"fit trains an nn.Module, received {type(vae).__name__}")
-    check_training_images(vae, images=images)
-    if validation is not None:
-        check_training_images(vae, validation=validation)
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            f"fit minimizes an objective, as envae.objective('envae'), received "
+            f"{type(objective).__name__}"
+        )
+    if not images:
+        raise ValueError("images must be a tensor, or a tuple of one and its context; received ()")
+    for name, parts in {"images": images, "validation": validation}.items():
+        if not parts:
+            continue
+        check_training_images(vae, **{name: parts[0]})
+        if len(parts) != len(images):
+            raise ValueError(
+                f"{name} need the same context as images: {len(images) - 1} tensors, received "
+                f"{len(parts) - 1}"
+            )
+        for place, context in enumerate(parts[1:], 1):
+            if not isinstance(context, Tensor) or context.shape[:1] != parts[0].shape[:1]:
+                shape = getattr(context, "shape", None)
+                told = type(context).__name__ if shape is None else f"shape {tuple(shape)}"
+                raise ValueError(
+                    f"{name}[{place}] is the context of {len(parts[0])} images, a tensor with as "
+                    f"many rows, received {told}"
+                )
+            if not context.isfinite().all():
+                raise ValueError(f"{name}[{place}], the context of images, must be finite")
     check_count(epochs=epochs, batch_size=batch_size)
     if not 0 < lr < float("inf"):
         raise ValueError(f"lr must be a positive number, received {lr}")
     if patience is not None:
         check_count(patience=patience)
-        if validation is None:
+        if not validation:
             raise ValueError(f"patience needs validation images, received {patience} and none")

@@ -19,7 +19,7 @@ from envae._files import check_file, check_room
 from envae.datasets import files
 from envae.objectives import Objective
 from envae.training._step import plain_numbers
-from envae.vae import EncodesAndDecodes
+from envae.vae import EncodesAndDecodes, Given
 
 if TYPE_CHECKING:
     from lightning_fabric.plugins import Precision
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 class Pair(nn.Module):
     """Model and objective as one module, since both may hold parameters; gives the loss's parts.
+
+    Called with x, or with x and the context that a conditional model takes (:class:`envae.Given`).
 
     Parameters
     ----------
@@ -45,9 +47,10 @@ class Pair(nn.Module):
         self.objective = objective
         self.precision = precision
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, *context: Tensor) -> dict[str, Tensor]:
+        vae = Given(self.vae, *context) if context else self.vae
         with self.precision():
-            loss = self.objective(self.vae, x)
+            loss = self.objective(vae, x)
         terms = {
             "reconstruction": loss.reconstruction.detach(),
             "regularizer": loss.regularizer.detach(),

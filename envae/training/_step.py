@@ -18,7 +18,7 @@ _BEFORE = 3
 
 
 class Step:
-    """A step of the optimizer on a batch; gives the parts of the loss, `(parts,)`.
+    """A step of the optimizer on a batch `(x, *context)`; gives the parts of the loss, `(parts,)`.
 
     Parameters
     ----------
@@ -51,27 +51,28 @@ class Step:
             self._graph = None
             self._before = _BEFORE - 1
 
-    def __call__(self, batch: Tensor) -> Tensor:
-        if len(batch) != self._size:
+    def __call__(self, batch: tuple[Tensor, ...]) -> Tensor:
+        if len(batch[0]) != self._size:
             return self._launched(batch)
         if self._graph is None:
             if self._before < _BEFORE:
                 return self._prepared(batch)
             self._record(batch)
         assert self._graph is not None
-        self._batch.copy_(batch)
+        for held, part in zip(self._batch, batch, strict=True):
+            held.copy_(part)
         self._graph.replay()
         return self._parts.clone()
 
-    def _launched(self, batch: Tensor) -> Tensor:
-        parts = self._model(batch)
+    def _launched(self, batch: tuple[Tensor, ...]) -> Tensor:
+        parts = self._model(*batch)
         self._optimizer.zero_grad()
         self._fabric.backward(parts["total"])
         self._optimizer.step()
         self.names = list(parts)
         return torch.stack([part.detach() for part in parts.values()])
 
-    def _prepared(self, batch: Tensor) -> Tensor:
+    def _prepared(self, batch: tuple[Tensor, ...]) -> Tensor:
         """A step on the stream that records; the last one decides whether there is a record."""
         if self._before == 0:
             self._stream = torch.cuda.Stream()
@@ -85,9 +86,10 @@ class Step:
             self._size = None
         return parts
 
-    def _record(self, batch: Tensor) -> None:
+    def _record(self, batch: tuple[Tensor, ...]) -> None:
         """Record a step, which is not done thereby."""
-        self._batch, self._counted = batch.clone(), plain_numbers(self._model)
+        self._batch = tuple(part.clone() for part in batch)
+        self._counted = plain_numbers(self._model)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self._stream):
             self._parts = self._launched(self._batch)

@@ -1,6 +1,7 @@
 """`envae compare`: from a folder of anybody's images to one page."""
 
 import json
+import re
 import sys
 import time
 import types
@@ -55,6 +56,22 @@ def test_too_few_images_are_one_line(tmp_path, capsys):
     assert "needs root, a folder of images" in capsys.readouterr().err
 
 
+def test_images_that_are_all_alike_are_one_line(tmp_path, capsys):
+    for index in range(160):
+        Image.new("L", (16, 16)).save(tmp_path / f"{index}.png")
+    assert cli.main(["compare", str(tmp_path), "--size", "16"]) == 2
+    assert "training images that are all alike" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [("--minutes", "0"), ("--minutes", "nan"), ("--size", "4")])
+def test_numbers_out_of_range_are_told_before_a_kernel_starts(
+    tmp_path, capsys, monkeypatch, option
+):
+    monkeypatch.setattr(notebook_run, "run", None)
+    assert cli.main(["compare", str(write(tmp_path / "discs", 20)), *option]) == 2
+    assert re.match(f"envae: {option[0][2:]} must be .*received", capsys.readouterr().err)
+
+
 def test_rows_are_trained_measured_and_told_and_a_second_call_goes_on(
     tmp_path, records, monkeypatch
 ):
@@ -65,14 +82,15 @@ def test_rows_are_trained_measured_and_told_and_a_second_call_goes_on(
     plan = records / "plan-{}-1.json"
     name = compare.load(folder, 16).name
     records.mkdir()
+    costs = {key: dict.fromkeys(rows, 0.01) for key in ("step", "seconds")}
     plan.with_name(f"plan-{name}-1.json").write_text(
-        json.dumps({"network": "mlp64", "epochs": 2, "images": 128})
+        json.dumps({"network": "mlp64", "epochs": 2, "images": 128} | costs)
     )
 
     late = compare.Comparison(folder, minutes=1, size=16, rows=rows)
     late._begun -= 61
     assert "left for the next call" in late.train("L2")
-    assert late.conclusion().startswith("Not run yet: L2; AE, mix")
+    assert late.conclusion().startswith("Not run yet, or from one seed: L2; AE + mix")
     assert late.table().empty
 
     comparison = compare.Comparison(folder, minutes=1, size=16, rows=rows)
@@ -159,11 +177,53 @@ def test_every_column_of_the_table_is_its_own(monkeypatch):
     assert table.loc[compare.COMPARED["AE"], "chosen"] == "lr 0.01 (at an end)"
 
 
-def told_of(monkeypatch, distances):
+@pytest.mark.parametrize(
+    ("slower", "beside", "all_done", "anew"),
+    [(1.0, 2.0, True, False), (2.5, 2.0, True, True), (1.0, 25.0, True, True),
+     (30.0, 2.0, False, False)],
+)  # fmt: skip
+def test_a_machine_that_is_slower_than_planned_gets_a_new_plan(
+    tmp_path, records, monkeypatch, slower, beside, all_done, anew
+):
+    """Against a clock: so many times as slow, and so many seconds of measuring for each row."""
+    now, done = [0.0], set()
+    costs = dict(zip(compare.COMPARED, (1, 3, 1, 1, 2, 2), strict=True))
+    step = {row: 0.001 * cost for row, cost in costs.items()}
+
+    def complete(self, label):
+        steps = 3 * self.steps(searched=True) + 3 * self.steps(searched=False)
+        now[0] += slower * step[label] * steps + beside
+        done.add((label, self.setting.epochs))
+        key = f"{slower * step[label] * self.steps(searched=False) / self.setting.epochs}"
+        distances = {paper_rows.ALL_ROWS[label].judged_by: 1.0}
+        return pd.DataFrame([{"done": True, "error": "", "key": key} | distances] * 3)
+
+    monkeypatch.setattr(compare.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(compare.records, "curves", lambda _, key: {"seconds": [float(key)]})
+    monkeypatch.setattr(compare.Comparison, "runs", lambda self: pd.DataFrame(list(done)))
+    experiment = paper_rows.Experiment
+    monkeypatch.setattr(experiment, "step_seconds", lambda self, label: step[label])
+    monkeypatch.setattr(experiment, "complete", complete)
+    monkeypatch.setattr(
+        experiment, "due", lambda self, label: None if (label, self.setting.epochs) in done else 1
+    )
+    comparison = compare.Comparison(write(tmp_path / "discs", 160), minutes=5, size=16)
+    planned = comparison.experiment.setting.epochs
+    told = [comparison.train(row) for row in comparison.rows]
+    epochs = comparison.experiment.setting.epochs
+    assert (epochs < planned) == anew == ("slower than planned" in told[0])
+    assert str(epochs) in told[0] or not anew
+    assert all("distances 1.00, 1.00, 1.00" in text for text in told) == all_done
+    assert now[0] < 1.2 * 300 or len(done) == 1
+    again = compare.Comparison(tmp_path / "discs", minutes=5, size=16)
+    assert again.experiment.setting.epochs == epochs
+
+
+def told_of(monkeypatch, distances, recall=0.6):
     """What is concluded from these distances of each row's seeds."""
     floors = {"the training images": 0.5, "the mean image alone": 6.0}
     comparison = object.__new__(compare.Comparison)
-    comparison.rows = tuple(distances)
+    comparison.rows, comparison._plan = tuple(distances), {"epochs": 30}
     runs = pd.DataFrame(
         [{"label": row, "distance": value} for row, values in distances.items() for value in values]
     )
@@ -174,6 +234,7 @@ def told_of(monkeypatch, distances):
             },
             "squared error": 1.0,
             "from a mixture": 1.0,
+            "recall": recall,
             "chosen": "alpha 0.1",
         }
     )
@@ -188,10 +249,17 @@ def told_of(monkeypatch, distances):
 def test_a_row_is_better_only_beyond_what_seeds_explain(monkeypatch):
     clear = {"L2": [4.0, 4.1, 4.2], "EnVAE, M = 2": [2.0, 2.1, 2.05], "SSIM": [2.2, 2.0, 2.1]}
     told = told_of(monkeypatch, clear)
-    assert "**EnVAE, 2 draws** came closest" in told
+    assert "**EnVAE (2 draws)** came closest" in told
     assert "closer than those of L2 beyond what seeds explain" in told
     assert "from SSIM these runs do not tell it apart" in told
     assert "the mean image alone" not in told
+    assert "30 epochs" in told
+    assert "No loss draws most" not in told
+    assert "fit into the time" not in told
+    few = told_of(monkeypatch, clear, recall=0.04)
+    assert "No loss draws most of what is in these images: samples are near 4% of" in few
+    lone = told_of(monkeypatch, clear | {"AE": [1.0]})
+    assert lone.startswith("Not run yet, or from one seed: AE + mixture. Samples of **EnVAE (2 dr")
     far = told_of(monkeypatch, clear | {"L2": [7.0, 7.1, 7.2]})
     assert "Samples of L2 are further away than the mean image alone." in far
     lost = told_of(monkeypatch, {"L2": [7.0, 7.1, 7.2], "EnVAE, M = 2": [8.0, 7.1, 7.2]})
@@ -241,8 +309,9 @@ def test_the_command_passes_folder_time_and_size_and_writes_the_page(tmp_path, m
     folder = write(tmp_path / "discs", 160)
     told = {}
 
-    def run(notebook, output, *, profile, given):
+    def run(notebook, output, *, profile, given, printed):
         told.update(given)
+        assert printed is sys.stdout
         output.parent.mkdir(parents=True)
         output.write_text(json.dumps({"cells": [], "metadata": {}}))
 

@@ -51,6 +51,41 @@ def test_with_the_exact_posterior_one_draw_gives_the_exact_value():
     torch.testing.assert_close(found, exact(x), rtol=1e-5, atol=1e-5)
 
 
+def test_a_correlated_posterior_is_a_proposal_too():
+    """The exact posterior of a decoder whose columns are not orthogonal."""
+    columns = torch.tensor([[1.0, 0.8], [0.5, 0.5], [0.5, -0.5], [0.0, 0.5]])
+    precision = columns.T @ columns / SIGMA2 + torch.eye(2)
+
+    class Correlated:
+        def encode(self, x):
+            mean = (x.flatten(1) - OFFSET) @ columns @ precision.inverse() / SIGMA2
+            return MultivariateNormal(mean, precision_matrix=precision.expand(len(x), 2, 2))
+
+        def decode(self, z):
+            return (z @ columns.T + OFFSET).reshape(-1, *SHAPE)
+
+    x = images(50)
+    truth = MultivariateNormal(OFFSET, columns @ columns.T + SIGMA2 * torch.eye(4))
+    found = [estimate(Correlated(), x, draws=1, seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(found[0], found[1])
+    for each in found:
+        expected = -truth.log_prob(x.flatten(1)).double()
+        torch.testing.assert_close(each, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_posterior_without_a_density_is_an_error():
+    class Shifted(torch.distributions.Distribution):
+        has_rsample, mean = True, torch.zeros(5, 2)
+
+        def rsample(self, sample_shape=()):
+            return torch.rand(*sample_shape, 5, 2)
+
+    vae = linear_vae()
+    vae.encode = lambda x: Shifted(torch.Size([5]), torch.Size([2]), validate_args=False)
+    with pytest.raises(ValueError, match="needs densities: Shifted or _Gaussian has no log_prob"):
+        estimate(vae, images(5), draws=2)
+
+
 def test_upper_bound_falls_with_the_number_of_draws_to_the_exact_value():
     """Mean over 2,000 estimates of the same images at each k; k = 1 is the negative ELBO."""
     x = images(4).repeat(500, 1, 1, 1)

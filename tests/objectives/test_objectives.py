@@ -1,8 +1,10 @@
 """What all objectives have in common: contract, errors, and that they train."""
 
 import copy
+import inspect
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -47,6 +49,14 @@ def made(name, options, shape, *, network="mlp", latent_dim=4):
 # --- errors -----------------------------------------------------------------------------------
 
 
+def test_help_lists_names_with_their_options():
+    for name in objectives.names():
+        (call,) = re.findall(rf"^        {name}\((.*)\)$", objective.__doc__, re.MULTILINE)
+        for option, value in inspect.signature(type(objective(name))).parameters.items():
+            if option not in ("args", "kwargs"):
+                assert re.search(rf"\b{option}: [^=]* = {re.escape(repr(value.default))}", call)
+
+
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(
         ValueError, match=r"unknown objective 'envea', did you mean.* \(known: .*l2"
@@ -84,8 +94,8 @@ def test_unknown_option_lists_the_known_ones():
         ("mol", {"alpha": 0}, "alpha must be"),
         ("mol", {"components": 0}, "components must be"),
         ("mol", {"levels": 1}, "levels must be an integer from 2 up"),
-        ("envae", {"samples": 1}, "at least 2 samples"),
-        ("envae", {"samples": 2.0}, "at least 2 samples"),
+        ("envae", {"samples": 1}, "samples must be an integer from 2 up, received 1"),
+        ("envae", {"samples": 2.0}, "samples must be an integer from 2 up, received 2.0"),
         ("envae", {"beta": 0}, "beta must lie"),
         ("envae", {"alpha": -1}, "alpha must be a positive number, received -1"),
         ("fenvae", {"beta": 2.5}, "beta must lie"),
