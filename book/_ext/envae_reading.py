@@ -114,6 +114,8 @@ def link_sources(app: Sphinx, config) -> None:
 
     def resolve(domain: str, info: dict[str, str]) -> str | None:
         """Address of an object's source; none for what has no lines of its own."""
+        if not info["module"]:
+            return None
         found = importlib.import_module(info["module"])
         for name in info["fullname"].split("."):
             found = getattr(found, name, None)
