@@ -137,13 +137,13 @@ def test_what_the_time_allows_is_planned_once(tmp_path, records, monkeypatch):
 def test_a_row_that_partly_failed_is_told_as_such_and_what_failed_is_no_run():
     comparison = object.__new__(compare.Comparison)
     comparison.rows = ("L2",)
-    comparison._begun, comparison._longest, comparison._seconds = time.monotonic(), 0.0, 60.0
+    comparison._begun, comparison._seconds = time.monotonic(), 60.0
     found = pd.DataFrame(
         {"label": "L2", "seed": [1, 2], "done": [True, False], "state": ["done", "failed"],
          "error": ["", "FloatingPointError: not finite"], "fd_generated": [3.0, np.nan]}
     )  # fmt: skip
     comparison.experiment = types.SimpleNamespace(
-        complete=lambda label: found, all_runs=lambda rows: found
+        complete=lambda label: found, all_runs=lambda rows: found, due=lambda label: None
     )
     assert comparison.train("L2") == "L2: FloatingPointError: not finite"
     assert comparison.runs()[["seed", "distance"]].to_numpy().tolist() == [[1, 3.0]]

@@ -45,7 +45,7 @@ def test_a_run_that_a_reader_made_at_another_length_is_none_of_the_scale(tmp_pat
 def test_of_the_runs_beside_those_alone_are_taken_that_are_meant(tmp_path, monkeypatch):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     instead = {"L2": ("l2", {"alpha": 0.1}, 1e-3)}
-    monkeypatch.setitem(SCALES, "toy", recorded_rows.Recorded("", "mlp", 10, 5, instead))
+    monkeypatch.setitem(SCALES, "toy", recorded_rows.Recorded("", "", "mlp", 10, 5, instead))
     meant = {"objective": "l2", "options": {"alpha": 0.1}, "lr": 1e-3, "epochs": 5, "seed": 1}
 
     def save(experiment, fd, **other):
