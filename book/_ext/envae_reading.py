@@ -5,6 +5,7 @@ import inspect
 import re
 from pathlib import Path
 
+from bs4 import BeautifulSoup
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -12,7 +13,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 WORDS_A_MINUTE, FIGURES_A_MINUTE = 200, 4
 CAPTION = "<figcaption>"  # in the outputs of notebooks, where tables alone have one
-WIDE = 90  # letters across a table that does not fit beside the page's contents
+WIDE = 84  # letters across a table that does not fit beside the page's contents
 GLOSSARY = "book/notation"
 # Pages of prose: the glossary's own, and lists of what is called so in programs, need no links.
 EXPLAINED = ("notebooks/", "book/index", "book/findings", "book/errata", "book/objectives")
@@ -54,9 +55,14 @@ def number_tables(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def _letters_across(html: str) -> int:
-    """Letters in the widest row of a table's body."""
-    rows = html.split("<tbody>")[-1].split("</tbody>")[0].split("</tr>")
-    return max(len("  ".join(re.findall(r">([^<>\n]+)</", row))) for row in rows)
+    """Letters in the widest row of a table; heads break between their words."""
+    widths = [0]
+    for row in BeautifulSoup(html, "html.parser").find_all("tr"):
+        cells = [cell.get_text() for cell in row.find_all(["td", "th"])]
+        if row.find("td") is None:
+            cells = [max(cell.split(), key=len, default="") for cell in cells]
+        widths.append(sum(len(cell) + 2 for cell in cells))
+    return max(widths)
 
 
 class LinkTerms(SphinxPostTransform):
