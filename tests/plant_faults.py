@@ -112,6 +112,8 @@ def faults_in(source: str) -> list[Fault]:
     def visit(node: ast.AST, around: str, inside: str) -> None:
         if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
             return
+        if isinstance(node, ast.keyword) and node.arg in SHOWN:
+            return
         for kind, new in faults_at(node):
             old = node.test if kind == "condition" else node  # type: ignore[attr-defined]
             first = starts[old.lineno - 1] + old.col_offset
