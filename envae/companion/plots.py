@@ -51,7 +51,15 @@ _COLOURS = {
     "Diag-D": "#7b3294",
     "AE": "#8c564b",
     "RAE": "#8c6d31",
+    "RAE-GP": "#c9a66b",
     "WAE-MMD": "#b8a100",
+    "CE": "#e377c2",
+    "SSIM": "#17a2a2",
+    "FFL": "#bcbd22",
+    "InfoVAE": "#7f5f00",
+    "Student-t": "#5254a3",
+    "DistVAE": "#9edae5",
+    "MoL": "#ff9896",
 }
 
 

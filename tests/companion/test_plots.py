@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from envae.companion import plots
+from envae.experiments import paper_rows
 
 matplotlib.use("agg")
 
@@ -106,5 +107,6 @@ def test_a_method_has_one_colour_and_its_variants_have_it_too():
     assert plots.colour_of("EnVAE, M = 10, cyclic") == plots.colour_of("EnVAE")
     apart = ["L2", "EnVAE", "EnVAE, M = 2", "EnVAE, M = 4, mirrored", "FEnVAE", "Iso-I", "Diag-D"]
     assert len({plots.colour_of(row) for row in apart}) == len(apart)
+    assert all(plots.colour_of(row) for row in paper_rows.ROWS)
     with pytest.raises(ValueError, match="EnVAE"):
         plots.colour_of("ENVAE")
