@@ -213,7 +213,7 @@ SLIPS = {
     "weights in float64": (lambda: Foreign((8,)).double(), X, "received torch.float32 .*float64"),
     "weights elsewhere": (lambda: Foreign((8,)).to("meta"), X, "on cpu, and its .* on meta"),
     "no decode": (NoDecoder, X, "needs the methods encode and decode, which NoDecoder has not"),
-    "a name for a model": (lambda: "vae", X, "needs the methods encode and decode, which str has"),
+    "a number for a model": (lambda: 4, X, "needs the methods encode and decode, which int has"),
     "codes alone": (
         lambda: Foreign((8,), lambda mean, _: mean), X, "encode returned a tensor, codes without"
     ),

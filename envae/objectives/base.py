@@ -512,7 +512,7 @@ def encode(vae: EncodesAndDecodes, x: Tensor, objective: Objective) -> Posterior
         )
     check_floats(x=x)
     objective.takes.check(objective.name, x)
-    if isinstance(vae, type) or not (hasattr(vae, "encode") and hasattr(vae, "decode")):
+    if isinstance(vae, type) or not hasattr(vae, "encode"):
         raise ValueError(_without_methods(vae))
     posterior = posterior_of(called(vae, "encode", x), len(x))
     if not _is_half(x) or not is_gaussian(posterior):
@@ -551,6 +551,8 @@ def _whole_precision(x: Tensor) -> contextlib.AbstractContextManager[None]:
 
 def decode(vae: EncodesAndDecodes, draws: Tensor, x: Tensor) -> Tensor:
     """Decode M draws per image in one call: `(M, B, *code)` to `(M, B, *event)`."""
+    if not hasattr(vae, "decode"):
+        raise ValueError(_without_methods(vae))
     return _decoded(called(vae, "decode", draws.flatten(0, 1)), draws, x)
 
 
