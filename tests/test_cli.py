@@ -132,8 +132,8 @@ def test_unknown_notebook_lists_the_known_ones(capsys):
 def test_without_a_checkout_a_notebook_is_a_path(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("envae._checkout.__file__", str(tmp_path / "site" / "_checkout.py"))
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["run", "04"]) == 2
-    assert "'04' is no path of a notebook, and names need the" in capsys.readouterr().err
+    assert cli.main(["run", "07"]) == 2
+    assert "'07' is no path of a notebook, and names need the" in capsys.readouterr().err
 
 
 def test_ambiguous_beginning_of_a_name_is_refused(capsys):
@@ -559,7 +559,7 @@ def test_anybodys_images_go_through_the_chapter_on_samples(tmp_path, monkeypatch
     own = {"dataset": "imagefolder", "root": str(tmp_path / "own"), "size": "8", "crop": "10"}
     given = own | {"epochs": "2", "seeds": "[1, 2]"}
     arguments = [word for name, value in given.items() for word in ("-p", name, value)]
-    assert cli.main(["run", "04", *arguments, "-o", str(out)]) == 0
+    assert cli.main(["run", "07", *arguments, "-o", str(out)]) == 0
     outputs = [output for cell in nbformat.read(out, 4).cells for output in cell.get("outputs", [])]
     said = "\n".join(output["text"] for output in outputs if "text" in output)
     assert re.search(r"imagefolder-own-8-\w{6}: 500 \+ 97 images", said)

@@ -159,7 +159,7 @@ for name in {list(IMPORTS)!r}:
     except ModuleNotFoundError as error:
         assert "is not installed: pip install 'envae[book]'" in str(error), (name, error)
         print(name)
-sys.exit(cli.main(["run", "05", "-o", {str(tmp_path / "out.ipynb")!r}]))
+sys.exit(cli.main(["run", "17", "-o", {str(tmp_path / "out.ipynb")!r}]))
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     distance, *needing = ended.stdout.splitlines()

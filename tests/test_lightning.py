@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 # Adapters first: Lightning imports torchvision (`envae._torchvision`).
 from envae import adapters, networks, objective
 
-CHAPTER = Path(__file__).parents[1] / "notebooks" / "10_use_the_loss.ipynb"
+CHAPTER = Path(__file__).parents[1] / "notebooks" / "18_use_the_loss.ipynb"
 
 
 def lines():

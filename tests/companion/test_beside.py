@@ -217,7 +217,7 @@ def test_a_column_is_called_what_it_is():
     words = {
         "FID_gen": "samples", "FID_re": "reconstructions", "FID_prior": "prior",
         "FID_2ndVAE": "second", "FID_GMM10": "10", "FID_GMM100": "100", "FID_mid": "mid-point",
-        "FID_random": "random", "NLL_upper_bound_k500": "NLL",
+        "FID_random": "random", "NLL_upper_bound_k500": "NLL", "MSE": "squared",
     }  # fmt: skip
     assert set(words) == set(beside.NAMES)
     assert all(word in beside.NAMES[column].split() for column, word in words.items())

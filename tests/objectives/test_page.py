@@ -7,7 +7,8 @@ from envae.objectives import names, objective
 from envae.objectives.base import Takes
 
 PAGE = Path(__file__).parents[2] / "book" / "objectives.md"
-ROWS = {row[0]: row for row in re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.read_text(), re.M)}
+ROW = r"^\| \{py:class\}`(\w+) <[\w.]+>` \| (.*) \|$"
+ROWS = {row[0]: row for row in re.findall(ROW, PAGE.read_text(), re.M)}
 
 
 def test_every_objective_has_a_row_and_every_row_an_objective():
