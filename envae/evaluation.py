@@ -18,7 +18,7 @@ from envae.vae import (
     Given,
     Posterior,
     gaussian,
-    is_gaussian,
+    has_stddev,
     mean_and_stddev,
     posterior_of,
 )
@@ -134,7 +134,7 @@ def decoded_draws(
         raise ValueError(f"draws must be at least 2, received {draws}")
     with torch.no_grad():
         parts = _posteriors(vae, images)
-        if all(is_gaussian(part) or not part.has_rsample for part in parts):
+        if all(map(has_stddev, parts)):
             posterior = _joined(parts)
             noise = torch.randn(draws, *posterior.mean.shape, generator=generator)
             codes = posterior.mean + posterior.stddev * noise.to(posterior.mean)

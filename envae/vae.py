@@ -311,6 +311,11 @@ def is_gaussian(posterior: Distribution) -> "TypeGuard[Independent[Normal]]":
     return isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)
 
 
+def has_stddev(posterior: Distribution) -> bool:
+    """Whether :func:`mean_and_stddev` knows what :func:`posterior_of` gave."""
+    return isinstance(posterior, _Codes) or is_gaussian(posterior)
+
+
 def mean_and_stddev(posterior: Distribution) -> tuple[Tensor, Tensor]:
     """Of a Gaussian with independent coordinates, `(B, *code)` each; of codes alone, no spread.
 

@@ -252,7 +252,7 @@ class Tests:
         name, told = str(file.relative_to(self.root)), self.root / ".told.json"
         if (
             name not in self.known
-            and end(self.root, [name], _Watch(self.root), 1200, told) == "green"
+            and end(self.root, [name], _Watch(self.root), _MOST, told) == "green"
         ):
             self.known[name] = json.loads(told.read_text(encoding="utf-8"))
             if self.kept is not None:

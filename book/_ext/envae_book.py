@@ -328,7 +328,7 @@ class LedgerCounts(SphinxDirective):
         rows = [
             [
                 [nodes.Text(f"{claims.SIGNS[verdict]} {verdict}")],
-                *[[self._chosen(group, label, verdict)] for label, group in groups.items()],
+                *[[self._chosen(group, verdict)] for group in groups.values()],
             ]
             for verdict in verdicts
         ]
@@ -344,14 +344,15 @@ class LedgerCounts(SphinxDirective):
             _table([name, *groups], rows, [34, *[22] * len(groups)]),
         ]
 
-    def _chosen(self, group, label: str, verdict: str) -> nodes.Node:
-        """How many claims of a group have a verdict, and a link to these rows of the ledger."""
+    def _chosen(self, group, verdict: str) -> nodes.Node:
+        """How many claims of a paper, or of ours, have a verdict, and a link to these rows."""
         count = _count(group, verdict)
         if count == "0":
             return nodes.Text(count)
-        paper = {name: paper for paper, name in claims.PAPERS.items()}.get(label)
-        chosen = {"verdict": verdict, "ours": str(paper is None)}
-        chosen |= {"paper": paper} if paper else {}
+        first = group.iloc[0]
+        chosen = {"verdict": verdict, "ours": str(first["ours"])}
+        if not first["ours"]:
+            chosen["paper"] = first["paper"]
         query = urlencode({name: nodes.make_id(value) for name, value in chosen.items()})
         page = self.env.app.builder.get_relative_uri(self.env.docname, LEDGER_PAGE)
         return nodes.reference("", count, internal=True, refuri=f"{page}?{query}")

@@ -13,7 +13,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 WORDS_A_MINUTE, FIGURES_A_MINUTE = 200, 4
 CAPTION = "<figcaption>"  # in the outputs of notebooks, where tables alone have one
-WIDE = 84  # letters across a table that does not fit beside the page's contents
+WIDE = 75  # letters across a table that does not fit beside the page's contents
 GLOSSARY = "book/notation"
 # Pages of prose: the glossary's own, and lists of what is called so in programs, need no links.
 EXPLAINED = ("notebooks/", "book/index", "book/findings", "book/errata", "book/objectives")
@@ -79,9 +79,9 @@ class LinkTerms(SphinxPostTransform):
 
     def run(self, **kwargs) -> None:
         page = self.env.docname
-        meanings = _meanings(self.env.get_doctree(GLOSSARY))
-        if not page.startswith(EXPLAINED) or not meanings:
+        if not page.startswith(EXPLAINED):
             return
+        meanings = _meanings(self.env.get_doctree(GLOSSARY))
         address = self.app.builder.get_relative_uri(page, GLOSSARY)
         longest_first = sorted(map(re.escape, meanings), key=len, reverse=True)
         words = re.compile(rf"(?<![\w-])({'|'.join(longest_first)})(?![\w-])")

@@ -9,6 +9,7 @@ from scipy.stats import kendalltau
 
 from envae._unknown import unknown
 from envae.companion.differences import Difference, paired, unpaired
+from envae.companion.tables import NOTHING
 from envae.experiments import published
 from envae.experiments.paper_rows import ALL_ROWS, ROWS
 from envae.objectives import objective
@@ -100,7 +101,7 @@ def _spread(of_row: pd.DataFrame, metric: str) -> str:
         return NOT_YET
     values = of_row[metric].dropna() if metric in of_row else pd.Series(dtype=float)
     if values.empty:
-        return "–"
+        return NOTHING
     return mean_and_spread(values)
 
 
@@ -149,7 +150,7 @@ def beside(paper: str, number: int, dataset: str, ours: dict[str, pd.DataFrame])
         `paper_rows.Experiment.all_runs` gives them.
     """
     theirs = as_published(paper, number, dataset)
-    parts = {f"published, {dataset}": theirs.map("{:.2f}".format).replace("nan", "–")}
+    parts = {f"published, {dataset}": theirs.map("{:.2f}".format).replace("nan", NOTHING)}
     for heading, runs in ours.items():
         columns = {name: _ours(runs, name).reindex(theirs.index) for name in theirs}
         parts[heading] = pd.DataFrame(columns).fillna("not run")

@@ -149,11 +149,10 @@ class Comparison:
 
     def _follow(self, plan: dict[str, Any]) -> None:
         self._plan = plan
-        self.experiment = self._experiment(
-            self._dataset, plan["network"], plan["epochs"], plan["images"]
-        )
+        self.experiment = self._experiment(plan["network"], plan["epochs"], plan["images"])
 
-    def _experiment(self, dataset: Dataset, network: str, epochs: int, images: int) -> Experiment:
+    def _experiment(self, network: str, epochs: int, images: int) -> Experiment:
+        dataset = self._dataset
         if images < len(dataset.train):
             dataset = dataset.subset(images)
         fewest = min(len(dataset.train) // 5, len(dataset.test))
@@ -184,7 +183,7 @@ class Comparison:
         of its search and its runs. On a CPU a network whose models are trained as one stack.
         """
         network = "conv" if torch.cuda.is_available() else "mlp"
-        short = self._experiment(self._dataset, network, 1, len(self._dataset.train))
+        short = self._experiment(network, 1, len(self._dataset.train))
         processes = joblib.effective_n_jobs(-1)
         steps = sum(
             -(-runs // processes) * short.steps(searched=searched)
@@ -222,7 +221,7 @@ class Comparison:
         shape = " x ".join(map(str, experiment.dataset.image_shape))
         return (
             f"{self.found[0]} training and {self.found[1]} test images of {shape}; "
-            f"{len(experiment.dataset.train)} trained on, {_epochs(setting.epochs)}, network "
+            f"{len(experiment.dataset.train)} trained on, {_counted(setting.epochs)}, network "
             f"{setting.network} with a code of {setting.latent_dim}; for each loss {TRIED} values "
             f"of its one free number, the best of them from {len(SEEDS)} seeds"
         )
@@ -248,7 +247,7 @@ class Comparison:
             training = self._pace * self._epochs() * self._plan["seconds"][label]
             self._beside = max(self._beside, self._passed() - start - training)
         if first and self._is_shortened():
-            told = f" (slower than planned, and trained anew: {_epochs(self._plan['epochs'])})"
+            told = f" (slower than planned, and trained anew: {_counted(self._plan['epochs'])})"
             found = self.experiment.complete(label)
         values = ", ".join(f"{value:.2f}" for value in found[ALL_ROWS[label].judged_by])
         return f"{COMPARED[label]}: distances {values}{told}"
@@ -394,7 +393,7 @@ class Comparison:
             told += f"Samples of {_listed(list(idle))} are further away than the mean image alone. "
         if self._plan["epochs"] < _LEAST_EPOCHS:
             told += (
-                f"Only {_epochs(self._plan['epochs'])} fit into the time: with more minutes the "
+                f"Only {_counted(self._plan['epochs'])} fit into the time: with more minutes the "
                 "order may be another. "
             )
         if any("at an end" in chosen for chosen in table["chosen"]):
@@ -404,12 +403,12 @@ class Comparison:
             )
         return told + (
             f"This holds for these images at this size, this network and "
-            f"{_epochs(self._plan['epochs'])}, with {len(SEEDS)} seeds at a simultaneous level of "
+            f"{_counted(self._plan['epochs'])}, with {len(SEEDS)} seeds at a simultaneous level of "
             "95 %; a distance by random convolutions is not an FID."
         )
 
 
-def _epochs(count: int) -> str:
+def _counted(count: int) -> str:
     return f"{count} epoch{'' if count == 1 else 's'}"
 
 

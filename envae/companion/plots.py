@@ -37,7 +37,6 @@ _COLOURS = {
     "VAE": "#a9a9a9",
     "EnVAE": "#0a2f5c",
     "EnVAE, M = 4": "#0173b2",
-    "EnVAE, M = 4, mirrored": "#0173b2",
     "EnVAE, 4 mirrored": "#0173b2",
     "EnVAE, M = 3": "#56b4e9",
     "EnVAE, M = 2": "#56b4e9",
@@ -71,10 +70,12 @@ def colour_of(row: str) -> str:
     ValueError
         If it has none.
     """
-    for name in (row, row.split(",")[0]):
-        if name in _COLOURS:
-            return _COLOURS[name]
-    raise ValueError(unknown("method", row, _COLOURS))
+    name = row
+    while name not in _COLOURS:
+        name, comma, _ = name.rpartition(", ")
+        if not comma:
+            raise ValueError(unknown("method", row, _COLOURS))
+    return _COLOURS[name]
 
 
 def use_style() -> None:

@@ -13,6 +13,7 @@ from envae._unknown import unknown
 from envae.companion import beside
 from envae.companion.differences import Difference, simultaneous
 from envae.companion.scale import PUBLISHED, Scale
+from envae.companion.tables import NOTHING
 from envae.experiments import paper_rows, records
 from envae.objectives import objective
 
@@ -256,7 +257,7 @@ def ratio(of: pd.DataFrame, first: str, second: str, metric: str) -> str:
     if gap is not None:
         return as_ratio(gap)
     means = _logs(of, metric).groupby("label")[metric].mean().reindex([first, second])
-    return "–" if means.isna().any() else f"{np.exp(means[first] - means[second]):.2f}"
+    return NOTHING if means.isna().any() else f"{np.exp(means[first] - means[second]):.2f}"
 
 
 def as_ratio(gap: Difference) -> str:

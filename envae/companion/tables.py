@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Hashable, Iterable
+from functools import cached_property
 from html import escape
 
 import pandas as pd
@@ -65,7 +66,7 @@ class Captioned:
             if name not in self.table.index:
                 raise ValueError(unknown("row", str(name), map(str, self.table.index)))
 
-    @property
+    @cached_property
     def text(self) -> pd.DataFrame:
         """The cells as they are shown, without empty columns."""
         shown = self.table.astype(object).map(self._as_text)
@@ -90,17 +91,18 @@ class Captioned:
                     marked.iloc[:, place] = numbers == getattr(numbers, extreme)()
         return marked
 
+    @cached_property
     def _about(self) -> list[str]:
         """What the caption and the lines below say, as text."""
         marks = ["Bold: the best of its column."] if self.low or self.high else []
         return [" ".join([self.caption, *marks]), *map(source, self.recorded)]
 
     def __repr__(self) -> str:
-        caption, *sources = self._about()
+        caption, *sources = self._about
         return "\n".join([caption, self.text.to_string(), *sources])
 
     def _repr_html_(self) -> str:
-        caption, *sources = map(escape, self._about())
+        caption, *sources = map(escape, self._about)
         cells = self.text.map(escape)
         cells = cells.where(~self.best(), "<strong>" + cells + "</strong>")
         cells = _in_corner(cells.rename(index=_escaped, columns=_escaped))

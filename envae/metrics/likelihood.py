@@ -30,7 +30,7 @@ from envae.objectives.base import LogDensity, check_count
 from envae.vae import (
     EncodesAndDecodes,
     gaussian,
-    is_gaussian,
+    has_stddev,
     mean_and_stddev,
     posterior_of,
     prior_of,
@@ -95,7 +95,7 @@ def _log_weights(
 ) -> Tensor:
     """ln p(x|z) + ln p(z) - ln q(z|x) of draws from q, `(k, B)`, float64, on the CPU."""
     posterior = posterior_of(vae.encode(x), len(x))
-    if is_gaussian(posterior) or not posterior.has_rsample:
+    if has_stddev(posterior):
         mean, stddev = (each.double() for each in mean_and_stddev(posterior))
         if not (stddev > 0).all():
             raise ValueError("needs a posterior with a density: a standard deviation is 0")

@@ -10,7 +10,7 @@ from torch.distributions import MultivariateNormal
 from envae._unknown import unknown
 from envae.objectives.base import Objective, Parts, check_count, check_positive, register
 from envae.scores import check_beta, cyclic_energy_score, energy_score, fenvae_surrogate
-from envae.vae import Posterior, is_gaussian
+from envae.vae import Posterior, has_stddev
 
 
 @register("envae", paper="Eq. 5 of xu2025")
@@ -86,9 +86,7 @@ def mirrored_draws(posterior: Posterior, samples: int) -> Tensor:
     ValueError
         If the posterior is no Gaussian: a mirror image would be no draw of it.
     """
-    if posterior.has_rsample and not (
-        is_gaussian(posterior) or isinstance(posterior, MultivariateNormal)
-    ):
+    if not has_stddev(posterior) and not isinstance(posterior, MultivariateNormal):
         raise ValueError(
             "mirrored draws need a posterior that is symmetric about its mean, a Normal or a "
             f"MultivariateNormal, received {type(posterior).__name__}: take pairs='cyclic'"

@@ -1,17 +1,15 @@
 """Each kind of fault that `make check-book` looks for, planted in a page of its own."""
 
-import importlib.util
 import shutil
-from pathlib import Path
 
 import pytest
+from book_scripts import script
 
-CHECK = Path(__file__).parents[2] / "book" / "check.py"
-SOUND = """<p>A price of $5, <code>```</code> and $\\alpha$ in <span class="math">
+SOUND = """<p>A price of $5, <code>```</code> and a code in <span class="math">
     <mjx-container><svg></svg></mjx-container></span></p>
     <div class="cell_output"><figure><figcaption>Distances.</figcaption><table><tr><td>1.0</td>
     </tr></table></figure></div><div style="overflow-x: auto"><p style="width: 900px">wide</p></div>
-    """.replace("$\\alpha$", "a code")
+    """
 PLANTED = {
     "image without a text": '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">',
     "formula not rendered": '<span class="math">\\alpha</span>',
@@ -34,9 +32,7 @@ MARKUP = ["<p>```{prf:theorem}</p>", "<td>$d_z$ of the code</td>", "<li>{admonit
 def faults():
     """The kinds of faults that are found in the content of an article, 400 pixels wide."""
     pytest.importorskip("playwright", reason="the package playwright is not installed")
-    specification = importlib.util.spec_from_file_location("check", CHECK)
-    check = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(check)
+    check = script("check")
     if not any(map(shutil.which, check.BROWSERS)):
         pytest.skip("no Chromium here")
     with check.sync_playwright() as playwright:

@@ -1,26 +1,16 @@
 """The decoders to play with decode as what was trained; the picture of the front page."""
 
 import base64
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from book_scripts import BOOK, script
 
 from envae import networks
 
-BOOK = Path(__file__).parents[2] / "book"
 STATIC = BOOK / "_static"
-
-
-def script(name):
-    """One of the book's scripts, as a module."""
-    spec = importlib.util.spec_from_file_location(name, BOOK / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
