@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from envae.evaluation import seeded
+from envae.experiments._graphs import simplified
 from envae.objectives import Objective
 from envae.objectives.base import check_count
 from envae.training import (
@@ -237,7 +238,7 @@ class _Stack:
         if written is None or self._counts() != before:
             self._skeleton = untouched
             return self._loss_and_gradients
-        return torch.no_grad()(written)
+        return torch.no_grad()(simplified(written))
 
     def _counts(self) -> dict[tuple[str, str], Any]:
         """Plain numbers in the objective and its parts that are the same for all members."""
