@@ -13,10 +13,8 @@ from typing import Any
 
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
@@ -90,6 +88,8 @@ def fit(
         If the objectives differ in more than numbers, or do what cannot be done for several models
         at once.
     """
+    from lightning_fabric import Fabric
+
     draw = images if callable(images) else lambda epoch: images
     first = draw(0)
     members = len(vaes)
@@ -228,6 +228,8 @@ class _Stack:
         `vmap` and autograd, takes as long as doing them in a small network. Not so where the
         objective asks for a value, as a check may, or counts its calls.
         """
+        from torch.fx.experimental.proxy_tensor import make_fx
+
         untouched, self._skeleton = self._skeleton, copy.deepcopy(self._skeleton)
         copies = tree_map(torch.clone, given)  # writing them down does them
         before = self._counts()
