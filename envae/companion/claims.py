@@ -11,10 +11,10 @@ are stored in the notebook's output, and :func:`collect` reads them from there. 
 run computed cannot appear.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -112,6 +112,39 @@ def load(path: Path | None = None) -> pd.DataFrame:
 def _chapters(ledger: Path) -> list[str]:
     """Names of the notebooks of the checkout that a ledger lies in."""
     return sorted(path.stem for path in (ledger.parent.parent / "notebooks").glob("*.ipynb"))
+
+
+class Finding(NamedTuple):
+    """What the runs on one data set say of a measurement.
+
+    Parameters
+    ----------
+    reproduced, in_part
+        As :meth:`Ledger.replicate` takes them, of these runs.
+    told
+        What was found, in one line that does not name the data.
+    """
+
+    reproduced: bool
+    in_part: bool
+    told: str
+
+
+def on_all(findings: Mapping[str, Finding]) -> dict[str, Any]:
+    """What several data sets say of one measurement, as :meth:`Ledger.replicate` takes it.
+
+    Reproduced is what is found on each of them, in part what is found, or found in part, on one.
+
+    Parameters
+    ----------
+    findings
+        By the name of the data set.
+    """
+    return {
+        "reproduced": all(found.reproduced for found in findings.values()),
+        "in_part": any(found.reproduced or found.in_part for found in findings.values()),
+        "evidence": "; ".join(f"{name}: {found.told}" for name, found in findings.items()),
+    }
 
 
 class Ledger:

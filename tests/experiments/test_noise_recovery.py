@@ -6,7 +6,7 @@ import torch
 
 from envae import datasets
 from envae.datasets.noise import PATTERNS, noisy
-from envae.experiments import noise_recovery, published, runs
+from envae.experiments import noise_recovery, published, records, runs
 from envae.experiments.runs import Setting
 from envae.metrics import uncertainty
 from envae.objectives import objective
@@ -106,18 +106,18 @@ def test_every_reading_of_every_case_is_in_the_table(outcomes):
 @pytest.fixture(scope="module")
 def exact():
     """Cells of readings without any error, over a clean-data variance of 0.02."""
-    digits = datasets.load("digits")
+    sizes = noise_recovery.sizes(datasets.load("digits"))
     lines = [
         (model, pattern, s2, seed, part, 0.02 + share * s2)
         for model, unions in noise_recovery.COLUMNS.items()
         for pattern, s2 in [("uniform", 0.0), *((name, 0.1) for name in PATTERNS)]
         for seed in (1, 2)
         for union in unions
-        for share in [noise_recovery.share(pattern, union.split("+"), digits)]
+        for share in [noise_recovery.share(pattern, union.split("+"), sizes)]
         for part in union.split("+")
     ]
     columns = ["model", "pattern", "s2", "seed", "part", "value"]
-    return noise_recovery.cells(pd.DataFrame(lines, columns=columns), digits)
+    return noise_recovery.cells(pd.DataFrame(lines, columns=columns), sizes)
 
 
 def test_exact_readings_meet_their_targets(exact):
@@ -158,6 +158,41 @@ def test_following_a_group_reads_both_splits_of_every_model_at_every_stop(monkey
     assert len(lines) == 2 * 2 * 2  # stops, splits, models
     assert set(lines["images"]) == {100}
     assert (lines["value"] > 0.1).all()  # the noise, and what the model has not learned
+
+
+def test_sizes_of_the_partitions_are_their_share_of_pixels():
+    digits = datasets.load("digits").subset(20)
+    small = (digits.train_labels < 5).double().mean().item()
+    halves = {"S": small / 2, "B": (1 - small) / 2}
+    sizes = noise_recovery.sizes(digits)
+    assert sizes == pytest.approx({part: halves[part[0]] for part in ("SU", "SL", "BU", "BL")})
+    assert noise_recovery.share("conditional", ["SU", "BU"], sizes) == pytest.approx(small)
+    assert noise_recovery.share("spatial", ["SU", "BU"], sizes) == 1
+    assert noise_recovery.share("spatial-conditional", ["SL"], sizes) == 0
+
+
+def test_recorded_readings_say_how_a_variance_was_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    parts = {f"variance_train_{part}": value for part, value in
+             {"SU": 0.1, "SL": 0.2, "BU": 0.3, "BL": 0.4}.items()}  # fmt: skip
+    cases = {
+        "MLE": ({}, parts),
+        "trainable": ({"estimate": "trainable"}, {"diverged_epoch": 3.0}),
+        "floor": ({"epsilon": 1e-3}, parts),
+        "draws": ({"draws": 8}, parts),
+    }
+    for options, metrics in cases.values():
+        told = {"objective": "diag_d", "options": options, "seed": 2,
+                "dataset": "blank-9+spatial-conditional-gaussian-0.01-2"}  # fmt: skip
+        records.save("readings", told, metrics, units=dict.fromkeys(metrics, ""))
+    found = noise_recovery.recorded_readings("readings")
+    assert set(found["how"]) == set(cases)
+    assert set(found["model"]) == {"Diag-D"}
+    assert set(found["pattern"]) == {"spatial-conditional"}
+    assert set(found["s2"]) == {0.01}
+    floor = found[found["how"] == "floor"].set_index("part")["value"]
+    assert floor.to_dict() == {"SU": 0.1, "SL": 0.2, "BU": 0.3, "BL": 0.4}
+    assert found[found["how"] == "trainable"]["value"].isna().all()
 
 
 def test_nothing_recorded_is_an_empty_table(monkeypatch, tmp_path):

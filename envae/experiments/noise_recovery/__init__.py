@@ -7,6 +7,7 @@ from envae.experiments.noise_recovery._cells import (
     printed,
     recorded_readings,
     share,
+    sizes,
     table,
 )
 from envae.experiments.noise_recovery._follow import follow
@@ -30,6 +31,7 @@ __all__ = [
     "readings",
     "recorded_readings",
     "share",
+    "sizes",
     "table",
     "train_all",
 ]

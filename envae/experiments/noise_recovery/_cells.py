@@ -1,13 +1,13 @@
 """Readings of trained models as the cells of Table 3, and the cells as they are printed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import scipy.stats
-import torch
 
 from envae.datasets import Dataset
-from envae.datasets.noise import PATTERNS, mask, partitions
+from envae.datasets.noise import PATTERNS, partitions
 from envae.experiments import published, records
 from envae.experiments.noise_recovery._train import NoisyPoint
 from envae.experiments.runs import Outcome
@@ -53,13 +53,14 @@ def table(runs: dict[str, Sequence[Outcome[NoisyPoint]]]) -> pd.DataFrame:
 
 
 def recorded_readings(experiment: str) -> pd.DataFrame:
-    """Readings of recorded runs of maximum likelihood, on the training images.
+    """Readings of recorded runs, on the training images.
 
     Returns
     -------
     DataFrame
-        Columns `model` (as in `COLUMNS`), `warm_up`, `pattern`, `s2`, `seed`, `part`, `value`;
-        empty where nothing is recorded.
+        Columns `how` (MLE, trainable; floor or draws, of Diag-D by maximum likelihood), `model` (as
+        in `COLUMNS`), `pattern`, `s2`, `seed`, `part`, `value`, which is NaN where the run left the
+        finite numbers; empty where nothing is recorded.
     """
     stored = records.load(experiment)
     if stored.empty:
@@ -68,14 +69,27 @@ def recorded_readings(experiment: str) -> pd.DataFrame:
     model = (
         stored["objective"].str.split("_").map(lambda name: f"{name[0].title()}-{name[1].upper()}")
     )
-    told = stored.assign(model=model, pattern=noise_of["pattern"], s2=noise_of["s2"].astype(float))
+    told = stored.assign(
+        how=stored["options"].map(_how), model=model,
+        pattern=noise_of["pattern"], s2=noise_of["s2"].astype(float),
+    )  # fmt: skip
     parts = {f"variance_train_{part}": part for part in COLUMNS["Diag-D"]}
     return told.rename(columns=parts).melt(
-        ["model", "warm_up", "pattern", "s2", "seed"], list(parts.values()), "part"
+        ["how", "model", "pattern", "s2", "seed"], list(parts.values()), "part"
     )
 
 
-def cells(readings: pd.DataFrame, clean: Dataset) -> pd.DataFrame:
+_VARIANTS = {"epsilon": "floor", "draws": "draws"}
+
+
+def _how(options: Mapping[str, Any]) -> str:
+    """How a variance was found that an objective with these options reports."""
+    if "estimate" in options:
+        return str(options["estimate"])
+    return next((name for option, name in _VARIANTS.items() if option in options), "MLE")
+
+
+def cells(readings: pd.DataFrame, sizes: Mapping[str, float]) -> pd.DataFrame:
     """The cells of Table 3 from readings of one map and one split.
 
     Parameters
@@ -84,8 +98,8 @@ def cells(readings: pd.DataFrame, clean: Dataset) -> pd.DataFrame:
         Lines of :func:`table`, whose `model` are the keys of `COLUMNS`. Lines of the pattern
         `uniform` at s2 = 0 are the clean images: every cell is compared with s_x^2, times the
         share of its pixels that are noisy, plus the same model's estimate there.
-    clean
-        The images without noise, for the shares.
+    sizes
+        Of the partitions, as :func:`sizes` has them.
 
     Returns
     -------
@@ -107,7 +121,7 @@ def cells(readings: pd.DataFrame, clean: Dataset) -> pd.DataFrame:
     without = each[each["s2"] == 0].set_index(["model", "part", "seed"])["value"]
     each = each[each["s2"] > 0].join(without.rename("clean"), on=["model", "part", "seed"])
     shares = {
-        (pattern, part): share(pattern, part.split("+"), clean)
+        (pattern, part): share(pattern, part.split("+"), sizes)
         for pattern in PATTERNS
         for part in set(each["part"])
     }
@@ -154,12 +168,16 @@ def against_level(cells: pd.DataFrame, model: str, level: float) -> pd.DataFrame
     )
 
 
-def share(pattern: str, parts: list[str], clean: Dataset) -> float:
+def sizes(data: Dataset) -> dict[str, float]:
+    """The share of the training images' pixels that lies in each partition, by its name."""
+    parts = partitions(data.train_labels, data.image_shape)
+    return {name: part.double().mean().item() for name, part in parts.items()}
+
+
+def share(pattern: str, parts: list[str], sizes: Mapping[str, float]) -> float:
     """Share of the pixels in these partitions that a pattern makes noisy."""
-    labels, shape = clean.train_labels, clean.image_shape
-    within = partitions(labels, shape)
-    union = torch.stack([within[part] for part in parts]).any(0)
-    return mask(pattern, labels, shape)[union].float().mean().item()
+    noisy = [part for part in parts if part in PATTERNS[pattern]]
+    return sum(sizes[part] for part in noisy) / sum(sizes[part] for part in parts)
 
 
 def printed() -> pd.Series:
