@@ -46,7 +46,7 @@ def published_sweep(number: int | str, prefix: str) -> pd.DataFrame:
 def recorded_sweep(
     objective: str, option: str | None = None, network: str = "mlp64"
 ) -> pd.DataFrame:
-    """Longest recorded run on 10,000 images of MNIST at each point of a sweep.
+    """Longest recorded run on 10,000 images of MNIST at each point of a sweep, of each seed.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def recorded_sweep(
     Returns
     -------
     DataFrame
-        A row for each log10 of the variance; columns as `records.load` gives them.
+        Indexed by `point`, log10 of the variance, and `seed`; columns as `records.load` gives them.
     """
     recorded = records.load("smoothness_mnist-10000")
     of_sweep = (recorded["objective"] == objective) & (recorded["network"] == network)
@@ -66,4 +66,5 @@ def recorded_sweep(
     variances = rows["options"].str.get(option) if option else rows["posterior"]
     point = pd.to_numeric(variances, errors="coerce").map(math.log10).round(1) + 0.0  # not -0.0
     rows = rows.assign(point=point).dropna(subset="point")
-    return rows.drop_duplicates("point", keep="last").set_index("point").sort_index()
+    key = ["point", "seed"]
+    return rows.drop_duplicates(key, keep="last").set_index(key).sort_index()

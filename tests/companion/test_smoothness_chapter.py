@@ -28,3 +28,97 @@ def test_numbers_have_no_power_of_ten_and_a_spread_where_there_are_seeds(seeds, 
     of_seeds = COMPUTED[COMPUTED.index.get_level_values("seed").isin(seeds)]
     table = chapter.over_seeds(of_seeds)
     assert [table.loc[-1.0, "els"], table.loc[0.0, "kl"]] == told
+
+
+# --- verdicts: sweeps that show everything that the paper says, and one change at a time ---------
+
+RANGE = [*(tenth / 10 for tenth in range(-10, 1)), 0.4, 0.8, -2.0]
+
+
+def sweep(**changed):
+    """Metrics over sigma_x^2 of two seeds that show what Table 1 says."""
+    index = pd.MultiIndex.from_product([RANGE, [1, 2]], names=["point", "seed"])
+    t = index.get_level_values("point").to_series(index=index)
+    falls = (0.8 - t).clip(lower=0.0)
+    shown = {
+        "posterior_variance": 1 - 0.1 * falls,
+        "els": falls, "gap_1e-2": falls, "mi_code_low": falls, "mi_code_high": falls,
+        "kl": falls, "kl_test": falls, "squared_error": 1.0 + 0 * t,
+        "squared_error_test": 1.1 + 0.5 * (t < -1),
+        "mi_image_low": 4.0 + 0 * t,
+    }  # fmt: skip
+    return pd.DataFrame(shown | {name: make(t) for name, make in changed.items()})
+
+
+def codes(**changed):
+    """With deterministic encoding."""
+    return sweep(**{"els": lambda t: t} | changed)
+
+
+CLAIMS = {"trends", "empty", "deterministic", "hypothesis", "overfitting"}
+
+
+def verdicts(found):
+    return {name: (of.reproduced, of.in_part) for name, of in found.items()}
+
+
+def test_sweeps_that_show_all_of_table_one_reproduce_it():
+    found = chapter.of_table_one(sweep(), codes(), pixels=4)
+    assert verdicts(found) == {
+        "trends": (True, True), "empty": (True, False), "deterministic": (True, True),
+        "hypothesis": (True, True), "overfitting": (True, True),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("stochastic", "deterministic", "expected"),
+    [
+        # Turns within the table's lower half: the upper part still agrees.
+        ({"els": lambda t: -(t + 0.7).abs()}, {}, {"trends": (False, True)}),
+        # Rises where it should fall, everywhere.
+        ({"gap_1e-2": lambda t: t}, {},
+         {"trends": (False, False), "hypothesis": (False, True)}),
+        ({"mi_code_high": lambda t: 1 - t}, {},
+         {"empty": (False, False), "hypothesis": (False, True)}),
+        ({"kl": lambda t: 1 - t}, {},
+         {"empty": (False, False), "hypothesis": (False, True)}),
+        ({}, {"mi_image_low": lambda t: 0 * t}, {"deterministic": (False, True)}),
+        ({}, {"els": lambda t: -t}, {"deterministic": (False, True), "hypothesis": (False, True)}),
+        ({"squared_error_test": lambda t: 1.1 + 0 * t, "kl_test": lambda t: 0 * t}, {},
+         {"overfitting": (False, False)}),
+        ({"squared_error_test": lambda t: 1.1 + 0 * t}, {}, {"overfitting": (False, True)}),
+    ],
+)  # fmt: skip
+def test_what_a_sweep_does_not_show_changes_its_own_verdict_alone(
+    stochastic, deterministic, expected
+):
+    whole = verdicts(chapter.of_table_one(sweep(), codes(), pixels=4))
+    found = chapter.of_table_one(sweep(**stochastic), codes(**deterministic), pixels=4)
+    assert verdicts(found) == whole | expected
+
+
+def test_one_seed_that_disagrees_is_enough():
+    frame = sweep()
+    frame.loc[(slice(None), 2), "els"] = 1.0 * frame.loc[(slice(None), 2), "els"].to_numpy()[::-1]
+    found = chapter.of_table_one(frame, codes(), pixels=4)
+    assert not found["trends"].reproduced
+    assert "ELS" in found["trends"].told
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, {"trends": (True, True), "split": (True, False), "emptied": (True, False)}),
+        ({"kl": lambda t: 9 + 0 * t},
+         {"trends": (True, True), "split": (False, False), "emptied": (True, False)}),
+        ({"mi_code_low": lambda t: 1 - t},
+         {"trends": (True, True), "split": (False, False), "emptied": (False, False)}),
+        ({"els": lambda t: t},
+         {"trends": (False, True), "split": (True, False), "emptied": (True, False)}),
+    ],
+)  # fmt: skip
+def test_table_e8_empties_the_code_and_not_the_divergence(changed, expected):
+    fixed = sweep(**{"kl": lambda t: 11 + 0 * t} | changed)
+    found = chapter.of_table_e8(fixed)
+    assert verdicts(found) == expected
+    assert f"σ_z² = {10**0.8:g}" in found["split"].told

@@ -23,21 +23,23 @@ def test_smoothness_is_told_as_equation_6_has_it():
 
 RUNS = pd.DataFrame(
     [
-        ("l2", {"sigma2": 1.0}, "isotropic", "mlp64", 5, 3.0),
-        ("l2", {"sigma2": 1.0}, "isotropic", "mlp64", 20, 2.0),
-        ("l2", {"sigma2": 0.1}, "isotropic", "mlp64", 20, 1.0),
-        ("l2", {"sigma2": 0.1}, "isotropic", "conv", 20, 9.0),
-        ("iso_i", {}, 10.0, "mlp64", 20, 4.0),
-        ("iso_i", {}, "isotropic", "mlp64", 20, 5.0),
+        ("l2", {"sigma2": 1.0}, "isotropic", "mlp64", 0, 5, 3.0),
+        ("l2", {"sigma2": 1.0}, "isotropic", "mlp64", 0, 20, 2.0),
+        ("l2", {"sigma2": 1.0}, "isotropic", "mlp64", 1, 5, 8.0),
+        ("l2", {"sigma2": 0.1}, "isotropic", "mlp64", 0, 20, 1.0),
+        ("l2", {"sigma2": 0.1}, "isotropic", "conv", 0, 20, 9.0),
+        ("iso_i", {}, 10.0, "mlp64", 0, 20, 4.0),
+        ("iso_i", {}, "isotropic", "mlp64", 0, 20, 5.0),
     ],
-    columns=["objective", "options", "posterior", "network", "epochs", "kl"],
+    columns=["objective", "options", "posterior", "network", "seed", "epochs", "kl"],
 )
 
 
-def test_a_recorded_sweep_takes_the_longest_run_at_each_variance(monkeypatch):
+def test_a_recorded_sweep_takes_the_longest_run_of_each_seed_at_each_variance(monkeypatch):
     monkeypatch.setattr(records, "load", lambda experiment: RUNS)
     over_option = variance_sweeps.recorded_sweep("l2", "sigma2")
-    assert over_option["kl"].to_dict() == {-1.0: 1.0, 0.0: 2.0}
+    assert over_option["kl"].to_dict() == {(-1.0, 0): 1.0, (0.0, 0): 2.0, (0.0, 1): 8.0}
     over_posterior = variance_sweeps.recorded_sweep("iso_i")
-    assert over_posterior["kl"].to_dict() == {1.0: 4.0}
-    assert variance_sweeps.recorded_sweep("l2", "sigma2", "conv")["kl"].to_dict() == {-1.0: 9.0}
+    assert over_posterior["kl"].to_dict() == {(1.0, 0): 4.0}
+    of_network = variance_sweeps.recorded_sweep("l2", "sigma2", "conv")
+    assert of_network["kl"].to_dict() == {(-1.0, 0): 9.0}

@@ -1,4 +1,4 @@
-"""Chapter 05: tables and figures of the sweeps over a variance."""
+"""Chapter 05: tables, figures and verdicts of the sweeps over a variance."""
 
 import dataclasses
 import math
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+from envae.companion.claims import Finding
 from envae.experiments.variance_sweeps import COLUMNS
 from envae.theory import linear
 
@@ -81,7 +82,7 @@ def table_one(
         for kind in colours if column == "ELS" else ["stochastic"]:
             _band(axis, computed[kind], ours, color=colours[kind])
             axis.plot(published[kind][column], "--", linewidth=1.2, color=colours[kind])
-        axis.plot(recorded[ours], "x", color="0.3", markersize=5)
+        axis.plot(_points(recorded), recorded[ours], "x", color="0.3", markersize=5)
         axis.set(title=title, yscale="symlog" if column == "MI" else "log")
         axis.set_xlabel(r"$\log_{10}\sigma_x^2$ / unit")
     axes[1].set_ylim(bottom=1e-3)
@@ -144,7 +145,7 @@ def table_e8(
     ):
         _band(axis, computed, ours, color="C0", label="computed")
         axis.plot(exact[closed_form], color="C0", linewidth=1, linestyle=":", label="linear model")
-        axis.plot(recorded[ours], "x", color="0.3", label="recorded")
+        axis.plot(_points(recorded), recorded[ours], "x", color="0.3", label="recorded")
         if theirs:
             axis.plot(published[theirs], color="0.6", linestyle="--", label="published")
         axis.axvline(math.log10(threshold), color="0.8", linewidth=1, linestyle=":")
@@ -154,6 +155,11 @@ def table_e8(
     return figure
 
 
+def _points(sweep: pd.DataFrame) -> list[float]:
+    """The points of a sweep, for each of its rows."""
+    return sweep.index.get_level_values("point").to_list()
+
+
 def _band(axis: Axes, frame: pd.DataFrame, column: str, **style: Any) -> None:
     """Mean over seeds with a band from the smallest to the largest."""
     by_point = frame[column].groupby("point")
@@ -161,4 +167,154 @@ def _band(axis: Axes, frame: pd.DataFrame, column: str, **style: Any) -> None:
     (line,) = axis.plot(mean.index, mean, **style)
     axis.fill_between(
         mean.index, by_point.min(), by_point.max(), alpha=0.25, color=line.get_color()
+    )
+
+
+# What rises (1) and falls (-1) with sigma_x^2 by Table 1, with fixed sigma_z^2 by Table E.8.
+TRENDS = {
+    "posterior_variance": 1, "els": -1, "gap_1e-2": -1, "mi_code_low": -1, "mi_code_high": -1,
+}  # fmt: skip
+FIXED_TRENDS = {name: TRENDS[name] for name in ("els", "gap_1e-2", "mi_code_low")}
+CRITERIA = {
+    "posterior_variance": "σ_z²",
+    "els": "ELS",
+    "gap_1e-2": "gap at s² = 0.01",
+    "mi_code_low": "information, lower bound",
+    "mi_code_high": "information, upper bound",
+}
+UPPER = -0.5  # log10 of sigma_x^2 over its unit, from which smoothing outweighs the rest
+_AGREES = 0.9  # rank correlation on every seed
+_EMPTY = 0.1  # nats
+
+
+def upper(sweep: pd.DataFrame) -> pd.DataFrame:
+    """The upper part of a sweep over sigma_x^2, beyond Table 1 too."""
+    return sweep[sweep.index.get_level_values("point") >= UPPER]
+
+
+def in_table(sweep: pd.DataFrame) -> pd.DataFrame:
+    """The part of a sweep over sigma_x^2 that Table 1 has, log10 from -1 to 0."""
+    point = sweep.index.get_level_values("point")
+    return sweep[(point >= -1) & (point <= 0)]
+
+
+def correlation(sweep: pd.DataFrame, criterion: str) -> pd.Series:
+    """Rank correlation of a criterion with the variance, for each seed."""
+    by_seed = sweep[criterion].unstack("seed").sort_index()
+    return by_seed.corrwith(by_seed.index.to_series(), method="spearman")
+
+
+def _agree(sweep: pd.DataFrame, trends: Mapping[str, int]) -> dict[str, bool]:
+    """Which criteria rise or fall with the variance as they should, on every seed."""
+    return {
+        name: bool((sign * correlation(sweep, name) > _AGREES).all())
+        for name, sign in trends.items()
+    }
+
+
+def of_table_one(
+    stochastic: pd.DataFrame, codes: pd.DataFrame, *, pixels: int
+) -> dict[str, Finding]:
+    """What the sweeps over sigma_x^2 on one data set say of the claims about Table 1.
+
+    Parameters
+    ----------
+    stochastic, codes
+        Metrics of `measures.collapse`, indexed by `point` and `seed`, with stochastic and with
+        deterministic encoding.
+    pixels
+        Of an image.
+
+    Returns
+    -------
+    dict of str to Finding
+        `trends`, `empty`, `deterministic`, `hypothesis`, `overfitting`.
+    """
+    whole, high = _agree(in_table(stochastic), TRENDS), _agree(upper(stochastic), TRENDS)
+    exceptions = [CRITERIA[name] for name, agrees in whole.items() if not agrees]
+    largest = stochastic.loc[max(_points(stochastic))]
+    empty = bool((largest[["mi_code_high", "kl"]] < _EMPTY).all(axis=None))
+    rises = correlation(codes, "els") > _AGREES
+    tells = codes.loc[0.0, "mi_image_low"] > 3
+    hypothesis = {
+        "σ_z² rises and ELS falls with large σ_x²": all(high.values()),
+        "the code is empty at the largest": empty,
+        "without σ_z² ELS rises": bool(rises.all()),
+    }
+    shown = [told for told, holds in hypothesis.items() if holds]
+    return {
+        "trends": Finding(
+            all(whole.values()),
+            all(high.values()),
+            f"rank correlations beyond {_AGREES} for {sum(high.values())} of {len(TRENDS)} "
+            "criteria in the upper part of the range, "
+            f"for {sum(whole.values())} in all of it (exceptions: "
+            f"{', '.join(exceptions) or 'none'})",
+        ),
+        "empty": Finding(
+            empty, False, f"{'' if empty else 'not '}below {_EMPTY} nats at the largest σ_x²"
+        ),
+        "deterministic": Finding(
+            bool(rises.all() and tells.all()),
+            bool(rises.all() or tells.all()),
+            f"ELS grows with σ_x² on {rises.sum()} of {len(rises)} seeds, information stays "
+            f"above 3 nats on {tells.sum()}",
+        ),
+        "hypothesis": Finding(
+            len(shown) == len(hypothesis), bool(shown), ", ".join(shown) or "nothing of it"
+        ),
+        "overfitting": _overfitting(stochastic, pixels),
+    }
+
+
+def of_table_e8(fixed: pd.DataFrame) -> dict[str, Finding]:
+    """What a sweep over a fixed sigma_z^2 says of the claims about Table E.8.
+
+    Parameters
+    ----------
+    fixed
+        Metrics of `measures.collapse`, indexed by `point`, log10 of the variance, and `seed`.
+
+    Returns
+    -------
+    dict of str to Finding
+        `trends`, `split`, `emptied`.
+    """
+    agree = _agree(fixed, FIXED_TRENDS)
+    top = max(_points(fixed))
+    emptied = bool((fixed.loc[top, "mi_code_low"].abs() < _EMPTY).all())
+    stays = bool((fixed.loc[top, "kl"] > 10).all())
+    return {
+        "trends": Finding(
+            all(agree.values()),
+            any(agree.values()),
+            f"rank correlations beyond {_AGREES} for {sum(agree.values())} of {len(agree)} "
+            "criteria: ELS, gap and information",
+        ),
+        "split": Finding(
+            emptied and stays,
+            False,
+            f"at σ_z² = {10**top:g} information {'' if emptied else 'not '}below {_EMPTY} nats, KL "
+            f"{'' if stays else 'not '}above 10 nats",
+        ),
+        "emptied": Finding(
+            emptied, False, f"trained code {'' if emptied else 'not '}empty at σ_z² = {10**top:g}"
+        ),
+    }
+
+
+def _overfitting(stochastic: pd.DataFrame, pixels: int) -> Finding:
+    """Whether the smallest variance fits the training images too closely, on every seed."""
+    ratio = stochastic["squared_error_test"] / stochastic["squared_error"]
+    held_out = pixels / 2 * stochastic["squared_error_test"].map(math.log) + stochastic["kl_test"]
+    smallest = min(_points(stochastic))
+    closer = bool((ratio.loc[smallest] > ratio.loc[0.0] + 0.1).all())
+    best = in_table(held_out.to_frame("loss"))["loss"].groupby("seed").min()
+    worse = bool((held_out.loc[smallest].sort_index() > best).all())
+    return Finding(
+        closer and worse,
+        closer or worse,
+        f"at {10**smallest:g} of the unit the held-out error "
+        f"{'exceeds' if closer else 'does not exceed'} the training error by more than at the "
+        f"unit, the held-out ELBO is {'' if worse else 'not '}worse than in between",
     )
