@@ -25,7 +25,7 @@ import time
 import types
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -156,6 +156,18 @@ def tests_of(path: Path, root: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+_PROCESSES = "other processes"  # among what a test calls: what is called there is not seen
+
+
+def starts_python(code: types.CodeType, given: dict[str, Any]) -> bool:
+    """Whether a call starts a process that may run envae/, or gives work to one; git does not."""
+    if code.co_filename == subprocess.__file__ and code.co_qualname == "Popen.__init__":
+        command = given["args"]
+        return Path(command if isinstance(command, str | os.PathLike) else command[0]).name != "git"
+    started = code.co_filename.endswith("multiprocessing/process.py") and code.co_name == "start"
+    return started or code.co_filename.endswith("loky/reusable_executor.py")
+
+
 class _Watch:
     """Plugin of pytest: which functions of envae/ each test calls, and how long it takes."""
 
@@ -171,6 +183,8 @@ class _Watch:
         def trace(frame: types.FrameType, event: str, _: object) -> None:
             if frame.f_code.co_filename.startswith(self.package):
                 called.add((frame.f_code.co_filename, frame.f_code.co_qualname))
+            elif starts_python(frame.f_code, frame.f_locals):
+                called.add((str(self.root / _PROCESSES), ""))
 
         began = time.perf_counter()
         threading.settrace(trace)
@@ -280,7 +294,12 @@ class Tests:
             for test, (seconds, called) in known.items()
             if any(where == name and at.startswith(function) for where, at in called)
         }
-        # None known: it is called in processes of their own, or where a module is imported.
+        if calling:  # or else where a module is imported: all are asked
+            calling |= {
+                test: seconds
+                for test, (seconds, called) in known.items()
+                if [_PROCESSES, ""] in called
+            }
         without = {*known} - {*calling} if calling else set()
         last = sorted(calling, key=calling.__getitem__)
         if calling:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from envae import cli
-from envae.companion import notebook_parameters, notebook_run
+from envae.companion import claims, notebook_parameters, notebook_run
 
 PARAMETERS = """\
 epochs: int = 2  # passes over the data
@@ -401,6 +401,23 @@ def test_measurements_are_printed_with_their_scale(capsys):
     assert "measurements of the papers, " in printed
     assert cli.main(["claims", "--kind", "guess"]) == 2
     assert "statement, measurement" in capsys.readouterr().err
+
+
+def test_every_claim_is_printed_with_its_evidence_and_all_are_counted(capsys):
+    table = claims.table()
+    assert cli.main(["claims"]) == 0
+    printed = capsys.readouterr().out
+    for claim, row in table.iterrows():
+        told = [f"{claim}  [{row.verdict}]  {row.paper}, {row.place}", f"    {row.statement}"]
+        told += [f"    {row.evidence} ({row.notebook})"]
+        told += [f"    tried on {row.tried_on}"] if row.tried_on else []
+        assert "\n".join([*told, ""]) in printed
+    for ours, said in ((False, "of the papers"), (True, "of this book's own")):
+        for kind, found in table[table["ours"] == ours].groupby("kind"):
+            counts = found["verdict"].value_counts().items()
+            told = ", ".join(f"{count} {verdict}" for verdict, count in counts)
+            findings = claims.findings(found)
+            assert f"\n{len(found)} {kind}s {said}, {findings} findings: {told}\n" in printed
 
 
 def test_data_says_what_a_data_set_is(capsys):

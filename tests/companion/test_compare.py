@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from envae import cli
+from envae import cli, datasets
 from envae.companion import compare, notebook_run
 from envae.experiments import kept_pictures, paper_rows
 
@@ -47,6 +47,35 @@ def test_images_without_colour_have_one_channel_and_few_are_split_anew(tmp_path)
     both = torch.cat([colour.train, colour.test]).flatten(1)
     assert len(both.unique(dim=0)) == 160  # each of them is somewhere
     assert compare.load(tmp_path / "grey", 8).name != grey.name
+
+
+def test_grey_images_of_both_splits_keep_their_places(monkeypatch):
+    parts = {
+        name: torch.rand(count, 1, 16, 16).expand(-1, 3, -1, -1)
+        for name, count in (("train", 500), ("test", 100))
+    }
+    labels = {f"{name}_labels": torch.zeros(len(part)) for name, part in parts.items()}
+    given = datasets.Dataset("imagefolder", **parts, **labels, place="")
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: given)
+    found = compare.load("anywhere", 16)
+    assert torch.equal(found.train, parts["train"][:, 1:2])
+    assert torch.equal(found.test, parts["test"][:, 1:2])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left", "epochs", "images"),
+    [
+        (100.0, 5000.0, 50, 60_000),
+        (100.0, 1000.0, 20, 30_000),  # 10 epochs on all take as long
+        (100.0, 10.0, 6, 1000),  # a sixtieth of the images, and of 100 s
+        (100.0, -10.0, 1, 1000),
+        (0.1, 1e6, 300, 60_000),
+    ],
+)
+def test_an_epoch_on_all_images_says_how_many_of_how_many(seconds, left, epochs, images):
+    comparison = object.__new__(compare.Comparison)
+    comparison._dataset = types.SimpleNamespace(train=range(60_000))
+    assert comparison._length(seconds, left) == {"epochs": epochs, "images": images}
 
 
 def test_too_few_images_are_one_line(tmp_path, capsys):

@@ -36,6 +36,29 @@ def named(paper):
     return {getattr(row, paper) for row in paper_rows.ROWS.values()} - {""}
 
 
+PARAMETERS = {
+    "dataset": "digits", "train_size": 200, "network": "conv", "latent_dim": 3, "epochs": 4,
+    "batch_size": 50, "lr": 0.02, "extractor": "digits-cnn", "samples": 60, "seeds": [7, 8],
+    "priors": ["gmm100"], "likelihood_draws": 9, "likelihood_images": 11, "numbers_of": "other",
+    "prefix": "energy_based",
+}  # fmt: skip
+
+
+def test_parameters_of_a_notebook_are_those_of_its_experiment():
+    found = paper_rows.Experiment.of(**PARAMETERS, table="shown")
+    assert (found.dataset.name, len(found.dataset.train)) == ("digits-200", 200)
+    assert found.setting == Setting("conv", 3, 4, 50, 0.02)
+    assert found.extractor.name == "digits-cnn"
+    told = {"samples", "likelihood_draws", "likelihood_images", "numbers_of", "prefix"}
+    assert {name: getattr(found, name) for name in told} == {n: PARAMETERS[n] for n in told}
+    assert (found.seeds, found.priors, found.second_stage) == ((7, 8), ("gmm100",), ())
+    all_of_it = {"train_size": 0, "samples": 0, "likelihood_images": 0, "prefix": "fid_tables"}
+    found = paper_rows.Experiment.of(**PARAMETERS | all_of_it)
+    assert len(found.dataset.train) == len(DIGITS.train)
+    assert (found.samples, found.likelihood_images) == (None, None)
+    assert found.second_stage == paper_rows.UNDER_EVERY_PRIOR
+
+
 def test_every_row_of_xu2025s_table_1_and_5_is_run():
     one = published.table("xu2025", 1)["row"]
     assert set(one[~one.str.startswith("Impr.")]) <= named("xu2025")

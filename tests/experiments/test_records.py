@@ -64,6 +64,42 @@ def test_a_value_of_ones_own_table_that_is_no_number_is_named(tables):
         published.wide("own")
 
 
+OWN = """row,dataset,metric,value,unit,note
+b,MNIST,FID,0.10,,
+b,MNIST,FID_re,9.56e-2,,
+b,digits,FID,12,,unclear
+a,MNIST,FID_re,,,not printed
+a,MNIST,FID,-3.500,,
+a,digits,FID,7,,
+"""
+
+
+def test_a_table_is_read_with_its_digits_and_without_its_empty_cells(tables):
+    (tables / "own.csv").write_text(OWN)
+    found = published.printed("own")
+    assert found[["row", "metric", "text", "value", "half_unit"]].to_numpy().tolist() == [
+        ["b", "FID", "0.10", 0.1, 0.005],
+        ["b", "FID_re", "9.56e-2", 0.0956, pytest.approx(0.5e-4)],
+        ["b", "FID", "12", 12.0, 0.5],
+        ["a", "FID", "-3.500", -3.5, 0.0005],
+        ["a", "FID", "7", 7.0, 0.5],
+    ]
+    assert found["note"].tolist() == ["", "", "unclear", "", ""]
+    assert found.index.tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="needs a finite number, received 'NaN'"):
+        published.half_unit("NaN")
+
+
+def test_a_wide_table_keeps_the_order_of_rows_and_columns(tables):
+    (tables / "own.csv").write_text(OWN)
+    whole, mnist = published.wide("own"), published.wide("own", "MNIST")
+    assert whole.index.tolist() == mnist.index.tolist() == ["b", "a"]
+    assert whole.columns.tolist() == [("MNIST", "FID"), ("MNIST", "FID_re"), ("digits", "FID")]
+    assert mnist.columns.tolist() == ["FID", "FID_re"]
+    assert whole.fillna(-1).to_numpy().tolist() == [[0.1, 0.0956, 12], [-3.5, -1, 7]]
+    assert mnist.fillna(-1).to_numpy().tolist() == [[0.1, 0.0956], [-3.5, -1]]
+
+
 # --- records ----------------------------------------------------------------------------------
 
 
