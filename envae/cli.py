@@ -176,7 +176,7 @@ def _compare(options: argparse.Namespace) -> None:
     from envae.objectives.base import check_positive
 
     check_positive(minutes=options.minutes)
-    folder = options.folder.expanduser().resolve()
+    folder = Path(os.path.realpath(os.path.expanduser(options.folder)))
     if sum(1 for _ in itertools.islice(folder.rglob("*"), _FEW)) < _FEW:
         compare.load(folder, options.size)  # what is wrong with few images is told at once
     output = options.output or Path("_build") / "compare" / folder.name

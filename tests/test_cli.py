@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import runpy
 import signal
 import subprocess
@@ -544,7 +545,10 @@ def test_an_output_that_cannot_be_written_is_told_before_the_run(notebook, tmp_p
     os.mkfifo(device)  # as a device, something that is no file and must stay what it is
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(device)
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
     wrong = {
+        tmp_path / "circle": "too many levels of symbolic links",
+        tmp_path / "circle" / "out.ipynb": "file exists",
         device: "it is no file",
         tmp_path / "link": "it is no file",
         tmp_path: "it is no file",
@@ -559,6 +563,24 @@ def test_an_output_that_cannot_be_written_is_told_before_the_run(notebook, tmp_p
         assert reason in said.lower()
         assert time.perf_counter() - start < 5  # no kernel was started
     assert device.is_fifo()
+    assert (tmp_path / "circle").is_symlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # as a full disk
+    try:
+        assert cli.main(["run", str(notebook), "-o", str(tmp_path / "full" / "out.ipynb")]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "out.ipynb: [Errno 27] File too large: " in capsys.readouterr().err
+    assert not (tmp_path / "full").exists()
+
+
+@pytest.mark.parametrize("folder", ["circle", "~nobody-of-this-name/pictures"])
+def test_folders_that_lead_nowhere_are_one_line(tmp_path, monkeypatch, capsys, folder):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for command in (["compare", folder], ["data", "imagefolder", "-p", "root", folder]):
+        assert cli.main(command) == 2
+        assert "needs root, a folder of images; there is no" in capsys.readouterr().err
 
 
 def test_anybodys_images_go_through_the_chapter_on_samples(tmp_path, monkeypatch):

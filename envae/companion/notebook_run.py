@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TextIO
 
-from envae._files import whole
+from envae._files import check_room, whole
 from envae._unknown import extra, unknown
 from envae.companion import _yaml, notebook_parameters
 from envae.companion.notebook_parameters import Parameter
@@ -92,7 +92,7 @@ def run(
         stack.enter_context(_empty_folders_removed(output))
         try:
             partial = stack.enter_context(whole(output))
-            partial.touch()
+            check_room(partial.parent)
         except OSError as error:
             raise RunError(f"cannot write {output}: {error}") from None
         stack.enter_context(terminable())
