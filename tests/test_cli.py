@@ -512,6 +512,8 @@ BROKEN = {
     "a slip": "epochs: int = 5 5",
     "an open bracket": "epochs: list[int] = [5",
     "a magic": "%matplotlib inline",
+    "hundreds of signs": f"epochs: int = {500 * '-'}5",
+    "hundreds of types": f"epochs: int{500 * ' | int'} = 5",
     "an indentation": "  epochs: int = 5\n x: int = 3",
 }
 
@@ -529,7 +531,19 @@ def test_a_broken_parameters_cell_is_one_line_that_names_the_file(source, tmp_pa
     assert "no Python" in said
 
 
-@pytest.mark.parametrize("content", ["a: [1", "\ta: 1", "- 1", "text", b"\xff\xfe\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a: [1",
+        "\ta: 1",
+        "- 1",
+        "text",
+        b"\xff\xfe\xff",
+        "epochs: 010",
+        "epochs: 1:30",
+        "epochs: 0x10",
+    ],
+)
 def test_a_broken_profile_is_one_line_that_names_the_file(content, notebook, capsys):
     profile = notebook.parent / "params" / f"{notebook.stem}.broken.yaml"
     profile.parent.mkdir(exist_ok=True)
