@@ -133,13 +133,37 @@ def test_another_repository_around_the_checkout_is_not_its_commit(runs, tmp_path
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "another's"], check=True)
     monkeypatch.setattr(records._checkout, "root", lambda: tmp_path)
+    monkeypatch.setattr(records, "_PACKAGE", tmp_path / "envae")
     assert len(records.manifest()["commit"]) == 40
     assert records.manifest()["dirty"] is False
     (tmp_path / "unpacked").mkdir()
     monkeypatch.setattr(records._checkout, "root", lambda: tmp_path / "unpacked")
+    monkeypatch.setattr(records, "_PACKAGE", tmp_path / "unpacked" / "envae")
     assert (records.manifest()["commit"], records.manifest()["dirty"]) == ("", None)
     monkeypatch.setenv("PATH", "")
     assert (records.manifest()["commit"], records.manifest()["dirty"]) == ("", None)
+
+
+def test_a_commit_is_that_of_the_code_that_runs(tmp_path, monkeypatch):
+    def repository(name):
+        git = ["git", "-C", str(tmp_path / name), "-c", "user.name=x", "-c", "user.email=x@x"]
+        (tmp_path / name).mkdir()
+        subprocess.run([*git, "init", "-q"], check=True)
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", name], check=True)
+        return subprocess.run(
+            [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+        )
+
+    own, other = (repository(name).stdout.strip() for name in ("own", "other"))
+    monkeypatch.setattr(records._checkout, "root", lambda: tmp_path / "own")
+    assert records.manifest()["commit"] == ""  # installed elsewhere
+    monkeypatch.setattr(records, "_PACKAGE", tmp_path / "own" / "envae")
+    for name in ("GIT_DIR", "GIT_COMMON_DIR"):  # as a hook of the other has
+        monkeypatch.setenv(name, str(tmp_path / "other" / ".git"))
+    assert own == records.manifest()["commit"] != other
+    assert records.manifest()["dirty"] is False
+    (tmp_path / "own" / ".git" / "index").write_bytes(b"damaged")
+    assert (records.manifest()["commit"], records.manifest()["dirty"]) == (own, None)
 
 
 def test_same_parameters_same_record_others_another(runs):
