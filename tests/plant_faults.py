@@ -275,7 +275,8 @@ class Tests:
     def notice(self, module: Path, function: str, source: bytes) -> str:
         """How the tests of a module end with another source: `green`, `red`, or `late`.
 
-        Red is a test that is green without it.
+        And those of other modules that are known to call the function. Red is a test that is green
+        without it.
 
         Parameters
         ----------
@@ -288,23 +289,24 @@ class Tests:
         """
         name = str(module.relative_to(self.root))
         files = [str(file.relative_to(self.root)) for file in tests_of(module, self.root)]
-        known = {test: told for file in files for test, told in self.known.get(file, {}).items()}
         calling = {
             test: seconds
-            for test, (seconds, called) in known.items()
+            for file, tests in self.known.items()
+            for test, (seconds, called) in tests.items()
             if any(where == name and at.startswith(function) for where, at in called)
         }
+        without: set[str] = set()
         if calling:  # or else where a module is imported: all are asked
             calling |= {
                 test: seconds
-                for test, (seconds, called) in known.items()
+                for file in files
+                for test, (seconds, called) in self.known.get(file, {}).items()
                 if [_PROCESSES, ""] in called
             }
-        without = {*known} - {*calling} if calling else set()
-        last = sorted(calling, key=calling.__getitem__)
-        if calling:
             within = {test.partition("::")[0] for test in calling}
-            files = [file for file in files if file in within or file not in self.known]
+            files = [file for file in files if file not in self.known] + sorted(within)
+            without = {test for file in within for test in self.known[file]} - {*calling}
+        last = sorted(calling, key=calling.__getitem__)
         while True:
             with self._planted(module, source):
                 ended = self._end(files, last, without)
