@@ -225,16 +225,36 @@ def test_a_kernel_draws_into_the_page_and_is_of_this_python_whatever_is_set(tmp_
         '{"argv": ["/bin/false", "{connection_file}"], "display_name": "x", "language": "python"}'
     )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    home = tmp_path / "profile_default"
+    (home / "startup").mkdir(parents=True)
+    (home / "startup" / "mine.py").write_text("raise SystemExit")
+    (home / "ipython_config.py").write_text('c.InteractiveShell.ast_node_interactivity = "all"')
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    (tmp_path / "matplotlibrc").write_text("figure.dpi: 7\n")
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "matplotlibrc"))
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    before = dict(os.environ)
     notebook = write_notebook(
         tmp_path / "small.ipynb",
-        "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
+        "import matplotlib.pyplot as plt\n1\nplt.plot([1, 2])\n"
+        "print(__debug__, plt.rcParams['figure.dpi'])\nplt.show()",
     )
     status, output = run(notebook)
     assert status == 0
-    *_, shown = nbformat.read(output, as_version=4).cells[-1].outputs
+    told, shown = nbformat.read(output, as_version=4).cells[-1].outputs
+    assert told["text"] == "True 100.0\n"
     assert "image/png" in shown["data"]
-    assert os.environ["MPLBACKEND"] == "Agg"
+    assert os.environ == before
+
+
+def test_help_needs_no_documentation_strings():
+    code = "import sys\nfrom envae import cli\nsys.exit(cli.main(['--help']))"
+    ended = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert cli._ABOUT in ended.stdout
 
 
 def test_relative_paths_are_the_users_and_braces_in_a_path_are_braces(tmp_path, monkeypatch):

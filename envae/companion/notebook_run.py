@@ -291,10 +291,18 @@ def _environment_of_kernels() -> Iterator[None]:
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     # Whatever the language of the system is: notebooks and records are UTF-8.
     os.environ["PYTHONUTF8"] = "1"
-    # Its kernels may be of another Python.
+    # Its kernels may be of another Python, and so may those of the user.
     os.environ.pop("JUPYTER_PATH", None)
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    # Conclusions are assertions.
+    os.environ.pop("PYTHONOPTIMIZE", None)
     try:
-        yield
+        # What the user runs and sets at home, such as other forms of figures, is not a chapter's.
+        with tempfile.TemporaryDirectory(prefix="envae-home-") as home:
+            settings = Path(home) / "matplotlibrc"
+            settings.touch()
+            os.environ |= {"IPYTHONDIR": home, "MATPLOTLIBRC": str(settings)}
+            yield
     finally:
         os.environ.clear()
         os.environ.update(before)
