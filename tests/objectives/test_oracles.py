@@ -735,7 +735,7 @@ def _gradients_on_a_part(rank, port):
 def _gradient(name, part):
     """Gradient with respect to the decoder's scale, and the loss, on a part of eight images."""
     scale = torch.tensor(1.0, requires_grad=True)
-    x = digits(8)
+    x = digits(8, channels=2)
 
     class Scaled(Model):
         def encode(self, _):
