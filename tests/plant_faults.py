@@ -49,7 +49,7 @@ PAIRS = {"test": "train", "mean": "sum", "min": "max", "argmin": "argmax", "idxm
 # no result.
 SHOWN = {
     "strict", "progress", "desc", "disable", "stacklevel", "optimize", "pad", "w_pad", "ha", "va",
-    "rotation", "figsize", "dpi", "shrink", "anchor", "help", "metavar",
+    "rotation", "figsize", "dpi", "shrink", "anchor", "help", "metavar", "xticks", "yticks",
 }  # fmt: skip
 SWAPPED = PAIRS | {right: left for left, right in PAIRS.items()}
 
