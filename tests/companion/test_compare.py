@@ -15,6 +15,8 @@ from PIL import Image
 from envae import cli, datasets
 from envae.companion import compare, notebook_run
 from envae.experiments import kept_pictures, paper_rows
+from envae.metrics import frechet
+from envae.metrics.random_convolutions import RandomConvolutions
 
 
 def write(folder, count, *, colour=False):
@@ -246,6 +248,22 @@ def test_a_machine_that_is_slower_than_planned_gets_a_new_plan(
     assert now[0] < 1.2 * 300 or len(done) == 1
     again = compare.Comparison(tmp_path / "discs", minutes=5, size=16)
     assert again.experiment.setting.epochs == epochs
+
+
+def test_samples_are_measured_by_what_costs_and_knows_nothing():
+    digits, network = datasets.load("digits"), RandomConvolutions(datasets.load("digits").train)
+    comparison = object.__new__(compare.Comparison)
+    comparison.experiment = types.SimpleNamespace(dataset=digits, extractor=network, samples=150)
+    mean = digits.train.mean(0, keepdim=True).expand(150, -1, -1, -1)
+    assert comparison.floors() == {
+        "as many test images drawn anew": frechet.floor(network, digits.test, 150),
+        "the training images": frechet.fd(network, digits.train, digits.test),
+        "the mean image alone": frechet.fd(network, mean, digits.test),
+    }
+    for lacking in ({"samples": None}, {"extractor": None}):
+        vars(comparison.experiment).update({"extractor": network, "samples": 150} | lacking)
+        with pytest.raises(ValueError, match="no distances, no floors"):
+            comparison.floors()
 
 
 def told_of(monkeypatch, distances, recall=0.6):

@@ -146,7 +146,7 @@ class Identity(nn.Module):
         return gaussian(x.flatten(1), torch.tensor([1.0, 2.0]).expand(len(x), 2))
 
     def decode(self, z):
-        return z.reshape(-1, 1, 1, 2)
+        return z.reshape(*z.shape[:-1], 1, 1, 2)
 
 
 def test_spread_terms_are_distances_of_the_draws_of_a_seed():
@@ -162,6 +162,16 @@ def test_spread_terms_are_distances_of_the_draws_of_a_seed():
     }
     for name, values in expected.items():
         torch.testing.assert_close(found[name], values)
+
+
+def test_the_stand_in_is_compared_with_the_distance_of_the_two_draws_of_a_seed():
+    x = torch.rand(5, 1, 1, 2)
+    with seeded(7):
+        first, second = Identity().encode(x).rsample((2,))
+    apart = 2**0.5 * (first - x.flatten(1))
+    expected = apart.norm(dim=1).mean() / (first - second).norm(dim=1).mean()
+    found = fenvae.normalized_apart(Identity(), x, seed=7)
+    assert list(found.values()) == pytest.approx([expected.item()] * 2)
 
 
 def test_measured_spreads_are_means_over_the_test_images(digits):
@@ -287,5 +297,7 @@ def test_a_latent_walk_goes_from_one_code_to_the_other(digits):
     images = digits.test[:6]
     walk = fenvae.latent_walk(vae, images)
     assert walk.shape == (12, 3, 1, 8, 8)
-    ends = vae.decode(vae.encode(images).mean).detach()
-    torch.testing.assert_close(torch.cat([walk[0], walk[-1]]), ends)
+    means = vae.encode(images).mean.detach()
+    torch.testing.assert_close(torch.cat([walk[0], walk[-1]]), vae.decode(means).detach())
+    first = vae.decode(means[:3] + (means[3:] - means[:3]) / 11).detach()
+    torch.testing.assert_close(walk[1], first)
