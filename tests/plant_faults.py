@@ -45,11 +45,13 @@ IMPORTED = (
     "pytorch_msssim", "scoringrules", "safetensors.torch", "skimage.metrics", "torch.distributions",
 )  # fmt: skip
 PAIRS = {"test": "train", "mean": "sum", "min": "max", "argmin": "argmax", "idxmin": "idxmax"}
-# Arguments that decide where things lie in a figure or on a terminal, or what is checked besides:
-# no result.
+# Arguments that decide where things lie in a figure or on a terminal, how large letters, marks and
+# lines are, or what is checked besides: no result. Colours, names and limits are results.
 SHOWN = {
     "strict", "progress", "desc", "disable", "stacklevel", "optimize", "pad", "w_pad", "ha", "va",
     "rotation", "figsize", "dpi", "shrink", "anchor", "help", "metavar", "xticks", "yticks",
+    "lw", "ms", "linewidth", "markersize", "markerscale", "fontsize", "loc", "bbox_to_anchor",
+    "ncols", "layout", "zorder",
 }  # fmt: skip
 SWAPPED = PAIRS | {right: left for left, right in PAIRS.items()}
 
@@ -82,6 +84,8 @@ def faults_at(node: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
                 if keyword.arg not in SHOWN:
                     left = keywords[:index] + keywords[index + 1 :]
                     yield "argument", ast.Call(function, arguments, left)
+        case ast.Expr(ast.Call(ast.Attribute(_, "tight_layout"))):
+            return
         case ast.AugAssign() | ast.Expr(ast.Call()):
             yield "statement", ast.Pass()
         case ast.Return(ast.Call(_, [first, *_])):
