@@ -82,6 +82,43 @@ def test_every_row_is_an_objective_with_as_many_trials_as_any_other(label):
             assert loss.kl_weight == pytest.approx(value)
 
 
+# An NCP-VAE is recorded as the VAE beneath it.
+BENEATH = {"L2": "NCP-VAE", "EnVAE": "NCP-VAE + EnL", "FEnVAE": "NCP-VAE + FEnL"}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "count", "names"),
+    [("fid_tables_digits", 27, {}), ("energy_based_digits", 12, BENEATH)],
+)
+def test_every_row_began_its_recorded_search_with_its_values_and_reports_the_best(
+    experiment, count, names
+):
+    """Where it has records: all values of a row may have failed, and more may have been tried."""
+
+    def labelled(found):
+        told = [
+            names.get(label := paper_rows._label(*pair), label)
+            for pair in zip(found["objective"], found["options"], strict=True)
+        ]
+        rows = [paper_rows.ALL_ROWS[label] for label in told]
+        values = [
+            lr if row.free == "lr" else row.value_in(options)
+            for row, lr, options in zip(rows, found["lr"], found["options"], strict=True)
+        ]
+        return found.assign(label=told, value=values)
+
+    search, reported = (
+        labelled(records.load(f"{experiment}{ending}")) for ending in ("_search", "")
+    )
+    seen = 0
+    for label, tried in search.groupby("label"):
+        row = paper_rows.ALL_ROWS[label]
+        seen += set(row.values) <= set(tried["value"])
+        best = tried.loc[tried[row.judged_by].idxmin(), "value"]
+        assert set(reported.loc[reported["label"] == label, "value"]) == {best}, label
+    assert seen >= count - 1
+
+
 def test_the_held_out_part_is_of_the_training_images_and_not_trained_on():
     part = paper_rows.held_out(DIGITS)
     assert (len(part.train), len(part.test)) == (1297 - 259, 259)
