@@ -55,6 +55,11 @@ def points(xs, ys):
     return [(round(float(x), 6), round(float(y), 6)) for x, y in zip(xs, ys, strict=True)]
 
 
+def ticks(axis):
+    """Numbers at the ticks of an axis, as they are written: none is a power of ten."""
+    return [float(label.get_text()) for label in axis.get_ticklabels()]
+
+
 def by(names, *values):
     return pd.MultiIndex.from_product(values, names=names)
 
@@ -232,6 +237,7 @@ def test_a_runaway_is_drawn_by_epoch():
         assert named(terms)[f"{row}: spread"].get_linestyle() == "--"
         assert to_hex(named(errors)[row].get_color()) == to_hex(colour_of(row))
     assert levels(errors) == [3.5]
+    assert len(ticks(errors.yaxis)) > 2
 
 
 def test_one_change_at_a_time_stands_at_its_name():
@@ -244,6 +250,7 @@ def test_one_change_at_a_time_stands_at_its_name():
             heights = np.array([y for _, y in found])
             assert heights.round().tolist() == [0, 0, -1, -1]
             assert (side * (heights - heights.round()) > 0).all()
+        assert 1 in ticks(axis.xaxis)
     assert [text.get_text() for text in axes[0].get_yticklabels()] == ["none", "beta"]
     assert axes[0].get_yticks().tolist() == [0, -1]
     assert [axis.get_xlabel().split()[0] for axis in axes] == ["stand-in", "squared"]
@@ -281,6 +288,8 @@ def test_costs_are_relative_to_the_vae():
         of_vae = SIX[name] / SIX.loc["VAE", name]
         expected += [points(DRAWS, of_vae[1:-1]), points([3], [of_vae["FEnVAE"]])]
     assert lines(axis) == expected
+    assert ticks(axis.xaxis) == [2, 5]
+    assert ticks(axis.yaxis)[0] == 1
     assert list(named(axis)) == [
         "recorded, images in memory", "recorded, JPEG files decoded",
         *(f"published, {name}" for name in SIX),
@@ -320,6 +329,7 @@ def test_exponents_have_means_and_seeds():
             expected = [seeds.mean(axis=1), seeds[1], seeds[2]]
             assert of_colour(axis, colour_of(row)) == [points([0.5, 1], each) for each in expected]
     assert [axis.get_ylabel() for axis in axes] == ["FD", "half the distance of two draws"]
+    assert all(2 in ticks(axis.yaxis) for axis in axes)
 
 
 COLORS = fenvae_warm_start.COLORS
@@ -354,6 +364,8 @@ def test_lengths_have_a_panel_for_each_start():
             seeds = runs.loc[row, start]["fd_generated"].unstack("seed")
             expected = [seeds.mean(axis=1), seeds[1], seeds[2]]
             assert of_colour(axis, colour) == [points([50, 100], each) for each in expected]
+        assert ticks(axis.xaxis) == [50, 100]
+    assert len(ticks(axes[0].yaxis)) > 2
 
 
 def test_sizes_have_a_panel_for_each_measure():
@@ -366,6 +378,8 @@ def test_sizes_have_a_panel_for_each_measure():
             seeds = runs.xs(row, level="row")[column].unstack("seed")
             expected = [seeds.mean(axis=1), seeds[1], seeds[2]]
             assert of_colour(axis, COLORS[row]) == [points([2, 16], each) for each in expected]
+        assert ticks(axis.xaxis) == [2, 16]
+        assert len(ticks(axis.yaxis)) > 2
 
 
 def test_draws_lie_across_and_means_up():
@@ -524,6 +538,7 @@ def test_spread_and_distance_are_drawn_by_weight():
                 expected.append([(0.1, 0.5), (1, 2)])
         assert lines(axis) == expected
     assert levels(axes[0]) == [1]
+    assert all(1 in ticks(axis.yaxis) for axis in axes)
     assert list(named(axes[0])) == [*MODELS, f"{MODELS[1]}: predicted"]
     assert axes[1].get_ylabel() == "FD"
 
@@ -577,6 +592,7 @@ def test_power_is_drawn_by_dimension_and_error():
             for of in of_errors for name in ("images", "likelihood")
         ]  # fmt: skip
         assert list(named(column[0])) == ["mean", "scale"]
+        assert ticks(column[1].xaxis) == [64, 3072]
 
 
 # --- 11 ---------------------------------------------------------------------------------------
