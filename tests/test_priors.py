@@ -235,6 +235,8 @@ def test_the_ratio_of_two_gaussians_is_found(contrastive):
     assert (second - expected).square().mean().sqrt() < 0.1
     assert (second - found).square().mean().sqrt() < 0.4
     assert contrastive.diagnostics()["mean_ratio"] == pytest.approx(1, abs=0.2)
+    assert not contrastive.ratio.training
+    assert not any(weight.requires_grad for weight in contrastive.ratio.parameters())
 
 
 @pytest.mark.parametrize("draws", ["sir", "langevin"])
