@@ -22,7 +22,9 @@ def whole(path: Path) -> Iterator[Path]:
         If there is something else than a file, such as a device, which would be replaced; or as
         the system raises it.
     """
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
+    if path.is_symlink():  # followed as far as it goes
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = f"{os.getpid()}-{threading.get_ident()}"

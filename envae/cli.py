@@ -14,6 +14,9 @@ from typing import Any
 from envae._unknown import extra, unknown
 from envae.companion import notebook_run
 
+# Of the first line above, which `python -OO` leaves out.
+_ABOUT = "Run a notebook, look at the ledger, compare losses on images of your own."
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 0, 1 (a cell failed), 2 (bad input), 130 (stopped)."""
@@ -52,7 +55,7 @@ def _fail(message: object, status: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="envae", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="envae", description=_ABOUT)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="execute a notebook with papermill")
@@ -176,7 +179,7 @@ def _compare(options: argparse.Namespace) -> None:
     from envae.objectives.base import check_positive
 
     check_positive(minutes=options.minutes)
-    folder = options.folder.expanduser().resolve()
+    folder = Path(os.path.realpath(os.path.expanduser(options.folder)))
     if sum(1 for _ in itertools.islice(folder.rglob("*"), _FEW)) < _FEW:
         compare.load(folder, options.size)  # what is wrong with few images is told at once
     output = options.output or Path("_build") / "compare" / folder.name

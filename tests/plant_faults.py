@@ -25,7 +25,7 @@ import time
 import types
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -45,11 +45,13 @@ IMPORTED = (
     "pytorch_msssim", "scoringrules", "safetensors.torch", "skimage.metrics", "torch.distributions",
 )  # fmt: skip
 PAIRS = {"test": "train", "mean": "sum", "min": "max", "argmin": "argmax", "idxmin": "idxmax"}
-# Arguments that decide where things lie in a figure or on a terminal, or what is checked besides:
-# no result.
+# Arguments that decide where things lie in a figure or on a terminal, how large letters, marks and
+# lines are, or what is checked besides: no result. Colours, names and limits are results.
 SHOWN = {
     "strict", "progress", "desc", "disable", "stacklevel", "optimize", "pad", "w_pad", "ha", "va",
-    "rotation", "figsize", "dpi", "shrink", "anchor", "help", "metavar",
+    "rotation", "figsize", "dpi", "shrink", "anchor", "help", "metavar", "xticks", "yticks",
+    "lw", "ms", "linewidth", "markersize", "markerscale", "fontsize", "loc", "bbox_to_anchor",
+    "ncols", "layout", "zorder",
 }  # fmt: skip
 SWAPPED = PAIRS | {right: left for left, right in PAIRS.items()}
 
@@ -82,6 +84,8 @@ def faults_at(node: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
                 if keyword.arg not in SHOWN:
                     left = keywords[:index] + keywords[index + 1 :]
                     yield "argument", ast.Call(function, arguments, left)
+        case ast.Expr(ast.Call(ast.Attribute(_, "tight_layout"))):
+            return
         case ast.AugAssign() | ast.Expr(ast.Call()):
             yield "statement", ast.Pass()
         case ast.Return(ast.Call(_, [first, *_])):
@@ -156,6 +160,18 @@ def tests_of(path: Path, root: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+_PROCESSES = "other processes"  # among what a test calls: what is called there is not seen
+
+
+def starts_python(code: types.CodeType, given: dict[str, Any]) -> bool:
+    """Whether a call starts a process that may run envae/, or gives work to one; git does not."""
+    if code.co_filename == subprocess.__file__ and code.co_qualname == "Popen.__init__":
+        command = given["args"]
+        return Path(command if isinstance(command, str | os.PathLike) else command[0]).name != "git"
+    started = code.co_filename.endswith("multiprocessing/process.py") and code.co_name == "start"
+    return started or code.co_filename.endswith("loky/reusable_executor.py")
+
+
 class _Watch:
     """Plugin of pytest: which functions of envae/ each test calls, and how long it takes."""
 
@@ -171,6 +187,8 @@ class _Watch:
         def trace(frame: types.FrameType, event: str, _: object) -> None:
             if frame.f_code.co_filename.startswith(self.package):
                 called.add((frame.f_code.co_filename, frame.f_code.co_qualname))
+            elif starts_python(frame.f_code, frame.f_locals):
+                called.add((str(self.root / _PROCESSES), ""))
 
         began = time.perf_counter()
         threading.settrace(trace)
@@ -261,7 +279,8 @@ class Tests:
     def notice(self, module: Path, function: str, source: bytes) -> str:
         """How the tests of a module end with another source: `green`, `red`, or `late`.
 
-        Red is a test that is green without it.
+        And those of other modules that are known to call the function. Red is a test that is green
+        without it.
 
         Parameters
         ----------
@@ -274,18 +293,24 @@ class Tests:
         """
         name = str(module.relative_to(self.root))
         files = [str(file.relative_to(self.root)) for file in tests_of(module, self.root)]
-        known = {test: told for file in files for test, told in self.known.get(file, {}).items()}
         calling = {
             test: seconds
-            for test, (seconds, called) in known.items()
+            for file, tests in self.known.items()
+            for test, (seconds, called) in tests.items()
             if any(where == name and at.startswith(function) for where, at in called)
         }
-        # None known: it is called in processes of their own, or where a module is imported.
-        without = {*known} - {*calling} if calling else set()
-        last = sorted(calling, key=calling.__getitem__)
-        if calling:
+        without: set[str] = set()
+        if calling:  # or else where a module is imported: all are asked
+            calling |= {
+                test: seconds
+                for file in files
+                for test, (seconds, called) in self.known.get(file, {}).items()
+                if [_PROCESSES, ""] in called
+            }
             within = {test.partition("::")[0] for test in calling}
-            files = [file for file in files if file in within or file not in self.known]
+            files = [file for file in files if file not in self.known] + sorted(within)
+            without = {test for file in within for test in self.known[file]} - {*calling}
+        last = sorted(calling, key=calling.__getitem__)
         while True:
             with self._planted(module, source):
                 ended = self._end(files, last, without)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import runpy
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from envae import cli
-from envae.companion import notebook_parameters, notebook_run
+from envae.companion import claims, notebook_parameters, notebook_run
 
 PARAMETERS = """\
 epochs: int = 2  # passes over the data
@@ -224,16 +225,36 @@ def test_a_kernel_draws_into_the_page_and_is_of_this_python_whatever_is_set(tmp_
         '{"argv": ["/bin/false", "{connection_file}"], "display_name": "x", "language": "python"}'
     )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    home = tmp_path / "profile_default"
+    (home / "startup").mkdir(parents=True)
+    (home / "startup" / "mine.py").write_text("raise SystemExit")
+    (home / "ipython_config.py").write_text('c.InteractiveShell.ast_node_interactivity = "all"')
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    (tmp_path / "matplotlibrc").write_text("figure.dpi: 7\n")
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "matplotlibrc"))
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    before = dict(os.environ)
     notebook = write_notebook(
         tmp_path / "small.ipynb",
-        "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
+        "import matplotlib.pyplot as plt\n1\nplt.plot([1, 2])\n"
+        "print(__debug__, plt.rcParams['figure.dpi'])\nplt.show()",
     )
     status, output = run(notebook)
     assert status == 0
-    *_, shown = nbformat.read(output, as_version=4).cells[-1].outputs
+    told, shown = nbformat.read(output, as_version=4).cells[-1].outputs
+    assert told["text"] == "True 100.0\n"
     assert "image/png" in shown["data"]
-    assert os.environ["MPLBACKEND"] == "Agg"
+    assert os.environ == before
+
+
+def test_help_needs_no_documentation_strings():
+    code = "import sys\nfrom envae import cli\nsys.exit(cli.main(['--help']))"
+    ended = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert cli._ABOUT in ended.stdout
 
 
 def test_relative_paths_are_the_users_and_braces_in_a_path_are_braces(tmp_path, monkeypatch):
@@ -403,6 +424,23 @@ def test_measurements_are_printed_with_their_scale(capsys):
     assert "statement, measurement" in capsys.readouterr().err
 
 
+def test_every_claim_is_printed_with_its_evidence_and_all_are_counted(capsys):
+    table = claims.table()
+    assert cli.main(["claims"]) == 0
+    printed = capsys.readouterr().out
+    for claim, row in table.iterrows():
+        told = [f"{claim}  [{row.verdict}]  {row.paper}, {row.place}", f"    {row.statement}"]
+        told += [f"    {row.evidence} ({row.notebook})"]
+        told += [f"    tried on {row.tried_on}"] if row.tried_on else []
+        assert "\n".join([*told, ""]) in printed
+    for ours, said in ((False, "of the papers"), (True, "of this book's own")):
+        for kind, found in table[table["ours"] == ours].groupby("kind"):
+            counts = found["verdict"].value_counts().items()
+            told = ", ".join(f"{count} {verdict}" for verdict, count in counts)
+            findings = claims.findings(found)
+            assert f"\n{len(found)} {kind}s {said}, {findings} findings: {told}\n" in printed
+
+
 def test_data_says_what_a_data_set_is(capsys):
     assert cli.main(["data", "digits"]) == 0
     assert "1297" in capsys.readouterr().out
@@ -494,6 +532,8 @@ BROKEN = {
     "a slip": "epochs: int = 5 5",
     "an open bracket": "epochs: list[int] = [5",
     "a magic": "%matplotlib inline",
+    "hundreds of signs": f"epochs: int = {500 * '-'}5",
+    "hundreds of types": f"epochs: int{500 * ' | int'} = 5",
     "an indentation": "  epochs: int = 5\n x: int = 3",
 }
 
@@ -511,7 +551,19 @@ def test_a_broken_parameters_cell_is_one_line_that_names_the_file(source, tmp_pa
     assert "no Python" in said
 
 
-@pytest.mark.parametrize("content", ["a: [1", "\ta: 1", "- 1", "text", b"\xff\xfe\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a: [1",
+        "\ta: 1",
+        "- 1",
+        "text",
+        b"\xff\xfe\xff",
+        "epochs: 010",
+        "epochs: 1:30",
+        "epochs: 0x10",
+    ],
+)
 def test_a_broken_profile_is_one_line_that_names_the_file(content, notebook, capsys):
     profile = notebook.parent / "params" / f"{notebook.stem}.broken.yaml"
     profile.parent.mkdir(exist_ok=True)
@@ -527,7 +579,10 @@ def test_an_output_that_cannot_be_written_is_told_before_the_run(notebook, tmp_p
     os.mkfifo(device)  # as a device, something that is no file and must stay what it is
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(device)
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
     wrong = {
+        tmp_path / "circle": "too many levels of symbolic links",
+        tmp_path / "circle" / "out.ipynb": "file exists",
         device: "it is no file",
         tmp_path / "link": "it is no file",
         tmp_path: "it is no file",
@@ -542,6 +597,24 @@ def test_an_output_that_cannot_be_written_is_told_before_the_run(notebook, tmp_p
         assert reason in said.lower()
         assert time.perf_counter() - start < 5  # no kernel was started
     assert device.is_fifo()
+    assert (tmp_path / "circle").is_symlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # as a full disk
+    try:
+        assert cli.main(["run", str(notebook), "-o", str(tmp_path / "full" / "out.ipynb")]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "out.ipynb: [Errno 27] File too large: " in capsys.readouterr().err
+    assert not (tmp_path / "full").exists()
+
+
+@pytest.mark.parametrize("folder", ["circle", "~nobody-of-this-name/pictures"])
+def test_folders_that_lead_nowhere_are_one_line(tmp_path, monkeypatch, capsys, folder):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for command in (["compare", folder], ["data", "imagefolder", "-p", "root", folder]):
+        assert cli.main(command) == 2
+        assert "needs root, a folder of images; there is no" in capsys.readouterr().err
 
 
 def test_anybodys_images_go_through_the_chapter_on_samples(tmp_path, monkeypatch):

@@ -3,19 +3,20 @@
 On a fake device, which refuses what a GPU refuses: see `fake_device.py`.
 """
 
+import copy
 import functools
 from types import SimpleNamespace
 
 import pytest
 import torch
-from common import MEASURES
+from common import MEASURES, of_codes
 from fake_device import DEVICE, FakeDevice, OnDevice
 
 from envae import datasets, evaluation, networks
 from envae.experiments import batched, kept_pictures
 from envae.metrics import smoothness, uncertainty
 from envae.metrics.likelihood import negative_log_likelihood
-from envae.objectives import objective
+from envae.objectives import names, objective
 
 DIGITS = datasets.load("digits").subset(150)
 
@@ -72,6 +73,31 @@ def test_pictures_drawn_on_a_device_are_those_of_the_cpu():
     here, there = on_both(draw, "l2")
     for kind, images in here.items():
         assert (images.int() - there[kind].int()).abs().max() <= 1, kind
+
+
+# `torch.func` and the vectors of a spectral norm are more than the fake device can do.
+BEYOND = {"rae_gp", "dt_vae", "ec_vae"}
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name not in BEYOND])
+def test_a_loss_and_its_gradient_on_a_device_are_those_of_the_cpu(name):
+    loss = of_codes(name)
+    vae = networks.build("mlp", (1, 8, 8), 4, objective=loss, seed=0)
+
+    def gradients(vae, loss, x):
+        with evaluation.seeded(0):
+            total = loss(vae, x).total
+        total.backward()
+        return [total, *(each.grad for each in vae.parameters())]
+
+    x = DIGITS.train[:6]
+    here = gradients(copy.deepcopy(vae), copy.deepcopy(loss), x)
+    with FakeDevice():
+        there = gradients(vae.to(DEVICE), loss.to(DEVICE), x.to(DEVICE))
+        for expected, found in zip(here, there, strict=True):
+            assert (found is None) == (expected is None)
+            if found is not None:
+                torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("estimate", ["mle", "trainable"])

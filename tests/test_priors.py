@@ -49,6 +49,16 @@ def test_mixture_is_recovered():
     assert halves[0] == pytest.approx(halves[1], abs=0.02)  # not sorted by component
 
 
+def test_samples_of_a_mixture_are_scikit_learns_of_a_seed_that_the_generator_draws():
+    """What is recorded of them comes again."""
+    prior = priors.GaussianMixture.fit(gaussian(100, [1.0, -2.0], [0.5, 1.5]), components=3)
+    found, source = prior.sample(20, generator(4)), generator(4)
+    seed = int(torch.randint(2147483648, (), generator=source))
+    codes, _ = prior.mixture.set_params(random_state=seed).sample(20)
+    order = torch.randperm(20, generator=source)
+    assert torch.equal(found, torch.from_numpy(codes).float()[order])
+
+
 def test_one_component_has_the_moments_of_the_codes():
     codes = gaussian(500, [1.0, -2.0], [0.5, 1.5])
     mixture = priors.GaussianMixture.fit(codes, components=1).mixture
@@ -225,6 +235,8 @@ def test_the_ratio_of_two_gaussians_is_found(contrastive):
     assert (second - expected).square().mean().sqrt() < 0.1
     assert (second - found).square().mean().sqrt() < 0.4
     assert contrastive.diagnostics()["mean_ratio"] == pytest.approx(1, abs=0.2)
+    assert not contrastive.ratio.training
+    assert not any(weight.requires_grad for weight in contrastive.ratio.parameters())
 
 
 @pytest.mark.parametrize("draws", ["sir", "langevin"])
@@ -290,7 +302,10 @@ def test_a_collapsed_resampling_and_a_ratio_that_is_no_number_are_told():
         ({"codes": torch.zeros(19, 2)}, r"float codes \(N, d_z\) with N >= 20, received shape"),
         ({"codes": torch.full((30, 2), torch.nan)}, "codes must be finite"),
         ({"draws": "gibbs"}, r"unknown draws 'gibbs' \(known: sir, langevin\)"),
-        ({"proposals": 0}, "proposals must be an integer from 1 up"),
+        *[
+            ({name: 0}, f"{name} must be an integer from 1 up")
+            for name in ("proposals", "steps", "updates", "batch_size", "hidden")
+        ],
         ({"step": 0.0}, "step must be a positive number"),
         ({"lr": math.nan}, "lr must be a positive number"),
     ],

@@ -474,7 +474,7 @@ def test_a_loss_that_diverges_is_the_error_that_is_promised(name):
     loss = of_codes(name)
     vae = networks.build("mlp", (1, 8, 8), 4, objective=loss, seed=0)
     with pytest.raises(FloatingPointError, match=r"not finite at epoch 1, step 2, in total"):
-        fit(vae, loss, IMAGES, epochs=1, lr=1e6, progress=False, accelerator="cpu")
+        fit(vae, loss, IMAGES, epochs=1, lr=1e30, progress=False, accelerator="cpu")
 
 
 # --- batches ----------------------------------------------------------------------------------

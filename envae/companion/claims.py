@@ -333,8 +333,9 @@ def _html(table: pd.DataFrame) -> str:
         f'<th scope="col">{name}</th>' for name in ("Claim", "Statement", "Verdict", "Evidence")
     )
     body = "".join(
-        f'<tr><th scope="row">{claim}<br><small>{escape(row.paper)}, {escape(row.place)}</small>'
-        f"</th><td>{escape(row.statement)}</td>"
+        f'<tr><th scope="row">{escape(str(claim))}<br>'
+        f"<small>{escape(row.paper)}, {escape(row.place)}</small></th>"
+        f"<td>{escape(row.statement)}</td>"
         f"<td><strong>{SIGNS[row.verdict]} {row.verdict}</strong></td>"
         f"<td>{escape(row.evidence)}"
         + (f"<br><small>Tried on: {escape(row.tried_on)}</small>" if row.tried_on else "")

@@ -155,12 +155,13 @@ def declared(source: str) -> dict[str, Parameter]:
             for token in tokenize.generate_tokens(io.StringIO(source).readline)
             if token.type == tokenize.COMMENT
         }
-        nodes = ast.parse(source).body
+        parameters = [_parameter(node, comments) for node in ast.parse(source).body]
+    except RecursionError:
+        raise ValueError("the parameters cell is no Python (nested too deeply)") from None
     except (SyntaxError, tokenize.TokenError) as error:
         what, *where = error.args  # and no place where the source holds a null byte
         number = getattr(error, "lineno", None) or (where[0][0] if where else "?")
         raise ValueError(f"line {number} of the parameters cell is no Python ({what})") from None
-    parameters = [_parameter(node, comments) for node in nodes]
     return {parameter.name: parameter for parameter in parameters}
 
 
@@ -173,7 +174,7 @@ def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
         annotation, kind = ast.unparse(node.annotation), _type(node.annotation)
         default = ast.literal_eval(node.value)
         name = node.target.id
-    except (ValueError, TypeError, MemoryError, RecursionError):
+    except (ValueError, TypeError, MemoryError):
         line = ast.unparse(node).partition("\n")[0]
         raise ValueError(
             f"the parameters cell must hold lines like `epochs: int = 60  # comment`, of the types "

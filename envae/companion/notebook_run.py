@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TextIO
 
-from envae._files import whole
+from envae._files import check_room, whole
 from envae._unknown import extra, unknown
 from envae.companion import _yaml, notebook_parameters
 from envae.companion.notebook_parameters import Parameter
@@ -92,7 +92,7 @@ def run(
         stack.enter_context(_empty_folders_removed(output))
         try:
             partial = stack.enter_context(whole(output))
-            partial.touch()
+            check_room(partial.parent)
         except OSError as error:
             raise RunError(f"cannot write {output}: {error}") from None
         stack.enter_context(terminable())
@@ -291,10 +291,18 @@ def _environment_of_kernels() -> Iterator[None]:
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     # Whatever the language of the system is: notebooks and records are UTF-8.
     os.environ["PYTHONUTF8"] = "1"
-    # Its kernels may be of another Python.
+    # Its kernels may be of another Python, and so may those of the user.
     os.environ.pop("JUPYTER_PATH", None)
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    # Conclusions are assertions.
+    os.environ.pop("PYTHONOPTIMIZE", None)
     try:
-        yield
+        # What the user runs and sets at home, such as other forms of figures, is not a chapter's.
+        with tempfile.TemporaryDirectory(prefix="envae-home-") as home:
+            settings = Path(home) / "matplotlibrc"
+            settings.touch()
+            os.environ |= {"IPYTHONDIR": home, "MATPLOTLIBRC": str(settings)}
+            yield
     finally:
         os.environ.clear()
         os.environ.update(before)

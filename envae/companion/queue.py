@@ -226,7 +226,7 @@ def run(queue: Queue, jobs: int) -> None:
         return
     session = f"{os.getpid()}-{time.time_ns()}"
     told = {"file": str(queue.file), "given": queue.given, "session": session}
-    replaced, ran, failed = 0, 0, 0
+    replaced, ran, failed = 0, False, False
     with _interrupted_kindly(), contextlib.ExitStack() as stack, selectors.DefaultSelector() as out:
         for _ in range(jobs):
             _start(told, stack, out)
@@ -234,13 +234,13 @@ def run(queue: Queue, jobs: int) -> None:
             for key, _ in out.select():
                 line = key.data.stdout.readline().decode()
                 if line:
-                    ran += 1
+                    ran = True
                     _report(line, queue, found, jobs)
                     continue
                 out.unregister(key.fileobj)
                 status = key.data.wait()
                 if status:
-                    failed += 1
+                    failed = True
                     print(f"{_now()} a process ended with status {status}", flush=True)
                 if status < 0 and replaced < _REPLACED:  # killed
                     replaced += 1

@@ -106,6 +106,7 @@ class Captioned:
         cells = self.text.map(escape)
         cells = cells.where(~self.best(), "<strong>" + cells + "</strong>")
         cells = _in_corner(cells.rename(index=_escaped, columns=_escaped))
+        cells = cells.rename_axis(index=_escaped, columns=_escaped)
         table = cells.to_html(escape=False, border=0)
         lines = [f'<p class="recorded">{_with_folder(line)}</p>' for line in sources]
         # Wide tables scroll by themselves, which is done from the keyboard too.

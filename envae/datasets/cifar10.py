@@ -14,7 +14,6 @@ from envae import _torchvision as _torchvision  # before torchvision
 from envae.datasets import _images, files
 from envae.datasets._dataset import Dataset, part, register
 
-_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
 _MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",

@@ -1,6 +1,7 @@
 """Folders of image files: LSUN Church, and anybody's own."""
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def imagefolder(root: str, size: int = 64, crop: int | None = None) -> Dataset:
     _images.check_sides(size=size)
     if crop is not None:
         _images.check_sides(crop=crop)
-    folder = Path(root).expanduser()
+    folder = Path(os.path.expanduser(root))  # as it is where there is no such user
     if not root or not folder.is_dir():
         raise FileNotFoundError(
             f"imagefolder needs root, a folder of images; there is no {root or 'name of one'}"

@@ -269,14 +269,18 @@ def manifest() -> dict[str, Any]:
     """Where and with what this process runs: commit, date, device, versions.
 
     The commit is empty, and whether the code differs from it None, where this is no checkout of its
-    own: without git, or unpacked into another repository.
+    own: without git, unpacked into another repository, or installed and used within a checkout.
     """
     own = _checkout.here()
-    if own is not None and _git(own, "rev-parse", "--show-toplevel") != str(own.resolve()):
+    if own is not None and (
+        (own / "envae").resolve() != _PACKAGE
+        or _git(own, "rev-parse", "--show-toplevel") != str(own.resolve())
+    ):
         own = None
+    changes = _git(own, "status", "--porcelain", "--", *_CODE) if own else None
     return {
-        "commit": _git(own, "rev-parse", "HEAD") if own else "",
-        "dirty": bool(_git(own, "status", "--porcelain", "--", *_CODE)) if own else None,
+        "commit": _git(own, "rev-parse", "HEAD") or "" if own else "",
+        "dirty": None if changes is None else bool(changes),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "device": device_name(),
         "python": platform.python_version(),
@@ -284,6 +288,7 @@ def manifest() -> dict[str, Any]:
     }
 
 
+_PACKAGE = Path(__file__).resolve().parents[1]
 # What decides a result. Notebooks and records are left out: `make refresh` itself rewrites them.
 _CODE = ("envae", "data/features", "data/published", "data/claims.yaml", "requirements.lock")
 
@@ -300,19 +305,22 @@ def device_name() -> str:
     return f"{platform.machine()} CPU, {os.cpu_count()} cores"
 
 
-def _git(checkout: Path, *arguments: str) -> str:
-    """Output of a git command in the checkout; empty where there is no git or no commit."""
+def _git(checkout: Path, *arguments: str) -> str | None:
+    """Output of a git command in the checkout; None where there is no git or no answer."""
+    # A hook of another repository, or its `git rebase --exec`, has variables that lead to that one.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         result = subprocess.run(
             ["git", *arguments],
             cwd=checkout,
+            env=own,
             capture_output=True,
             text=True,
             errors="surrogateescape",
             check=True,
         )
     except (OSError, subprocess.CalledProcessError):
-        return ""
+        return None
     return result.stdout.strip()
 
 

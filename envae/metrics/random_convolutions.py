@@ -83,7 +83,6 @@ class RandomConvolutions(nn.Module):
                 "and all distances would be 0"
             )
         self.scale = spread.where(moved, torch.inf)
-        self.eval()
 
     def features(self, images: Tensor) -> Tensor:
         """Features `(N, FEATURES)`, or `(N, FEWEST)`, of images `(N, C, H, W)` in [0, 1].

@@ -15,8 +15,7 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of Tolstikhin et al. (2018)
 
 def imq(squared_distance: Tensor, dimensions: int) -> Tensor:
     """Sum of seven inverse multiquadratic kernels C / (C + d^2), C = 2 s d_z, s in `SCALES`."""
-    widths = torch.tensor(SCALES, device=squared_distance.device) * 2 * dimensions
-    widths = widths.to(squared_distance.dtype).reshape(-1, 1, 1)
+    widths = (torch.tensor(SCALES) * 2 * dimensions).to(squared_distance).reshape(-1, 1, 1)
     return (widths / (widths + squared_distance)).sum(0)
 
 

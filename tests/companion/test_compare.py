@@ -12,9 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from envae import cli
+from envae import cli, datasets
 from envae.companion import compare, notebook_run
 from envae.experiments import kept_pictures, paper_rows
+from envae.metrics import frechet
+from envae.metrics.random_convolutions import RandomConvolutions
 
 
 def write(folder, count, *, colour=False):
@@ -47,6 +49,35 @@ def test_images_without_colour_have_one_channel_and_few_are_split_anew(tmp_path)
     both = torch.cat([colour.train, colour.test]).flatten(1)
     assert len(both.unique(dim=0)) == 160  # each of them is somewhere
     assert compare.load(tmp_path / "grey", 8).name != grey.name
+
+
+def test_grey_images_of_both_splits_keep_their_places(monkeypatch):
+    parts = {
+        name: torch.rand(count, 1, 16, 16).expand(-1, 3, -1, -1)
+        for name, count in (("train", 500), ("test", 100))
+    }
+    labels = {f"{name}_labels": torch.zeros(len(part)) for name, part in parts.items()}
+    given = datasets.Dataset("imagefolder", **parts, **labels, place="")
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: given)
+    found = compare.load("anywhere", 16)
+    assert torch.equal(found.train, parts["train"][:, 1:2])
+    assert torch.equal(found.test, parts["test"][:, 1:2])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left", "epochs", "images"),
+    [
+        (100.0, 5000.0, 50, 60_000),
+        (100.0, 1000.0, 20, 30_000),  # 10 epochs on all take as long
+        (100.0, 10.0, 6, 1000),  # a sixtieth of the images, and of 100 s
+        (100.0, -10.0, 1, 1000),
+        (0.1, 1e6, 300, 60_000),
+    ],
+)
+def test_an_epoch_on_all_images_says_how_many_of_how_many(seconds, left, epochs, images):
+    comparison = object.__new__(compare.Comparison)
+    comparison._dataset = types.SimpleNamespace(train=range(60_000))
+    assert comparison._length(seconds, left) == {"epochs": epochs, "images": images}
 
 
 def test_too_few_images_are_one_line(tmp_path, capsys):
@@ -217,6 +248,22 @@ def test_a_machine_that_is_slower_than_planned_gets_a_new_plan(
     assert now[0] < 1.2 * 300 or len(done) == 1
     again = compare.Comparison(tmp_path / "discs", minutes=5, size=16)
     assert again.experiment.setting.epochs == epochs
+
+
+def test_samples_are_measured_by_what_costs_and_knows_nothing():
+    digits, network = datasets.load("digits"), RandomConvolutions(datasets.load("digits").train)
+    comparison = object.__new__(compare.Comparison)
+    comparison.experiment = types.SimpleNamespace(dataset=digits, extractor=network, samples=150)
+    mean = digits.train.mean(0, keepdim=True).expand(150, -1, -1, -1)
+    assert comparison.floors() == {
+        "as many test images drawn anew": frechet.floor(network, digits.test, 150),
+        "the training images": frechet.fd(network, digits.train, digits.test),
+        "the mean image alone": frechet.fd(network, mean, digits.test),
+    }
+    for lacking in ({"samples": None}, {"extractor": None}):
+        vars(comparison.experiment).update({"extractor": network, "samples": 150} | lacking)
+        with pytest.raises(ValueError, match="no distances, no floors"):
+            comparison.floors()
 
 
 def told_of(monkeypatch, distances, recall=0.6):

@@ -175,6 +175,38 @@ def test_a_profile_without_data_is_named_and_the_others_go_on(tmp_path, monkeypa
     assert "envae data mnist" in second
 
 
+def test_what_a_source_describes_is_made_once(tmp_path, monkeypatch):
+    made, of = [], paper_rows.Experiment.of
+
+    def counted(**parameters):
+        made.append(parameters["dataset"])
+        if parameters["dataset"] == "mnist":
+            raise FileNotFoundError("not here")
+        return of(**parameters)
+
+    monkeypatch.setattr(paper_rows.Experiment, "of", counted)
+    tasks = Queue(listed(tmp_path, ONE_ROW + "- {profile: mnist, rows: [L1]}\n"))
+    for source in ("quick", "mnist") * 2:
+        found = tasks.experiment(source)
+        assert (found is None) == (source == "mnist") == (source in tasks.not_here)
+    assert made == ["digits", "mnist"]
+
+
+def test_processes_that_end_without_a_run_are_an_error_and_killed_ones_are_replaced_a_few_times(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(paper_rows.Experiment, "step_seconds", lambda self, label: 0.1)
+    monkeypatch.setattr(queue, "_REPLACED", 3)
+    program = tmp_path / "python"
+    monkeypatch.setattr(queue.sys, "executable", str(program))
+    for ending, status, count in (("exit 3", 3, 2), ("kill -9 $$", -9, 2 + 3)):
+        program.write_text(f"#!/bin/sh\n{ending}\n")
+        program.chmod(0o755)
+        with pytest.raises(notebook_run.RunError, match="no run was done: the processes ended"):
+            queue.run(Queue(listed(tmp_path), SMALL), 2)
+        assert capsys.readouterr().out.count(f"a process ended with status {status}\n") == count
+
+
 def take(due, session="one", count=2):
     return runs.taken(
         due.points[:count], dataset=due.dataset, experiment=due.experiment, session=session
@@ -210,13 +242,20 @@ def test_a_run_that_fails_is_one_line_and_not_tried_again(tmp_path, monkeypatch)
         raise ValueError("no\nnumber")
 
     monkeypatch.setattr(paper_rows.quality, "measure", measure)
-    tasks, told = Queue(listed(tmp_path), SMALL), io.StringIO()
+    flushed = []
+
+    class Told(io.StringIO):
+        def flush(self):
+            flushed.append(self.getvalue())
+
+    tasks, told = Queue(listed(tmp_path), SMALL), Told()
     for session in ("one", "two"):
         queue.work(tasks, session, told)
     values = [f"{value:g}" for value in paper_rows.ROWS["L1"].values]
     assert told.getvalue().splitlines() == [
         f"0\tscale {value}: failed, ValueError: no number" for value in values
     ]
+    assert flushed[-1] == told.getvalue()  # who is killed later has told of them
     assert tasks.left(Task("quick", "L1")).failed == len(values) + 2
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from envae.companion import differences, recorded_rows
 from envae.companion.recorded_rows import SCALES
-from envae.experiments import records
+from envae.experiments import kept_pictures, records
 
 
 @pytest.mark.parametrize("data", SCALES)
@@ -20,6 +20,13 @@ def test_every_scale_is_what_its_records_say(data):
     run = found.iloc[0]
     told = json.loads(records.file(run["experiment"], f"{run['key']}.json").read_text())
     assert told["metrics"]["fd_generated"] == run["fd_generated"]
+    for experiment, key in zip(found["experiment"], found["key"], strict=True):
+        if records.file(experiment, f"{key}.png"):
+            height, width = kept_pictures.load(experiment, key)["test"].shape[-2:]
+            assert SCALES[data].pixels == f"{height} x {width}"
+    _, _, part = data.rpartition("-")
+    whole = {"digits": 1297, "mnist": 60_000}
+    assert SCALES[data].images == (whole[data] if data in whole else int(part))
 
 
 def test_rows_that_came_nearer_at_another_number_have_it():

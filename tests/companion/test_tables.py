@@ -47,6 +47,9 @@ def test_whatever_is_text_is_escaped():
     assert "<b>Dis" not in html
     assert "a &lt; b" in html
     assert html.count("<strong>") == 2
+    named = TABLE.astype(str).rename_axis(index="<i>", columns=["<i>one", "<i>two"])
+    for table in (named, named.droplevel(0, axis=1).iloc[:, :1]):
+        assert "<i>" not in Captioned(table, "")._repr_html_()
 
 
 def test_rows_and_columns_are_all_there():

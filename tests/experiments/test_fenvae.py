@@ -14,6 +14,7 @@ from envae.experiments import fenvae, runs
 from envae.experiments.fenvae import Case
 from envae.experiments.runs import Setting, Start
 from envae.metrics import extractor
+from envae.vae import gaussian
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,54 @@ def test_spread_terms_of_a_linear_decoder_agree(digits):
     torch.testing.assert_close(terms["first"] - terms["spread"], terms["energy_score"])
 
 
+class Identity(nn.Module):
+    """Codes of two numbers are images; the posterior of x is N(x, diag(1, 4))."""
+
+    latent_dim = 2
+
+    def encode(self, x):
+        return gaussian(x.flatten(1), torch.tensor([1.0, 2.0]).expand(len(x), 2))
+
+    def decode(self, z):
+        return z.reshape(*z.shape[:-1], 1, 1, 2)
+
+
+def test_spread_terms_are_distances_of_the_draws_of_a_seed():
+    x = torch.rand(5, 1, 1, 2, generator=torch.Generator().manual_seed(1))
+    found = fenvae.spread_terms(Identity(), x, draws=3, seed=7)
+    noise = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(7))
+    moved = noise * torch.tensor([1.0, 2.0])
+    pairs = [(moved[i] - moved[j]).norm(dim=1) for i, j in ((0, 1), (0, 2), (1, 2))]
+    expected = {
+        "first": moved.norm(dim=2).mean(0),
+        "spread": torch.stack(pairs).mean(0) / 2,
+        "stand_in": moved[0].norm(dim=1) / 2**0.5,
+    }
+    for name, values in expected.items():
+        torch.testing.assert_close(found[name], values)
+
+
+def test_the_stand_in_is_compared_with_the_distance_of_the_two_draws_of_a_seed():
+    x = torch.rand(5, 1, 1, 2)
+    with seeded(7):
+        first, second = Identity().encode(x).rsample((2,))
+    apart = 2**0.5 * (first - x.flatten(1))
+    expected = apart.norm(dim=1).mean() / (first - second).norm(dim=1).mean()
+    found = fenvae.normalized_apart(Identity(), x, seed=7)
+    assert list(found.values()) == pytest.approx([expected.item()] * 2)
+
+
+def test_measured_spreads_are_means_over_the_test_images(digits):
+    vae, minimized = case("l2", latent_dim=3).build(digits.image_shape)
+    found = fenvae.measure(vae, minimized, digits, 2, extractor=None, samples=40)
+    terms = fenvae.spread_terms(vae, digits.test[:40], draws=10, seed=2)
+    for name in ("spread", "stand_in", "energy_score"):
+        assert found[name][0] == pytest.approx(terms[name].mean().item())
+    posterior = vae.encode(digits.test[:40])
+    assert found["posterior_variance"][0] == pytest.approx(posterior.variance.mean().item())
+    assert found["mean_variance"][0] == pytest.approx(posterior.mean.var(0).mean().item())
+
+
 def test_normalized_apart_leaves_the_model_alone(digits):
     vae, _ = case("fenvae", network="conv+bn").build(digits.image_shape)
     before = {name: value.clone() for name, value in vae.state_dict().items()}
@@ -248,5 +297,7 @@ def test_a_latent_walk_goes_from_one_code_to_the_other(digits):
     images = digits.test[:6]
     walk = fenvae.latent_walk(vae, images)
     assert walk.shape == (12, 3, 1, 8, 8)
-    ends = vae.decode(vae.encode(images).mean).detach()
-    torch.testing.assert_close(torch.cat([walk[0], walk[-1]]), ends)
+    means = vae.encode(images).mean.detach()
+    torch.testing.assert_close(torch.cat([walk[0], walk[-1]]), vae.decode(means).detach())
+    first = vae.decode(means[:3] + (means[3:] - means[:3]) / 11).detach()
+    torch.testing.assert_close(walk[1], first)

@@ -1,6 +1,10 @@
 """How much of a gradient is noise."""
 
+from types import SimpleNamespace
+
+import pytest
 import torch
+from torch import nn
 
 from envae import datasets, networks
 from envae.datasets.noise import noisy
@@ -24,6 +28,63 @@ def test_gradient_noise_knows_the_reference_and_the_biased():
     assert noise.loc["many", "variance"] < 0.5 * noise.loc["few", "variance"]
     assert noise.loc["many", "bias"] < 0.1
     assert noise.loc["without KL", "bias"] > 2 * noise.loc["many", "bias"]
+
+
+class Weights(nn.Module):
+    """Three weights, of which a gradient of `weights @ vector` is the vector."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(3))
+
+
+def drawn(mean, stddev):
+    """A loss whose gradient is drawn from N(mean, stddev^2 I)."""
+    return lambda vae, x: SimpleNamespace(
+        total=vae.weights @ (torch.tensor(mean) + stddev * torch.randn(3))
+    )
+
+
+def test_bias_variance_and_cosine_of_gradients_that_are_drawn_from_gaussians():
+    """Relative to a reference of length 5: trace over 25, distance over 5."""
+    compared = {
+        "unbiased": drawn([3.0, 4.0, 0.0], 2.0),
+        "biased": drawn([0.0, 4.0, 0.0], 1.0),
+        "longer": drawn([6.0, 8.0, 0.0], 0.5),
+    }
+    reference = drawn([3.0, 4.0, 0.0], 0.1)
+    noise = gradient_noise(Weights(), compared, None, reference=reference, repeats=1000)
+    expected = {"unbiased": [12 / 25, 0, 1], "biased": [3 / 25, 0.6, 0.8], "longer": [0.03, 1, 1]}
+    for label, values in expected.items():
+        assert noise.loc[label].tolist() == pytest.approx(values, rel=0.08, abs=0.04), label
+    again = gradient_noise(Weights(), compared, None, reference=reference, repeats=20, seed=1)
+    other = gradient_noise(Weights(), compared, None, reference=reference, repeats=20, seed=2)
+    assert not again.equals(other)
+
+
+def test_what_two_noisy_means_are_apart_is_not_taken_for_a_bias():
+    """Of 10 draws each, whose means are 4 apart by noise alone; two runs of three have less."""
+    noise = [
+        gradient_noise(Weights(), {"": same}, None, reference=same, repeats=10, seed=seed)
+        for same in [drawn([1.0, 0.0, 0.0], 5.0)] for seed in range(40)
+    ]  # fmt: skip
+    assert sum(found["bias"].item() == 0 for found in noise) > 20
+
+
+def test_a_signal_is_the_squared_mean_over_the_noise_of_a_batch():
+    """Of 500 gradients with the mean (2, 1, 0) and variances of 9: 5 over 27 / 50."""
+    images = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+    images = 3 * (images - images.mean(0)) / images.std(0, correction=0)
+    images = images + torch.tensor([2.0, 1.0, 0.0])
+
+    def loss(vae, batch):
+        return SimpleNamespace(reconstruction=vae.weights @ batch.mean(0))
+
+    torch.manual_seed(0)
+    found = gradient_signal(loss, Weights(), images, batch_size=50, batches=3000)
+    assert found == pytest.approx(5 / (27 / 50), rel=0.05)
+    nothing = gradient_signal(loss, Weights(), images - images.mean(0), batch_size=50, batches=300)
+    assert abs(nothing) < 0.01
 
 
 def trained():

@@ -12,6 +12,7 @@ from envae.evaluation import encode
 from envae.experiments import kept_pictures, records, runs
 from envae.experiments.runs import Point, Setting
 from envae.objectives import objective
+from envae.vae import gaussian
 
 DIGITS = datasets.load("digits").subset(150)
 KEPT = sorted((_checkout.root() / "data" / "runs").glob("*/*.png"))
@@ -76,6 +77,20 @@ def test_the_seed_decides_what_is_drawn():
     assert all(torch.equal(first[kind], again[kind]) for kind in first)
     for kind in ("prior", "gmm10", "draws", "spread"):
         assert not torch.equal(first[kind], other[kind])
+
+
+@pytest.mark.parametrize(("name", "stddev"), [("l2", 3.0), ("ae", 0.0)])
+def test_the_mixture_is_fitted_to_codes_as_they_are_drawn(name, stddev):
+    """Draws of posteriors of variance 9 I about a few pixels; of a model without draws, these."""
+    vae, loss = built(name)
+    vae.encode = lambda x: gaussian(x[:, 0, 3, 2:6], torch.full((len(x), 4), 3.0))
+    decoded, decode = [], vae.decode
+    vae.decode = lambda codes: decoded.append(codes) or decode(codes)
+    kept_pictures.draw(vae, loss, DIGITS, 0)
+    prior, mixture = decoded[:2]
+    assert prior.shape == (60, 4)
+    assert mixture.shape == (20, 4)
+    assert mixture.std().item() == pytest.approx(stddev, abs=0.6)
 
 
 def test_a_model_that_draws_no_codes_has_no_draws():

@@ -36,6 +36,29 @@ def named(paper):
     return {getattr(row, paper) for row in paper_rows.ROWS.values()} - {""}
 
 
+PARAMETERS = {
+    "dataset": "digits", "train_size": 200, "network": "conv", "latent_dim": 3, "epochs": 4,
+    "batch_size": 50, "lr": 0.02, "extractor": "digits-cnn", "samples": 60, "seeds": [7, 8],
+    "priors": ["gmm100"], "likelihood_draws": 9, "likelihood_images": 11, "numbers_of": "other",
+    "prefix": "energy_based",
+}  # fmt: skip
+
+
+def test_parameters_of_a_notebook_are_those_of_its_experiment():
+    found = paper_rows.Experiment.of(**PARAMETERS, table="shown")
+    assert (found.dataset.name, len(found.dataset.train)) == ("digits-200", 200)
+    assert found.setting == Setting("conv", 3, 4, 50, 0.02)
+    assert found.extractor.name == "digits-cnn"
+    told = {"samples", "likelihood_draws", "likelihood_images", "numbers_of", "prefix"}
+    assert {name: getattr(found, name) for name in told} == {n: PARAMETERS[n] for n in told}
+    assert (found.seeds, found.priors, found.second_stage) == ((7, 8), ("gmm100",), ())
+    all_of_it = {"train_size": 0, "samples": 0, "likelihood_images": 0, "prefix": "fid_tables"}
+    found = paper_rows.Experiment.of(**PARAMETERS | all_of_it)
+    assert len(found.dataset.train) == len(DIGITS.train)
+    assert (found.samples, found.likelihood_images) == (None, None)
+    assert found.second_stage == paper_rows.UNDER_EVERY_PRIOR
+
+
 def test_every_row_of_xu2025s_table_1_and_5_is_run():
     one = published.table("xu2025", 1)["row"]
     assert set(one[~one.str.startswith("Impr.")]) <= named("xu2025")
@@ -57,6 +80,43 @@ def test_every_row_is_an_objective_with_as_many_trials_as_any_other(label):
         loss = objective(row.objective, **row.options_at(value))
         if row.free == "information":  # whose KL weight is what is searched
             assert loss.kl_weight == pytest.approx(value)
+
+
+# An NCP-VAE is recorded as the VAE beneath it.
+BENEATH = {"L2": "NCP-VAE", "EnVAE": "NCP-VAE + EnL", "FEnVAE": "NCP-VAE + FEnL"}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "count", "names"),
+    [("fid_tables_digits", 27, {}), ("energy_based_digits", 12, BENEATH)],
+)
+def test_every_row_began_its_recorded_search_with_its_values_and_reports_the_best(
+    experiment, count, names
+):
+    """Where it has records: all values of a row may have failed, and more may have been tried."""
+
+    def labelled(found):
+        told = [
+            names.get(label := paper_rows._label(*pair), label)
+            for pair in zip(found["objective"], found["options"], strict=True)
+        ]
+        rows = [paper_rows.ALL_ROWS[label] for label in told]
+        values = [
+            lr if row.free == "lr" else row.value_in(options)
+            for row, lr, options in zip(rows, found["lr"], found["options"], strict=True)
+        ]
+        return found.assign(label=told, value=values)
+
+    search, reported = (
+        labelled(records.load(f"{experiment}{ending}")) for ending in ("_search", "")
+    )
+    seen = 0
+    for label, tried in search.groupby("label"):
+        row = paper_rows.ALL_ROWS[label]
+        seen += set(row.values) <= set(tried["value"])
+        best = tried.loc[tried[row.judged_by].idxmin(), "value"]
+        assert set(reported.loc[reported["label"] == label, "value"]) == {best}, label
+    assert seen >= count - 1
 
 
 def test_the_held_out_part_is_of_the_training_images_and_not_trained_on():

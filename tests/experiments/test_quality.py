@@ -5,9 +5,10 @@ import functools
 import pytest
 import torch
 
-from envae import datasets, networks
+from envae import datasets, networks, priors
 from envae.experiments.measures import quality
 from envae.metrics import extractor, frechet, two_sample
+from envae.metrics.interpolation import between_pairs
 from envae.metrics.likelihood import negative_log_likelihood
 from envae.metrics.random_convolutions import RandomConvolutions
 from envae.objectives import objective
@@ -69,6 +70,52 @@ def test_reconstructions_are_compared_with_the_test_images_themselves(measure):
     with torch.no_grad():
         images = vae.decode(vae.encode(DIGITS.test[:200]).mean)
     assert found == pytest.approx(frechet.fd(network, images, DIGITS.test[:200]))
+
+
+def test_every_number_is_of_the_codes_that_its_name_says(measure):
+    """Drawn anew, in the order in which they are measured, and decoded in one call."""
+    network, vae = extractor.load("digits-cnn")[0], measure.args[0]
+    found = measure(extractor=network, samples=110, priors=["gmm10"], interpolate=True,
+                    likelihood_draws=0)  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(count):
+        return torch.randn(count, 4, generator=generator)
+
+    generated = noise(110)
+    test, train = (vae.encode(images) for images in (DIGITS.test[:110], DIGITS.train))
+    drawn = test.mean + test.stddev * noise(110)
+    codes = (train.mean + train.stddev * noise(len(DIGITS.train))).detach()
+    mixture = priors.GaussianMixture.fit(codes, components=10, seed=0)
+    new = {"generated": generated, "gmm10": mixture.sample(110, generator)}
+    for name, ratio in {"midpoint": 0.5, "random_ratio": None}.items():
+        new[name] = between_pairs(test.mean.detach(), generator, pairs=110, ratio=ratio)
+
+    def decoded(codes):
+        with torch.no_grad():
+            return vae.decode(codes)
+
+    for name, codes in new.items():
+        expected = frechet.fd(network, decoded(codes).clamp(0, 1), DIGITS.train)
+        assert found[f"fd_{name}"][0] == pytest.approx(expected, rel=1e-4), name
+    for ending, codes in {"": test.mean, "_draw": drawn}.items():
+        images = decoded(codes)
+        error = (images - DIGITS.test[:110]).square().sum((1, 2, 3)).mean().item()
+        assert found[f"squared_error{ending}"][0] == pytest.approx(error, rel=1e-5)
+        expected = frechet.fd(network, images.clamp(0, 1), DIGITS.test[:110])
+        assert found[f"fd_reconstructed{ending}"][0] == pytest.approx(expected, rel=1e-4)
+    kl = 0.5 * (test.mean.square() + test.variance - test.variance.log() - 1).sum(1).mean()
+    assert found["kl"][0] == pytest.approx(kl.item(), rel=1e-4)
+
+
+def test_priors_are_what_their_names_say():
+    codes = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    assert quality.PRIORS["gmm10"](codes, seed=0).mixture.n_components == 10
+    assert quality.PRIORS["gmm100"].keywords == {"components": 100}
+    fitted = {name: quality.PRIORS[name](codes, seed=0, updates=1) for name in ("ncp", "ncp_sir")}
+    assert {name: prior.draws for name, prior in fitted.items()} == {
+        "ncp": "langevin", "ncp_sir": "sir"
+    }  # fmt: skip
 
 
 def test_samples_are_compared_with_the_split_that_is_named(measure):

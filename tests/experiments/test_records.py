@@ -64,6 +64,42 @@ def test_a_value_of_ones_own_table_that_is_no_number_is_named(tables):
         published.wide("own")
 
 
+OWN = """row,dataset,metric,value,unit,note
+b,MNIST,FID,0.10,,
+b,MNIST,FID_re,9.56e-2,,
+b,digits,FID,12,,unclear
+a,MNIST,FID_re,,,not printed
+a,MNIST,FID,-3.500,,
+a,digits,FID,7,,
+"""
+
+
+def test_a_table_is_read_with_its_digits_and_without_its_empty_cells(tables):
+    (tables / "own.csv").write_text(OWN)
+    found = published.printed("own")
+    assert found[["row", "metric", "text", "value", "half_unit"]].to_numpy().tolist() == [
+        ["b", "FID", "0.10", 0.1, 0.005],
+        ["b", "FID_re", "9.56e-2", 0.0956, pytest.approx(0.5e-4)],
+        ["b", "FID", "12", 12.0, 0.5],
+        ["a", "FID", "-3.500", -3.5, 0.0005],
+        ["a", "FID", "7", 7.0, 0.5],
+    ]
+    assert found["note"].tolist() == ["", "", "unclear", "", ""]
+    assert found.index.tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="needs a finite number, received 'NaN'"):
+        published.half_unit("NaN")
+
+
+def test_a_wide_table_keeps_the_order_of_rows_and_columns(tables):
+    (tables / "own.csv").write_text(OWN)
+    whole, mnist = published.wide("own"), published.wide("own", "MNIST")
+    assert whole.index.tolist() == mnist.index.tolist() == ["b", "a"]
+    assert whole.columns.tolist() == [("MNIST", "FID"), ("MNIST", "FID_re"), ("digits", "FID")]
+    assert mnist.columns.tolist() == ["FID", "FID_re"]
+    assert whole.fillna(-1).to_numpy().tolist() == [[0.1, 0.0956, 12], [-3.5, -1, 7]]
+    assert mnist.fillna(-1).to_numpy().tolist() == [[0.1, 0.0956], [-3.5, -1]]
+
+
 # --- records ----------------------------------------------------------------------------------
 
 
@@ -97,13 +133,37 @@ def test_another_repository_around_the_checkout_is_not_its_commit(runs, tmp_path
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "another's"], check=True)
     monkeypatch.setattr(records._checkout, "root", lambda: tmp_path)
+    monkeypatch.setattr(records, "_PACKAGE", tmp_path / "envae")
     assert len(records.manifest()["commit"]) == 40
     assert records.manifest()["dirty"] is False
     (tmp_path / "unpacked").mkdir()
     monkeypatch.setattr(records._checkout, "root", lambda: tmp_path / "unpacked")
+    monkeypatch.setattr(records, "_PACKAGE", tmp_path / "unpacked" / "envae")
     assert (records.manifest()["commit"], records.manifest()["dirty"]) == ("", None)
     monkeypatch.setenv("PATH", "")
     assert (records.manifest()["commit"], records.manifest()["dirty"]) == ("", None)
+
+
+def test_a_commit_is_that_of_the_code_that_runs(tmp_path, monkeypatch):
+    def repository(name):
+        git = ["git", "-C", str(tmp_path / name), "-c", "user.name=x", "-c", "user.email=x@x"]
+        (tmp_path / name).mkdir()
+        subprocess.run([*git, "init", "-q"], check=True)
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", name], check=True)
+        return subprocess.run(
+            [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+        )
+
+    own, other = (repository(name).stdout.strip() for name in ("own", "other"))
+    monkeypatch.setattr(records._checkout, "root", lambda: tmp_path / "own")
+    assert records.manifest()["commit"] == ""  # installed elsewhere
+    monkeypatch.setattr(records, "_PACKAGE", tmp_path / "own" / "envae")
+    for name in ("GIT_DIR", "GIT_COMMON_DIR"):  # as a hook of the other has
+        monkeypatch.setenv(name, str(tmp_path / "other" / ".git"))
+    assert own == records.manifest()["commit"] != other
+    assert records.manifest()["dirty"] is False
+    (tmp_path / "own" / ".git" / "index").write_bytes(b"damaged")
+    assert (records.manifest()["commit"], records.manifest()["dirty"]) == (own, None)
 
 
 def test_same_parameters_same_record_others_another(runs):

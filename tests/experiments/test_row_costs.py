@@ -1,5 +1,7 @@
 """What the runs that a row lacks are expected to take."""
 
+import dataclasses
+
 import pytest
 
 from envae import datasets
@@ -49,10 +51,16 @@ def test_a_run_takes_what_those_of_its_row_took_on_such_a_machine(experiment, mo
     left = Costs(experiment, pytest.fail).left("L1")
     assert (left.done, left.missing) == (4, 1)
     assert left.seconds == pytest.approx(took)
-    monkeypatch.setattr(records, "device_name", lambda: "another")
-    timed = []
-    assert Costs(experiment, timed.append).left("L1").seconds == 1000.0 * 2 * 7
-    assert timed == ["L1"]
+    assert not left.without_measuring
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "device_name", lambda: "another")
+        timed = []
+        assert Costs(experiment, timed.append).left("L1").seconds == 1000.0 * 2 * 7
+        assert timed == ["L1"]
+    three = dataclasses.replace(experiment, seeds=(1, 2, 3))
+    three.due("L1").run(three.due("L1").points[:1])
+    in_the_mean = three.runs("L1", train=False)["seconds"].mean()
+    assert Costs(three, pytest.fail).left("L1").seconds == pytest.approx(in_the_mean)
 
 
 def test_nothing_is_timed_where_nothing_is_missing(experiment):

@@ -53,6 +53,7 @@ def test_energies_have_one_number_for_each_and_are_pickled(shape):
     for energy in (joint, images):
         layers = [part for part in energy.modules() if isinstance(part, nn.Linear | nn.Conv2d)]
         assert len(layers) == sum(isinstance(part, Bounded) for part in energy.modules()) > 2
+        assert layers[-1].weight.shape == (1, 16)  # every weight has a part in the number
     assert torch.equal(pickle.loads(pickle.dumps(joint))(x, z), joint(x, z))
 
 

@@ -425,6 +425,28 @@ def test_gradient_penalty_is_the_jacobians_squared_frobenius_norm():
     torch.testing.assert_close(rae.regularizer, 0.15 * code.square().sum(1).mean())
 
 
+def test_penalty_of_codes_that_are_maps_takes_all_of_their_axes():
+    """g(z) = A z on the pixels of a map of codes: ||A||_F^2 of every image."""
+    generator = torch.Generator().manual_seed(0)
+    across = torch.randn(6, 8, generator=generator)
+
+    class Maps:
+        def encode(self, x):
+            code = x.reshape(-1, 6) @ across
+            return gaussian(code.reshape(-1, 2, 2, 2), torch.ones(len(x), 2, 2, 2))
+
+        def decode(self, z):
+            return (z.flatten(1) @ across.T).reshape(-1, 1, 2, 3)
+
+    x = torch.rand(5, 1, 2, 3, generator=generator)
+    exact = objective("rae_gp")(Maps(), x).parts["jacobian"]
+    torch.testing.assert_close(exact, across.square().sum())
+    # By columns of A for axes; of random directions the length is right on average alone.
+    assert objective("rae_gp", exact_up_to=7)(Maps(), x).parts["jacobian"] != exact
+    torch.testing.assert_close(objective("rae_gp", exact_up_to=8)(Maps(), x).parts["jacobian"],
+                               exact)  # fmt: skip
+
+
 def test_hutchinson_estimate_is_unbiased():
     torch.manual_seed(0)
     vae = networks.build("mlp", (1, 8, 8), 40, seed=0)
@@ -713,7 +735,7 @@ def _gradients_on_a_part(rank, port):
 def _gradient(name, part):
     """Gradient with respect to the decoder's scale, and the loss, on a part of eight images."""
     scale = torch.tensor(1.0, requires_grad=True)
-    x = digits(8)
+    x = digits(8, channels=2)
 
     class Scaled(Model):
         def encode(self, _):

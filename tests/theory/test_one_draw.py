@@ -1,5 +1,7 @@
 """FEnVAE's draw against the pair: exact for affine decoders, and the variance of both."""
 
+import math
+
 import pytest
 import torch
 
@@ -64,6 +66,16 @@ def test_one_noise_and_two_have_one_mean(maps, mean, generator):
     )
     assert abs(single.deviation(double)) < 4
     assert single.mean != double.mean
+
+
+def test_one_noise_and_two_in_closed_form(generator):
+    """z -> 3 z: E||3 s e|| - E||3 sqrt(2) s e|| / 2 = (1 - 1 / sqrt 2) 3 s sqrt(2 / pi), d = 1."""
+    estimates = one_draw.one_noise_and_two(
+        lambda z: 3 * z, torch.zeros(1, 1, 1).double(), SIGMA, draws=40_000, generator=generator
+    )
+    expected = (1 - 0.5**0.5) * 3 * SIGMA * (2 / math.pi) ** 0.5
+    for found in estimates:
+        assert found.mean == pytest.approx(expected, rel=0.03)
 
 
 @pytest.mark.parametrize("miss", [0.0, 2.0])

@@ -76,7 +76,7 @@ def pattern_maps(
             left, right = (values[group].mean((0, 1)) for group in (small, ~small))
             gap = left.new_full((len(left), 1), float("nan"))
             drawn = axis.imshow(
-                torch.cat([left, gap, right], dim=1), vmin=0, vmax=highest, cmap="viridis"
+                torch.cat([left, gap, right], dim=1).numpy(), vmin=0, vmax=highest, cmap="viridis"
             )
             _bare(axis)
         row[0].set_ylabel(
@@ -107,9 +107,9 @@ def single_images(
         len(picked), len(maps) + 1, figsize=(10.5, 2.9), layout="constrained"
     )
     for row, index in zip(axes, picked, strict=True):
-        row[0].imshow(images[index].mean(0), vmin=0, vmax=1, cmap="gray")
+        row[0].imshow(images[index].mean(0).numpy(), vmin=0, vmax=1, cmap="gray")
         for axis, values in zip(row[1:], maps.values(), strict=True):
-            axis.imshow(values[index].mean(0), vmin=0, vmax=highest, cmap="viridis")
+            axis.imshow(values[index].mean(0).numpy(), vmin=0, vmax=highest, cmap="viridis")
         for axis in row:
             _bare(axis)
     _title(axes[0], ["noisy image", *maps])

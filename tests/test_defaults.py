@@ -1,0 +1,62 @@
+"""Numbers that a call may leave out, and that recorded values were computed with.
+
+No record names them, or a record leaves them out where they are these: with another default the
+recorded values would be those of another run, and nothing would say so. Who changes one makes the
+records that it concerns anew. Objectives' own defaults are in `test_objectives.py`.
+"""
+
+import inspect
+
+import pytest
+
+from envae import priors, training
+from envae.experiments import batched, fenvae, gradients, noise_recovery, paper_rows, runs
+from envae.experiments.measures import calibration, collapse, pictures, quality
+from envae.metrics import frechet, inception, interpolation, likelihood, two_sample, uncertainty
+from envae.theory import discrimination
+
+STEPS = {"proposals": 200, "steps": 100, "step": 0.05}
+DEFAULTS = [
+    (training.fit, {"batch_size": 64, "lr": 1e-3}),
+    (batched.fit, {"batch_size": 64, "lr": 1e-3}),
+    (runs.Setting, {"network": "mlp", "latent_dim": 16, "epochs": 60, "batch_size": 64, "lr": 1e-3,
+                    "posterior": None}),
+    (paper_rows.Experiment, {"likelihood_draws": 500, "likelihood_images": None, "samples": None,
+                             "seeds": (1, 2, 3, 4, 5), "priors": ("gmm10",),
+                             "random_space": True}),
+    (fenvae.Case, {"initial_variance": 1.0}),
+    (fenvae.latent_walk, {"between": 10}),
+    (gradients.gradient_noise, {"repeats": 200}),
+    (gradients.gradient_signal, {"batch_size": 64, "batches": 200}),
+    (noise_recovery.readings, {"draws": 4}),
+    # App. D.1 of takida2022 has 10,000 images, xu2025 50 draws.
+    (collapse.measure, {"images": 10_000, "jacobians": 1000}),
+    (pictures.measure, {"draws": 50, "images": 500}),
+    (calibration.measure, {"steps": 255, "images": 500}),
+    (quality.measure, {"against": "train", "likelihood_draws": 0, "interpolate": False,
+                       "two_sample": False, "priors": ()}),
+    (likelihood.negative_log_likelihood, {"draws": 500, "decoded_at_once": 1000}),
+    (frechet.floor, {"draws": 50}),
+    (inception.inception_score, {"splits": 10}),
+    (interpolation.between_pairs, {"pairs": 10_000, "ratio": 0.5}),
+    (two_sample.precision_recall, {"neighbours": 3}),
+    (two_sample.reached, {"neighbours": 5}),
+    (uncertainty.maps, {"draws": 4}),
+    (priors.GaussianMixture.fit, {"components": 10, "seed": 0}),
+    (priors.SecondStageVAE.fit, {"hidden": 256, "epochs": 800, "patience": 100, "batch_size": 64,
+                                 "lr": 1e-3, "seed": 0}),
+    (priors.NoiseContrastive.fit, STEPS | {"draws": "sir", "updates": 1000, "batch_size": 256,
+                                           "lr": 1e-3, "hidden": 128, "seed": 0}),
+    (priors.NoiseContrastive, STEPS | {"draws": "sir"}),
+    (priors.NoiseContrastive.diagnostics, {"count": 1000, "seed": 0}),
+    (discrimination.Field, {"channels": 1, "length": 2.0, "across": 0.9}),
+    (discrimination.Forecast, {"shift": 0.0, "spread": 1.0, "kept": 1.0}),
+    (discrimination.images_needed, {"images": 200}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "expected"), DEFAULTS, ids=lambda part: getattr(
+    part, "__qualname__", ""))  # fmt: skip
+def test_a_number_that_is_left_out_is_the_one_that_records_were_made_with(function, expected):
+    parameters = inspect.signature(function).parameters
+    assert {name: parameters[name].default for name in expected} == expected
