@@ -24,7 +24,7 @@ MADE := _build/html $(if $(filter executed,$(OUTPUTS)),_build/executed _build/ru
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1
 SNAKEMAKE := $(RUN) $(BIN)/snakemake --quiet host progress rules --cores $(JOBS) --rerun-incomplete
 
-.PHONY: help book test check-book refresh evidence times serve unlock lock clean
+.PHONY: help book test check-book pdf refresh evidence times serve unlock lock clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -46,6 +46,9 @@ test: $(INSTALLED) ## check style and types, run the tests, compare the notebook
 
 check-book: $(INSTALLED) ## open every page in Chromium: themes, links, formulas, accessibility
 	@$(BIN)/python book/check.py
+
+pdf: $(INSTALLED) ## print the built book into one PDF, with the same Chromium
+	@$(BIN)/python book/pdf.py
 
 refresh: $(INSTALLED) ## run the notebooks, or NOTEBOOK, anew; replace outputs and records in the repository
 	@$(SNAKEMAKE) refresh --forceall --config 'notebooks=[$(NOTEBOOK)]' || { $(EXPLAIN_LOCK); exit 1; }

@@ -45,17 +45,11 @@ LOOKS = Path(__file__).with_suffix(".js").read_text()
 
 def main(html: Path, screenshots: Path) -> int:
     """Check all pages; print what is wrong, and return how many things are."""
-    # The page for addresses that do not exist has links for the web server's root.
-    pages = sorted(
-        path for path in html.rglob("*.html")
-        if "_static" not in path.parts and path.name != "404.html"
-    )  # fmt: skip
-    if not pages:
-        sys.exit(f"there is no book in {html}: make book")
+    pages = built_pages(html)
     screenshots.mkdir(parents=True, exist_ok=True)
     faults = [(html, fault) for fault in dead_links(pages, html)]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_browser(), args=QUIET)
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=QUIET)
         for page in pages:
             name = page.relative_to(html).with_suffix("").as_posix().replace("/", "_")
             faults += [
@@ -73,7 +67,19 @@ def main(html: Path, screenshots: Path) -> int:
     return len(faults)
 
 
-def _browser() -> str:
+def built_pages(html: Path) -> list[Path]:
+    """Pages of the book; the one of addresses that do not exist has links for a server alone."""
+    pages = sorted(
+        path for path in html.rglob("*.html")
+        if "_static" not in path.parts and path.name != "404.html"
+    )  # fmt: skip
+    if not pages:
+        sys.exit(f"there is no book in {html}: make book")
+    return pages
+
+
+def find_browser() -> str:
+    """Path of a Chromium, or the end of the program."""
     named = [os.environ["CHROMIUM"]] if "CHROMIUM" in os.environ else BROWSERS
     found = next(filter(None, map(shutil.which, named)), None)
     if found is None:

@@ -355,7 +355,8 @@ class LedgerCounts(SphinxDirective):
             chosen["paper"] = first["paper"]
         query = urlencode({name: nodes.make_id(value) for name, value in chosen.items()})
         page = self.env.app.builder.get_relative_uri(self.env.docname, LEDGER_PAGE)
-        return nodes.reference("", count, internal=True, refuri=f"{page}?{query}")
+        place = nodes.make_id(KIND_NAMES[first["kind"]])  # the heading above these rows
+        return nodes.reference("", count, internal=True, refuri=f"{page}?{query}#{place}")
 
 
 def _claims_and_findings(ledger) -> str:

@@ -2,14 +2,17 @@
 
 import importlib
 import inspect
+import pkgutil
 import re
 from pathlib import Path
+from textwrap import dedent
 
 from bs4 import BeautifulSoup
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.docutils import SphinxDirective
 
 WORDS_A_MINUTE, FIGURES_A_MINUTE = 200, 4
 CAPTION = "<figcaption>"  # in the outputs of notebooks, where tables alone have one
@@ -143,6 +146,16 @@ def link_sources(app: Sphinx, config) -> None:
     config.linkcode_resolve = resolve
 
 
+class Source(SphinxDirective):
+    """`{source} NAME`: the lines of a function or class, by its dotted name."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        lines = dedent(inspect.getsource(pkgutil.resolve_name(self.arguments[0])))
+        return [nodes.literal_block(lines, lines, language="python")]
+
+
 def setup(app: Sphinx) -> dict:
     app.setup_extension("sphinx.ext.linkcode")
     app.connect("config-inited", link_sources)
@@ -150,4 +163,5 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-read", number_tables)
     app.connect("doctree-read", tell_reading_time)
     app.add_post_transform(LinkTerms)
+    app.add_directive("source", Source)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -36,7 +36,7 @@ def faults():
     if not any(map(shutil.which, check.BROWSERS)):
         pytest.skip("no Chromium here")
     with check.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=check._browser(), args=check.QUIET)
+        browser = playwright.chromium.launch(executable_path=check.find_browser(), args=check.QUIET)
         page = browser.new_page(viewport={"width": 400, "height": 900})
 
         def found(content):
