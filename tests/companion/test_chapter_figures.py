@@ -152,7 +152,10 @@ def test_table_one_draws_each_source_in_its_panel():
                            POINTS) + factor
         for kind, factor in (("stochastic", 100), ("deterministic", 200))
     }  # fmt: skip
-    recorded = pd.DataFrame({name: [7.0, 8.0] for name in told.values()}, [0.0, 0.5])
+    recorded = pd.DataFrame(
+        {name: [7.0, 6.0, 8.0] for name in told.values()},
+        pd.MultiIndex.from_tuples([(0.0, 1), (0.0, 2), (0.5, 1)], names=["point", "seed"]),
+    )
     figure = linear_vae_smoothness.table_one(published, recorded, computed)
     for axis, (name, ours) in zip(figure.axes, told.items(), strict=True):
         kinds = ("stochastic", "deterministic") if name == "ELS" else ("stochastic",)
@@ -160,7 +163,7 @@ def test_table_one_draws_each_source_in_its_panel():
         for kind in kinds:
             expected.append(points(POINTS, computed[kind][ours].groupby("point").mean()))
             expected.append(points(POINTS, published[kind][name]))
-        expected.append([(0, 7), (0.5, 8)])
+        expected.append([(0, 7), (0, 6), (0.5, 8)])
         if name == "MI":
             of_code = computed["stochastic"]["mi_code_low"].groupby("point").mean()
             expected.append(points(POINTS, of_code))
@@ -182,7 +185,9 @@ def test_table_one_draws_each_source_in_its_panel():
 def test_table_e8_draws_each_source_and_the_linear_model():
     spectrum = torch.tensor([3.0, 1.0, 0.2], dtype=torch.float64)
     computed = sweep("els", "kl", "mi_code_low")
-    recorded = pd.DataFrame({"els": [1.0], "kl": [2.0], "mi_code_low": [3.0]}, [0.5])
+    recorded = pd.DataFrame(
+        {"els": [1.0], "kl": [2.0], "mi_code_low": [3.0]}, by(["point", "seed"], [0.5], [1])
+    )
     published = pd.DataFrame({"ELS": [4.0, 5.0], "KL": [6.0, 7.0]}, [-1.0, 0.0])
     figure = linear_vae_smoothness.table_e8(
         published, recorded, computed, spectrum=spectrum, latent_dim=2, threshold=0.1

@@ -148,8 +148,8 @@ def test_a_cell_is_a_mean_over_seeds_with_students_interval():
         for place, part in enumerate(parts)
     ]
     columns = ["model", "pattern", "s2", "seed", "part", "value"]
-    digits = datasets.load("digits")
-    found = noise_recovery.cells(pd.DataFrame(lines, columns=columns), digits)
+    sizes = dict.fromkeys(parts, 0.25)
+    found = noise_recovery.cells(pd.DataFrame(lines, columns=columns), sizes)
     [cell] = found.to_dict("records")
     half = 4.30265273 * 0.25 / 3**0.5  # t of 97.5 % with two degrees of freedom
     expected = {"value": 0.15, "clean": 0.02, "target": 0.12, "deviation": 0.25, "share": 1}
@@ -159,20 +159,6 @@ def test_a_cell_is_a_mean_over_seeds_with_students_interval():
     [moved] = noise_recovery.against_level(found, "Iso-I", 0.05).to_dict("records")
     assert (moved["clean"], moved["target"]) == pytest.approx((0.05, 0.15))
     assert (moved["deviation"], moved["half"]) == pytest.approx((0, half * 0.12 / 0.15))
-
-
-def test_records_are_read_by_pattern_variance_and_part(monkeypatch, tmp_path):
-    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
-    values = {f"variance_train_{part}": 0.1 + place for place, part in enumerate(
-        noise_recovery.COLUMNS["Diag-D"])}  # fmt: skip
-    told = {"objective": "diag_d", "seed": 3, "warm_up": 2}
-    records.save("try", told | {"dataset": "digits-100+one-side-gaussian-0.25-3"}, values)
-    found = noise_recovery.recorded_readings("try")
-    assert found["part"].tolist() == noise_recovery.COLUMNS["Diag-D"]
-    assert found["value"].tolist() == pytest.approx([0.1, 1.1, 2.1, 3.1])
-    for name, value in {"model": "Diag-D", "warm_up": 2, "pattern": "one-side", "s2": 0.25,
-                        "seed": 3}.items():  # fmt: skip
-        assert found[name].unique().tolist() == [value]
 
 
 def test_another_clean_level_moves_the_targets_of_one_model_alone(exact):
