@@ -60,10 +60,8 @@ class EnVAE(Objective):
         check_beta(beta)
         if pairs not in ("all", "cyclic", "mirrored"):
             raise ValueError(unknown("pairs", pairs, ("all", "cyclic", "mirrored")))
-        if pairs == "mirrored" and (samples < 4 or samples % 2):
-            raise ValueError(
-                f"mirrored draws need an even number of samples from 4 up, received {samples}"
-            )
+        if pairs == "mirrored":
+            _check_mirrored(samples)
         self.samples, self.beta, self.kl_weight, self.pairs = samples, beta, alpha, pairs
 
     def draw(self, posterior: Posterior) -> Tensor:
@@ -76,16 +74,26 @@ class EnVAE(Objective):
         return score(images, x, beta=self.beta), {}
 
 
+def _check_mirrored(samples: int) -> None:
+    """Raise a ValueError where neighbours of so many draws would not all be independent."""
+    if samples < 4 or samples % 2:
+        raise ValueError(
+            f"mirrored draws need an even number of samples from 4 up, received {samples}"
+        )
+
+
 def mirrored_draws(posterior: Posterior, samples: int) -> Tensor:
-    """M/2 draws of the posterior and their mirror images at its mean, `(M, B, *code)`, M even.
+    """M/2 draws of the posterior and their mirror images at its mean, `(M, B, *code)`, M >= 4 even.
 
     Draw k and its image stand M/2 apart: from M = 4 up, neighbours are independent.
 
     Raises
     ------
     ValueError
-        If the posterior is no Gaussian: a mirror image would be no draw of it.
+        If M is another number, or the posterior is no Gaussian: a mirror image would be no draw of
+        it.
     """
+    _check_mirrored(samples)
     if not has_stddev(posterior) and not isinstance(posterior, MultivariateNormal):
         raise ValueError(
             "mirrored draws need a posterior that is symmetric about its mean, a Normal or a "
