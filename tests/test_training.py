@@ -14,6 +14,7 @@ import torch
 from common import of_codes
 from lightning_fabric.plugins import MixedPrecision
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from envae import datasets, networks
 from envae.datasets import files

@@ -66,6 +66,7 @@ class EnVAE(Objective):
 
     def draw(self, posterior: Posterior) -> Tensor:
         if self.pairs == "mirrored":
+            _check_mirrored(self.samples)  # again, since it is an attribute that can be set
             return mirrored_draws(posterior, self.samples)
         return posterior.rsample(torch.Size([self.samples]))
 
@@ -83,17 +84,15 @@ def _check_mirrored(samples: int) -> None:
 
 
 def mirrored_draws(posterior: Posterior, samples: int) -> Tensor:
-    """M/2 draws of the posterior and their mirror images at its mean, `(M, B, *code)`, M >= 4 even.
+    """M/2 draws of the posterior and their mirror images at its mean, `(M, B, *code)`, M even.
 
     Draw k and its image stand M/2 apart: from M = 4 up, neighbours are independent.
 
     Raises
     ------
     ValueError
-        If M is another number, or the posterior is no Gaussian: a mirror image would be no draw of
-        it.
+        If the posterior is no Gaussian: a mirror image would be no draw of it.
     """
-    _check_mirrored(samples)
     if not has_stddev(posterior) and not isinstance(posterior, MultivariateNormal):
         raise ValueError(
             "mirrored draws need a posterior that is symmetric about its mean, a Normal or a "
