@@ -11,6 +11,8 @@ from torch.distributions import Distribution
 
 from envae import _torchvision as _torchvision  # before diffusers, which imports torchvision
 from envae._unknown import unknown
+from envae.objectives.base import check_images
+from envae.scores import stacked
 from envae.vae import Posterior, called, gaussian, prior_given, told_as
 
 if TYPE_CHECKING:
@@ -141,7 +143,15 @@ class FromDiffusers(nn.Module):
         self.model = model
 
     def encode(self, x: Tensor) -> Posterior | Tensor:
-        """Posterior of images `(B, C, H, W)` in [0, 1], or codes alone: `(B, c, h, w)`."""
+        """Posterior of images `(B, C, H, W)` in [0, 1], or codes alone: `(B, c, h, w)`.
+
+        Raises
+        ------
+        ValueError
+            Of images in another range, which on a GPU would have to be waited for, and passes.
+        """
+        if x.device.type == "cpu" and not stacked(x):
+            check_images(x=x)
         encoded = self.model.encode(2 * x - 1)
         if not hasattr(encoded, "latent_dist"):
             return encoded.latents

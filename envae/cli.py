@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     evidence.set_defaults(command=_evidence)
 
     compare = commands.add_parser("compare", help="which loss for a folder of images? one page")
-    compare.add_argument("folder", type=Path, help="images, in subfolders or not")
+    compare.add_argument("folder", type=Path, help="150 images or more, in subfolders or not")
     compare.add_argument("--minutes", type=float, default=10.0, help="it may take: %(default)s")
     compare.add_argument("--size", type=int, default=32, help="pixels of a side: %(default)s")
     compare.add_argument("-o", "--output", type=Path, help="a folder: _build/compare/NAME")
@@ -183,16 +183,26 @@ def _compare(options: argparse.Namespace) -> None:
     if sum(1 for _ in itertools.islice(folder.rglob("*"), _FEW)) < _FEW:
         compare.load(folder, options.size)  # what is wrong with few images is told at once
     output = options.output or Path("_build") / "compare" / folder.name
+    if output.resolve().is_relative_to(folder):
+        raise ValueError(
+            f"{output} lies in {folder}, whose images the page's own would be among: give another "
+            "place by -o"
+        )
     os.environ["ENVAE_RUNS"] = str(output.absolute() / "runs")
     executed = output / "compare.ipynb"
     given = {"folder": folder, "minutes": options.minutes, "size": options.size}
-    notebook_run.run(
-        compare.NOTEBOOK,
-        executed,
-        profile=notebook_run.QUICK,
-        given={name: str(value) for name, value in given.items()},
-        printed=sys.stdout,
-    )
+    try:
+        notebook_run.run(
+            compare.NOTEBOOK,
+            executed,
+            profile=notebook_run.QUICK,
+            given={name: str(value) for name, value in given.items()},
+            printed=sys.stdout,
+        )
+    except KeyboardInterrupt:
+        raise notebook_run.Stopped(
+            f"{output / 'runs'} keeps what was trained, and the same command goes on with it"
+        ) from None
     compare.page(executed, output / "page.html")
     print(f"{output / 'page.html'}: the page; the same command goes on with what is left")
 

@@ -10,6 +10,7 @@ Smaller is better. It is strictly proper for beta < 2; at beta = 2 it sees only 
 """
 
 import functools
+import numbers
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -122,9 +123,11 @@ class EnergyScore(nn.Module):
         ValueError
             As :func:`energy_score`, or if the weights are not `(B,)`.
         """
-        check_floats(samples=samples)
+        check_floats(samples=samples, x=x)
+        self._check_axes(samples, x)
         scores = energy_score(samples.movedim(self.dim, 0), x, beta=self.beta)
         if weight is not None:
+            check_floats(weight=weight)
             if weight.shape != scores.shape:
                 raise ValueError(
                     f"weight must be a number for each observation, {tuple(scores.shape)}, "
@@ -137,8 +140,26 @@ class EnergyScore(nn.Module):
             return scores.sum()
         return scores.mean() if weight is None else scores.sum() / weight.sum()
 
+    def _check_axes(self, samples: Tensor, x: Tensor) -> None:
+        """Raise a ValueError where the draws lie along another axis, and say along which."""
+        axes = [axis for axis in range(samples.ndim) if _without(samples, axis) == x.shape]
+        if self.dim in axes or self.dim + samples.ndim in axes:
+            return
+        remedy = f": take EnergyScore(dim={axes[0]})" if axes else ""
+        if _without(x, 0) == samples.shape:
+            remedy = ": samples come first, and x after them"
+        raise ValueError(
+            f"samples of shape {tuple(samples.shape)}, of which axis {self.dim} holds the draws, "
+            f"do not fit x of shape {tuple(x.shape)}, which is theirs without that axis{remedy}"
+        )
+
     def extra_repr(self) -> str:
         return f"beta={self.beta}, reduction={self.reduction!r}, dim={self.dim}"
+
+
+def _without(samples: Tensor, axis: int) -> tuple[int, ...]:
+    """The shape without an axis."""
+    return (*samples.shape[:axis], *samples.shape[axis + 1 :])
 
 
 # Numbers in the samples times M^2, which is what their differences take: up to here that is less
@@ -177,6 +198,8 @@ def _check_samples(samples: Tensor, x: Tensor, beta: float) -> None:
             f"samples of shape {tuple(samples.shape)} need x of shape {tuple(samples.shape[1:])}, "
             f"received {tuple(x.shape)}"
         )
+    if samples.device != x.device:
+        raise ValueError(f"samples are on {samples.device} and x on {x.device}: move one of them")
 
 
 def check_floats(**tensors: Tensor) -> None:
@@ -562,5 +585,5 @@ def _check_alike(beta: float, **tensors: Tensor) -> None:
 
 def check_beta(beta: float) -> None:
     """Raise a ValueError if the exponent lies outside (0, 2]."""
-    if not 0 < beta <= 2:
-        raise ValueError(f"beta must lie in (0, 2], received {beta}")
+    if isinstance(beta, bool) or not isinstance(beta, numbers.Real | Tensor) or not 0 < beta <= 2:
+        raise ValueError(f"beta must lie in (0, 2], received {beta!r}")

@@ -4,8 +4,8 @@ Objectives use a model through two methods only, :meth:`VAE.encode` and :meth:`V
 object that has them (:class:`EncodesAndDecodes`) can be trained with them: that is how another
 code base takes the loss. What `encode` may return stands at :func:`posterior_of`. Beyond the two,
 
-- labels or another context, which both methods take beside their input: `loss(given(vae, y), x)`,
-  see :class:`Given`
+- labels or another context, which both methods take beside their input: `loss(vae, x, y)`, see
+  :class:`Given`
 - a prior other than N(0, I): a method `prior()`, see :func:`prior_of`
 """
 
@@ -24,7 +24,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from envae.scores import stacked
+from envae.scores import check_floats, stacked
 
 # q(z|x): a Gaussian over codes with independent coordinates. Generic for type checkers alone, since
 # in torch before 2.8 the class is not.
@@ -46,6 +46,19 @@ class EncodesAndDecodes(Protocol):
 
     def decode(self, z: Tensor, /) -> Tensor:
         """Decoded codes: `(N, *code)` to `(N, *event)`, the event shape of x."""
+        ...
+
+
+class MayTakeContext(Protocol):
+    """What an objective needs of a model that is called with a context as well, or with none."""
+
+    # Any arguments: the first of them, x or codes, and the context after it.
+    def encode(self, *args: Any, **kwargs: Any) -> Distribution | Tensor:
+        """As that of :class:`EncodesAndDecodes`."""
+        ...
+
+    def decode(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As that of :class:`EncodesAndDecodes`."""
         ...
 
 
@@ -152,10 +165,19 @@ def gaussian(
     Raises
     ------
     ValueError
-        If neither or both are given, or a standard deviation is negative.
+        If neither or both are given, one is no tensor of floats, the shapes differ, or a standard
+        deviation is negative.
     """
     if (stddev is None) == (log_variance is None):
         raise ValueError("gaussian takes stddev or log_variance, one of the two")
+    name, second = ("stddev", stddev) if log_variance is None else ("log_variance", log_variance)
+    second = cast(Tensor, second)
+    check_floats(mean=mean, **{name: second})
+    if second.shape != mean.shape and not _fits(second.shape, mean.shape):
+        raise ValueError(
+            f"gaussian takes mean and {name} of one shape, received {tuple(mean.shape)} and "
+            f"{tuple(second.shape)}"
+        )
     if log_variance is not None:
         stddev = torch.exp(0.5 * log_variance)
     elif _has_negative(cast(Tensor, stddev)):
@@ -164,6 +186,14 @@ def gaussian(
             "gaussian(mean, log_variance=...)"
         )
     return _Gaussian(Normal(mean, cast(Tensor, stddev), validate_args=False), mean.ndim - 1)
+
+
+def _fits(shape: torch.Size, into: torch.Size) -> bool:
+    """Whether a tensor of a shape is spread over another, as one number for a whole code is."""
+    try:
+        return torch.broadcast_shapes(shape, into) == into
+    except RuntimeError:
+        return False
 
 
 def _has_negative(stddev: Tensor) -> bool:
@@ -255,16 +285,23 @@ def posterior_of(encoded: object, batch: int) -> Posterior:
     return cast(Posterior, posterior)
 
 
+def with_context(vae: MayTakeContext, *context: Tensor) -> EncodesAndDecodes:
+    """A model as an objective takes it: :class:`Given` its context, where there is any."""
+    return Given(vae, *context) if context else vae
+
+
 def called(vae: object, method: Called, rows: Tensor, *context: Tensor) -> Any:
     """What a model's method returns for x or codes and, of a conditional one, for the context.
 
     Raises
     ------
     ValueError
-        If it takes another number of arguments, or what it is given is of another type than the
-        weights, or elsewhere.
+        If there is no such method, it takes another number of arguments, or what it is given is of
+        another type than the weights, or elsewhere.
     """
-    function = getattr(vae, method)
+    function = getattr(vae, method, None)
+    if function is None or isinstance(vae, type):
+        raise ValueError(_without_methods(vae))
     try:
         return function(rows, *context)
     except TypeError:
@@ -272,17 +309,46 @@ def called(vae: object, method: Called, rows: Tensor, *context: Tensor) -> Any:
             raise ValueError(
                 f"{method} of {type(vae).__name__} was called with a batch and {len(context)} "
                 f"tensors of context: {refusal}. Labels or another context, which both encode and "
-                "decode take, go in by `Given(vae, labels)`; training.fit takes `(images, labels)`"
+                "decode take, go in by `loss(vae, x, labels)` or `Given(vae, labels)`; training."
+                "fit takes `(images, labels)`"
             ) from None
         raise
     except RuntimeError as error:
+        name = f"{method} of {type(vae).__name__}"
         weights = next(vae.parameters(), rows) if isinstance(vae, nn.Module) else rows
         if (weights.dtype, weights.device) != (rows.dtype, rows.device):
             raise ValueError(
-                f"{method} of {type(vae).__name__} received {rows.dtype} on {rows.device}, and its "
+                f"{name} received {rows.dtype} on {rows.device}, and its "
                 f"weights are {weights.dtype} on {weights.device}: convert one of them ({error})"
             ) from error
+        for each in context:
+            if each.device != rows.device:
+                raise ValueError(
+                    f"{name} received a context on {each.device} and the rest on {rows.device}: "
+                    f"move one of them ({error})"
+                ) from error
+        several = ": M draws for each x, so that its length is not that of the batch"
+        error.add_note(f"{name} received {told_as(rows)}{several * (method != 'encode')}")
         raise
+
+
+def _without_methods(vae: object) -> str:
+    """Why something is no model, for an error."""
+    if isinstance(vae, type):
+        return f"received the class {vae.__name__} in place of a model: make one, {vae.__name__}()"
+    if isinstance(vae, Tensor):
+        return (
+            f"received {told_as(vae)} in place of a model: a loss is called with the model and x, "
+            "loss(vae, x), and decodes by itself; samples without a model are for "
+            "envae.EnergyScore()(samples, x)"
+        )
+    told = f"a model needs the methods encode and decode, which {type(vae).__name__} has not"
+    if hasattr(getattr(vae, "module", None), "encode"):
+        told += (
+            ": what is wrapped synchronizes gradients in its own forward alone, so wrap "
+            "training.Pair(vae, loss) instead, and call that with x"
+        )
+    return told
 
 
 def _refusal(method: Callable[..., Any], *arguments: Tensor) -> TypeError | None:
@@ -297,10 +363,14 @@ def _refusal(method: Callable[..., Any], *arguments: Tensor) -> TypeError | None
     return None
 
 
+_TOLD = 3  # items of a list, which may be as long as the data
+
+
 def told_as(received: object) -> str:
     """What was received, for an error."""
     if isinstance(received, tuple | list):
-        return f"a {type(received).__name__} ({', '.join(map(told_as, received))})"
+        parts = [*map(told_as, received[:_TOLD]), *["..."] * (len(received) > _TOLD)]
+        return f"a {type(received).__name__} ({', '.join(parts)})"
     if isinstance(received, Tensor):
         return f"a tensor of shape {tuple(received.shape)}"
     return f"{type(received).__module__}.{type(received).__qualname__}"
@@ -369,6 +439,11 @@ def kl_to_prior(posterior: Posterior, prior: Distribution | None = None) -> Tens
             f"the prior is over codes of shape {tuple(prior.event_shape)}, and the posterior over "
             f"{tuple(posterior.event_shape)}"
         )
+    elif prior.batch_shape not in ((), posterior.batch_shape):
+        raise ValueError(
+            f"the prior is of {tuple(prior.batch_shape)} observations, and the posterior of "
+            f"{tuple(posterior.batch_shape)}: one for all, or one for each"
+        )
     if is_gaussian(posterior) and is_gaussian(prior):
         mean, stddev = posterior.mean, posterior.base_dist.stddev
         towards, spread = prior.mean, prior.base_dist.stddev
@@ -378,7 +453,10 @@ def kl_to_prior(posterior: Posterior, prior: Distribution | None = None) -> Tens
     try:
         kl = kl_divergence(*pair)
     except NotImplementedError:
-        q, p = (type(each).__name__.replace("_Gaussian", "Independent") for each in pair)
+        # Of independent coordinates torch adds up what it is told of one.
+        bases = [each.base_dist for each in pair if isinstance(each, Independent)]
+        told = bases if len(bases) == 2 else pair
+        q, p = (type(each).__name__.replace("_Gaussian", "Independent") for each in told)
         raise ValueError(
             f"torch knows no KL of {q} to {p}: tell it by\n"
             f"    @torch.distributions.register_kl({q}, {p})\n"
@@ -454,9 +532,10 @@ def codes_of_prior(vae: object, like: Tensor) -> Tensor:
 class Given(nn.Module):
     """A conditional model with the context of one batch: what an objective is called with.
 
-    `loss(Given(vae, y), x)` calls `vae.encode(x, y)`, and `vae.decode(z, y)` with the context of
-    every code: of M draws for each of B images, image b's draw m is code m B + b, so that the
-    context is repeated M times as a whole. `vae.prior(y)`, where there is one, is p(z|y).
+    `loss(Given(vae, y), x)`, or for short `loss(vae, x, y)`, calls `vae.encode(x, y)`, and
+    `vae.decode(z, y)` with the context of every code: of M draws for each of B images, image b's
+    draw m is code m B + b, so that the context is repeated M times as a whole. `vae.prior(y)`,
+    where there is one, is p(z|y).
 
     Parameters
     ----------
@@ -475,7 +554,11 @@ class Given(nn.Module):
         super().__init__()
         for each in context:
             if not isinstance(each, Tensor) or each.ndim == 0:
-                raise ValueError(f"context is tensors with first axis B, received {told_as(each)}")
+                many = isinstance(each, list) or hasattr(each, "__array__")
+                tensor = ": take torch.as_tensor(...)" * (many and not isinstance(each, Tensor))
+                raise ValueError(
+                    f"context is tensors with first axis B, received {told_as(each)}{tensor}"
+                )
         self.vae = vae
         self.context = context
 

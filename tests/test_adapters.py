@@ -75,6 +75,8 @@ def test_diffusers_images_are_rescaled_both_ways(autoencoder_kl):
     torch.testing.assert_close(model.encode(x).stddev, posterior.std)
     decoded = autoencoder_kl.decode(posterior.mean).sample
     torch.testing.assert_close(2 * model.decode(posterior.mean) - 1, decoded)
+    with pytest.raises(ValueError, match=r"values in \[0, 1\], received \[-1.*\(x \+ 1\) / 2"):
+        model.encode(torch.linspace(-1, 1, 768).reshape(1, 3, 16, 16))
 
 
 def test_adapted_models_train(pythae_vae):

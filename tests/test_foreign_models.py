@@ -14,6 +14,7 @@ from torch.distributions import (
     MixtureSameFamily,
     MultivariateNormal,
     Normal,
+    StudentT,
     kl_divergence,
     register_kl,
 )
@@ -107,6 +108,17 @@ def test_another_distribution_has_the_kl_that_torch_was_told():
     assert loss(model, torch.rand(5, 8)).parts["kl"].isfinite()
     with pytest.raises(ValueError, match=r"register_kl\(Independent, MixtureSameFamily\)"):
         kl_to_prior(gaussian(MEAN, STDDEV), mixture())
+
+
+def test_what_torch_is_to_be_told_of_independent_coordinates_is_that_of_one():
+    class Broad(StudentT):
+        pass
+
+    posterior, prior = gaussian(MEAN, STDDEV), Independent(Broad(3.0, torch.zeros(3)), 1)
+    with pytest.raises(ValueError, match=r"register_kl\(Normal, Broad\)"):
+        kl_to_prior(posterior, prior)
+    register_kl(Normal, Broad)(lambda q, p: q.mean + 0 * p.loc)
+    torch.testing.assert_close(kl_to_prior(posterior, prior), MEAN.sum(1))
 
 
 def test_mirrored_draws_are_draws():
@@ -238,6 +250,38 @@ SLIPS = {
     "an array": (lambda: Foreign((8,)), X.numpy(), r"numpy.ndarray: take torch.as_tensor\(...\)$"),
     "bytes": (lambda: Foreign((8,)), X.byte(), r"of torch.uint8: of 8-bit images take x / 255$"),
     "integers": (lambda: Foreign((8,)), X.int(), r"of torch.int32: take x.float\(\)$"),
+    "what was decoded": (lambda: X, X, r"of shape \(5, 8\) in place of a model.*EnergyScore"),
+    "the wrong order": (lambda: X, Foreign((8,)), r"in place of a model: .* loss\(vae, x\), and"),
+    "a wrapped model": (
+        lambda: Given(nn.DataParallel(Foreign((8,))), torch.arange(5)), X,
+        r"which DataParallel has not: .* training.Pair\(vae, loss\)",
+    ),
+    "a single x": (
+        lambda: Foreign((1, 2, 4)), torch.rand(1, 2, 4),
+        r"of shape \(1, 1, 2, 4\) for x of shape \(1, 2, 4\): a single x goes in as x\[None\]",
+    ),
+    "two lengths": (
+        lambda: Foreign((8,), lambda mean, log: gaussian(mean, log_variance=log[:, :2])),
+        X, r"mean and log_variance of one shape, received \(5, 3\) and \(5, 2\)",
+    ),
+    "no gradient": (
+        lambda: Broken(decode=lambda self, z: Foreign.decode(self, z).detach()),
+        X, r"what decode returned has no gradient, .* no detach\(\)",
+    ),
+    "decoded integers": (
+        lambda: Broken(decode=lambda self, z: Foreign.decode(self, z).int()),
+        X, r"what decode returned must be a floating-point tensor, .*: take x.float\(\)$",
+    ),
+    "decoded elsewhere": (
+        lambda: Broken(decode=lambda self, z: Foreign.decode(self, z).to("meta")),
+        X, "the decoder returned images on meta for x on cpu",
+    ),
+    "a prior of other images": (
+        lambda: Broken(
+            prior=lambda self: Independent(Normal(torch.zeros(2, 3), torch.ones(2, 3)), 1)
+        ),
+        X, r"the prior is of \(2,\) observations, and the posterior of \(5,\)",
+    ),
 }  # fmt: skip
 
 
@@ -246,6 +290,65 @@ def test_a_slip_is_one_error_that_says_what_would_do(case):
     made, x, told = SLIPS[case]
     with pytest.raises(ValueError, match=told):
         objective("envae", samples=4, pairs="mirrored")(made(), x)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"encode": lambda self, x: x @ torch.ones(3, 3)}, r"encode of Broken .* \(5, 8\)$"),
+        (
+            {"decode": lambda self, z: Foreign.decode(self, z).view(5, 8)},
+            r"decode of Broken received a tensor of shape \(10, 3\): M draws for each x",
+        ),
+    ],
+)
+def test_an_error_of_shapes_in_a_model_is_told_what_the_model_received(change, told):
+    with pytest.raises(RuntimeError) as caught:
+        objective("envae", samples=2)(Broken(**change), X)
+    assert re.match(told, *caught.value.__notes__)
+
+
+def test_labels_elsewhere_are_told():
+    class OnMeta(Conditional):
+        def encode(self, x, label):
+            return Foreign.encode(self, x + label)
+
+    with pytest.raises(ValueError, match="received a context on meta and the rest on cpu: move"):
+        objective("l2")(Given(OnMeta(), torch.rand(5, 8, device="meta")), X)
+
+
+@pytest.mark.parametrize(
+    ("context", "told"),
+    [
+        (
+            [3, 1, 4, 1, 5],
+            r"a list \(builtins.int, builtins.int, builtins.int, ...\): take torch.as_",
+        ),
+        (torch.arange(5).numpy(), "numpy.ndarray: take torch.as_tensor"),
+        (torch.tensor(3), r"a tensor of shape \(\)$"),
+        (None, "builtins.NoneType$"),
+    ],
+)
+def test_a_context_that_is_no_tensor_is_told_shortly(context, told):
+    with pytest.raises(ValueError, match=f"context is tensors with first axis B, received {told}"):
+        Given(Conditional(), context)
+
+
+def test_an_option_that_is_read_once_cannot_be_set_and_the_weight_of_the_kl_term_can():
+    loss = objective("envae", samples=4, pairs="mirrored", alpha=0.1)
+    with pytest.raises(AttributeError, match=r"envae took its option 'alpha' .* is kl_weight$"):
+        loss.alpha = 0.5
+    loss.kl_weight = 0.5
+    value = loss(Foreign((8,)), X)
+    torch.testing.assert_close(value.regularizer.detach(), 0.5 * value.parts["kl"])
+    loss.samples = 3
+    with pytest.raises(ValueError, match="an even number of samples from 4 up, received 3"):
+        loss(Foreign((8,)), X)
+
+
+def test_a_pair_in_the_wrong_order_is_told():
+    with pytest.raises(ValueError, match=r"a model and an objective, .*received EnVAE and Foreign"):
+        Pair(objective("envae"), Foreign((8,)))
 
 
 def test_an_error_of_the_models_own_is_its_own():
@@ -382,6 +485,8 @@ def test_each_draw_is_decoded_with_the_context_of_its_image(name):
     torch.manual_seed(1)
     expected = loss(Loop(), x)
     torch.testing.assert_close(value.total, expected.total)
+    torch.manual_seed(1)
+    torch.testing.assert_close(loss(model, x, labels).total, expected.total)
     value.total.backward()
     assert model.of_label.weight.grad[[1, 3, 4, 5]].abs().sum(1).gt(0).all()
     with pytest.raises(ValueError, match=r"as many images as the batch: received \(4,\) for 5"):

@@ -464,6 +464,31 @@ def test_the_module_is_what_other_packages_call_the_same():
             lambda: EnergyScore()(torch.rand(2, 4, 3), torch.rand(4, 3), torch.rand(3)),
             r"for each ob.*\(4,\)",
         ),
+        (lambda: EnergyScore("1"), r"beta must lie in \(0, 2\], received '1'"),
+        (
+            lambda: EnergyScore()(torch.rand(4, 2, 3), torch.rand(4, 3)),
+            r"shape \(4, 2, 3\), of which axis 0 holds .* x of shape \(4, 3\).* EnergyScore\(dim=1",
+        ),
+        (
+            lambda: EnergyScore(dim=1)(torch.rand(2, 4, 3), torch.rand(4, 3)),
+            r"shape \(2, 4, 3\), of which axis 1 holds .* EnergyScore\(dim=0\)",
+        ),
+        (
+            lambda: EnergyScore(dim=5)(torch.rand(2, 4, 3), torch.rand(4, 3)),
+            r"of which axis 5 holds the draws, do not fit",
+        ),
+        (
+            lambda: EnergyScore()(torch.rand(4, 3), torch.rand(2, 4, 3)),
+            "samples come first, and x after them",
+        ),
+        (
+            lambda: EnergyScore()(torch.rand(2, 4, 3), torch.rand(4, 3, device="meta")),
+            "samples are on cpu and x on meta: move one of them",
+        ),
+        (
+            lambda: EnergyScore()(torch.rand(2, 4), torch.rand(4), [1.0] * 4),
+            "weight must be a floating-point tensor, received builtins.list",
+        ),
     ],
 )
 def test_what_the_module_cannot_do_is_told(make, told):

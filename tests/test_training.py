@@ -14,6 +14,7 @@ import torch
 from common import of_codes
 from lightning_fabric.plugins import MixedPrecision
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from envae import datasets, networks
 from envae.datasets import files
@@ -148,6 +149,10 @@ def test_a_validation_and_a_checkpoint_know_the_context(tmp_path):
             r"images must be a tensor, or a tuple of one and its context; received \(\)",
         ),
         ({"images": (IMAGES, *CONTEXT), "validation": IMAGES}, "validation need the same context"),
+        (
+            {"images": DataLoader(TensorDataset(IMAGES))},
+            r"images must be tensors, received a DataLoader: .* torch.cat, or take a loop of your",
+        ),
     ],
 )
 def test_a_context_that_does_not_fit_is_an_error(options, message):

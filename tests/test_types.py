@@ -49,6 +49,20 @@ class WithLabels(Written):
         return super().decode(code)
 
 
+class LabelsNeeded(nn.Module):
+    """A conditional model is no `EncodesAndDecodes`: its methods take more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Written()
+
+    def encode(self, pictures: Tensor, labels: Tensor) -> Normal:
+        return self.model.encode(pictures)
+
+    def decode(self, code: Tensor, labels: Tensor) -> Tensor:
+        return self.model.decode(code)
+
+
 def test_a_users_script_has_types() -> None:
     vae, loss = Written(), envae.objective("envae", samples=4, pairs="mirrored")
     optimizer = torch.optim.Adam([*vae.parameters(), *loss.parameters()])
@@ -56,6 +70,9 @@ def test_a_users_script_has_types() -> None:
         optimizer.zero_grad()
         loss(vae, x).total.backward()
         optimizer.step()
+    labelled = LabelsNeeded()
+    assert_type(loss(labelled, torch.rand(16, 1, 8, 8), torch.arange(16)), Loss)
+    assert_type(envae.training.Pair(labelled, loss), envae.training.Pair)
     given = envae.Given(WithLabels(), torch.arange(16))
     assert_type(loss(given, torch.rand(16, 1, 8, 8)), Loss)
     posterior = assert_type(

@@ -371,6 +371,17 @@ class Comparison:
                 f"distance of {closest:.2f}, the mean image alone "
                 f"{floors['the mean image alone']:.2f}. Give it more minutes, or more images."
             )
+        if self._plan["epochs"] < _LEAST_EPOCHS:
+            told += (
+                f"**Only {_counted(self._plan['epochs'])} fit into the time**: with more minutes "
+                "the order may be another. "
+            )
+        if (reached := table["recall"].max()) < _LITTLE:
+            told += (
+                f"**No loss draws most of what is in these images**: samples are near "
+                f"{reached:.0%} of the test images at most. A longer training, or more images, may "
+                "change the order. "
+            )
         told += f"Samples of **{best}** came closest to the test images in the mean"
         if worse:
             told += f", closer than those of {_listed(worse)} beyond what seeds explain"
@@ -383,19 +394,9 @@ class Comparison:
             f"{sharpest}, and samples from a mixture are closest with "
             f"{table['from a mixture'].idxmin()}. "
         )
-        if (reached := table["recall"].max()) < _LITTLE:
-            told += (
-                f"No loss draws most of what is in these images: samples are near {reached:.0%} of "
-                "the test images at most. A longer training, or more images, may change the order. "
-            )
         idle = table.index[table["distance of samples"] > floors["the mean image alone"]]
         if len(idle):
             told += f"Samples of {_listed(list(idle))} are further away than the mean image alone. "
-        if self._plan["epochs"] < _LEAST_EPOCHS:
-            told += (
-                f"Only {_counted(self._plan['epochs'])} fit into the time: with more minutes the "
-                "order may be another. "
-            )
         if any("at an end" in chosen for chosen in table["chosen"]):
             told += (
                 "Where the chosen number stands at an end of those tried, the loss may do better "

@@ -67,6 +67,8 @@ def imagefolder(root: str, size: int = 64, crop: int | None = None) -> Dataset:
         _images.check_sides(crop=crop)
     folder = Path(os.path.expanduser(root))  # as it is where there is no such user
     if not root or not folder.is_dir():
+        if folder.is_file():
+            raise NotADirectoryError(f"{folder} is a file: give the folder that it lies in")
         raise FileNotFoundError(
             f"imagefolder needs root, a folder of images; there is no {root or 'name of one'}"
         )

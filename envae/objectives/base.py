@@ -47,6 +47,7 @@ from envae.scores import check_floats, of_all_models
 from envae.scores import stacked as stacked
 from envae.vae import (
     EncodesAndDecodes,
+    MayTakeContext,
     Posterior,
     called,
     gaussian,
@@ -54,6 +55,7 @@ from envae.vae import (
     kl_to_prior,
     posterior_of,
     prior_of,
+    with_context,
 )
 
 NATS = "nats per image"
@@ -181,9 +183,17 @@ class Objective(nn.Module):
 
     if TYPE_CHECKING:  # nn.Module's own call takes and gives anything
 
-        def __call__(self, vae: EncodesAndDecodes, x: Tensor) -> Loss: ...
+        def __call__(self, vae: MayTakeContext, x: Tensor, *context: Tensor) -> Loss: ...
 
-    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.options and not hasattr(self, name):
+            raise AttributeError(
+                f"{self.name} took its option {name!r} when it was made, and reads it no more: "
+                "make a new one; the KL term's weight, which may change in training, is kl_weight"
+            )
+        super().__setattr__(name, value)
+
+    def forward(self, vae: MayTakeContext, x: Tensor, *context: Tensor) -> Loss:
         """Loss of a batch.
 
         Under `torch.autocast` the model encodes and decodes in half precision; what it gives is
@@ -195,6 +205,9 @@ class Objective(nn.Module):
             Anything with `encode` and `decode`; see :mod:`envae.vae`.
         x
             Floats, of shape and range as `takes` says: images `(B, C, H, W)` in [0, 1] for all.
+        context
+            Of a conditional model, labels or what else its methods take beside their input:
+            `loss(vae, x, labels)` is `loss(Given(vae, labels), x)`.
 
         Raises
         ------
@@ -202,6 +215,7 @@ class Objective(nn.Module):
             If x is not such a batch, the encoder returns no posterior for each of it, or the
             decoder another shape than x has.
         """
+        vae = with_context(vae, *context)
         posterior = encode(vae, x, self)
         self.prepare(tuple(x.shape[1:]))
         codes = self.draw(posterior)  # (M, B, *code)
@@ -349,11 +363,10 @@ def _remembering(init: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(init)
     def wrapped(self: Objective, *args: Any, **kwargs: Any) -> None:
-        if "options" not in vars(self):
-            bound = inspect.signature(init).bind(self, *args, **kwargs)
-            bound.apply_defaults()
-            object.__setattr__(self, "options", dict(list(bound.arguments.items())[1:]))
         init(self, *args, **kwargs)
+        bound = inspect.signature(init).bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        object.__setattr__(self, "options", dict(list(bound.arguments.items())[1:]))
 
     return wrapped
 
@@ -505,6 +518,8 @@ def _is_number(value: object) -> bool:
 
 def encode(vae: EncodesAndDecodes, x: Tensor, objective: Objective) -> Posterior:
     """Posterior of a batch, after a check of the batch."""
+    if isinstance(vae, Tensor):  # before what stands in the place of x
+        return called(vae, "encode", x)
     if isinstance(x, list | tuple):
         raise ValueError(
             f"x must be a tensor, received a {type(x).__name__} of {len(x)}, as a DataLoader gives "
@@ -512,24 +527,10 @@ def encode(vae: EncodesAndDecodes, x: Tensor, objective: Objective) -> Posterior
         )
     check_floats(x=x)
     objective.takes.check(objective.name, x)
-    if isinstance(vae, type) or not hasattr(vae, "encode"):
-        raise ValueError(_without_methods(vae))
     posterior = posterior_of(called(vae, "encode", x), len(x))
     if not _is_half(x) or not is_gaussian(posterior):
         return posterior
     return gaussian(_whole(posterior.mean, x), _whole(posterior.base_dist.stddev, x))
-
-
-def _without_methods(vae: object) -> str:
-    if isinstance(vae, type):
-        return f"received the class {vae.__name__} in place of a model: make one, {vae.__name__}()"
-    told = f"a model needs the methods encode and decode, which {type(vae).__name__} has not"
-    if hasattr(getattr(vae, "module", None), "encode"):
-        told += (
-            ": what is wrapped synchronizes gradients in its own forward alone, so wrap "
-            "training.Pair(vae, loss) instead, and call that with x"
-        )
-    return told
 
 
 def _is_half(x: Tensor) -> bool:
@@ -551,8 +552,6 @@ def _whole_precision(x: Tensor) -> contextlib.AbstractContextManager[None]:
 
 def decode(vae: EncodesAndDecodes, draws: Tensor, x: Tensor) -> Tensor:
     """Decode M draws per image in one call: `(M, B, *code)` to `(M, B, *event)`."""
-    if not hasattr(vae, "decode"):
-        raise ValueError(_without_methods(vae))
     return _decoded(called(vae, "decode", draws.flatten(0, 1)), draws, x)
 
 
@@ -605,10 +604,19 @@ def _decoded(decoded: object, draws: Tensor, x: Tensor) -> Tensor:
         )
     if len(decoded) != count:
         raise ValueError(f"the decoder returned {len(decoded)} images for {count} codes")
+    check_floats(**{"what decode returned": decoded})
     images: Tensor = decoded.unflatten(0, draws.shape[:2])
     if images.shape[1:] != x.shape:
+        one = images.shape[2:] == x.shape
         raise ValueError(
-            f"the decoder returned images of shape {tuple(images.shape[1:])} "
-            f"for x of shape {tuple(x.shape)}"
+            f"the decoder returned images of shape {tuple(images.shape[1:])} for x of shape "
+            f"{tuple(x.shape)}: {'a single x goes in as x[None]' if one else 'give them one shape'}"
+        )
+    if images.device != x.device:
+        raise ValueError(f"the decoder returned images on {images.device} for x on {x.device}")
+    if draws.requires_grad and not (images.requires_grad or stacked(images)):
+        raise ValueError(
+            "what decode returned has no gradient, where the codes have one: no detach() or "
+            "no_grad() in it"
         )
     return _whole(images, x)

@@ -60,20 +60,27 @@ class EnVAE(Objective):
         check_beta(beta)
         if pairs not in ("all", "cyclic", "mirrored"):
             raise ValueError(unknown("pairs", pairs, ("all", "cyclic", "mirrored")))
-        if pairs == "mirrored" and (samples < 4 or samples % 2):
-            raise ValueError(
-                f"mirrored draws need an even number of samples from 4 up, received {samples}"
-            )
+        if pairs == "mirrored":
+            _check_mirrored(samples)
         self.samples, self.beta, self.kl_weight, self.pairs = samples, beta, alpha, pairs
 
     def draw(self, posterior: Posterior) -> Tensor:
         if self.pairs == "mirrored":
+            _check_mirrored(self.samples)  # again, since it is an attribute that can be set
             return mirrored_draws(posterior, self.samples)
         return posterior.rsample(torch.Size([self.samples]))
 
     def reconstruct(self, x: Tensor, images: Tensor, heads: Any) -> tuple[Tensor, Parts]:
         score = energy_score if self.pairs == "all" else cyclic_energy_score
         return score(images, x, beta=self.beta), {}
+
+
+def _check_mirrored(samples: int) -> None:
+    """Raise a ValueError where neighbours of so many draws would not all be independent."""
+    if samples < 4 or samples % 2:
+        raise ValueError(
+            f"mirrored draws need an even number of samples from 4 up, received {samples}"
+        )
 
 
 def mirrored_draws(posterior: Posterior, samples: int) -> Tensor:

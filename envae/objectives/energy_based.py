@@ -31,7 +31,7 @@ from envae.objectives.energies import (
     langevin_unchecked,
     maximized,
 )
-from envae.vae import EncodesAndDecodes, Posterior, codes_of_prior
+from envae.vae import EncodesAndDecodes, MayTakeContext, Posterior, codes_of_prior, with_context
 
 _LARGEST = 100.0  # multiplier, as in the authors' code
 
@@ -89,7 +89,7 @@ class WithEnergy(Objective):
     def _new_energy(self, image_shape: tuple[int, ...]) -> nn.Module:
         raise NotImplementedError
 
-    def forward(self, vae: EncodesAndDecodes, x: Tensor) -> Loss:
+    def forward(self, vae: MayTakeContext, x: Tensor, *context: Tensor) -> Loss:
         """As any objective's.
 
         Raises
@@ -97,6 +97,7 @@ class WithEnergy(Objective):
         ValueError
             If the energy was not made: its weights must be there before an optimizer is.
         """
+        vae = with_context(vae, *context)
         posterior = encode(vae, x, self)
         if self.energy is None:
             raise ValueError(

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from envae.objectives.base import check_count, check_positive
-from envae.scores import check_beta
+from envae.scores import check_beta, check_floats
 from envae.theory.linear import check_spectrum
 
 SHARE = 1 / 3  # of the latent dimensions in use, where samples are best; see chapter 16 of the book
@@ -160,10 +160,11 @@ def suggested_weight(
     Parameters
     ----------
     images
-        Training images, `(N, C, H, W)`, scaled as the model sees them; the first 2,000 are looked
-        at.
+        Training images `(N, C, H, W)`, or other observations `(N, *event)`, scaled as the model
+        sees them; the first 2,000 are looked at.
     latent_dim
-        d_z of the model, at most the number of pixels and below that of images.
+        d_z of the model, of a code that is a map all its numbers; at most the number of pixels and
+        below that of images.
     beta
         Exponent of the score, below 2.
     share
@@ -256,12 +257,14 @@ def _spectrum(images: Tensor, latent_dim: int) -> Tensor:
     ValueError
         If they are no batch of images, not finite, fewer than the model needs, or all the same.
     """
-    fits = images.ndim == 4 and images.is_floating_point()
+    check_floats(images=images)
+    fits = images.ndim >= 2
     x = images[:_IMAGES].flatten(1).double() if fits else images
     if not fits or len(x) <= latent_dim or x.shape[1] < latent_dim:
         raise ValueError(
-            f"needs images (N, C, H, W) of floats, more than latent_dim = {latent_dim} among the "
-            f"first {_IMAGES} and of as many pixels, received {images.dtype} {tuple(images.shape)}"
+            f"needs images (N, C, H, W), or other observations (N, *event), more than latent_dim = "
+            f"{latent_dim} among the first {_IMAGES} and of as many numbers, received "
+            f"{tuple(images.shape)}"
         )
     centered = x - x.mean(0)
     smaller = centered.T @ centered if x.shape[1] <= len(x) else centered @ centered.T

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from envae.datasets import files
@@ -20,7 +21,7 @@ from envae.scores import check_floats
 from envae.training._held import Held, batches
 from envae.training._run import Pair, Run
 from envae.training._step import Step
-from envae.vae import EncodesAndDecodes
+from envae.vae import MayTakeContext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,7 @@ Data: TypeAlias = Tensor | tuple[Tensor, ...]
 
 
 def fit(
-    vae: EncodesAndDecodes,
+    vae: MayTakeContext,
     objective: Objective,
     images: Data,
     *,
@@ -313,6 +314,11 @@ def _check(
     for name, parts in {"images": images, "validation": validation}.items():
         if not parts:
             continue
+        if isinstance(parts[0], DataLoader | Dataset):
+            raise ValueError(
+                f"{name} must be tensors, received a {type(parts[0]).__name__}: what it gives can "
+                "be joined by torch.cat, or take a loop of your own, with loss(vae, x).total"
+            )
         check_training_images(vae, **{name: parts[0]})
         if len(parts) != len(images):
             raise ValueError(

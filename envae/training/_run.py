@@ -19,7 +19,7 @@ from envae._files import check_file, check_room
 from envae.datasets import files
 from envae.objectives import Objective
 from envae.training._step import plain_numbers
-from envae.vae import EncodesAndDecodes, Given
+from envae.vae import MayTakeContext
 
 if TYPE_CHECKING:
     from lightning_fabric.plugins import Precision
@@ -34,23 +34,32 @@ class Pair(nn.Module):
     ----------
     precision
         Context that losses are computed in, such as autocast; by default none.
+
+    Raises
+    ------
+    ValueError
+        If the second is no objective.
     """
 
     def __init__(
         self,
-        vae: EncodesAndDecodes,
+        vae: MayTakeContext,
         objective: Objective,
         precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ):
         super().__init__()
+        if not isinstance(objective, Objective):
+            raise ValueError(
+                "Pair takes a model and an objective, in this order, received "
+                f"{type(vae).__name__} and {type(objective).__name__}"
+            )
         self.vae = vae
         self.objective = objective
         self.precision = precision
 
     def forward(self, x: Tensor, *context: Tensor) -> dict[str, Tensor]:
-        vae = Given(self.vae, *context) if context else self.vae
         with self.precision():
-            loss = self.objective(vae, x)
+            loss = self.objective(self.vae, x, *context)
         terms = {
             "reconstruction": loss.reconstruction.detach(),
             "regularizer": loss.regularizer.detach(),

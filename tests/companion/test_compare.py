@@ -85,6 +85,19 @@ def test_too_few_images_are_one_line(tmp_path, capsys):
     assert "has 40 images: a comparison needs 150 or more" in capsys.readouterr().err
     assert cli.main(["compare", str(tmp_path / "none")]) == 2
     assert "needs root, a folder of images" in capsys.readouterr().err
+    file = tmp_path / "one.png"
+    Image.new("L", (16, 16)).save(file)
+    assert cli.main(["compare", str(file)]) == 2
+    assert "one.png is a file: give the folder that it lies in" in capsys.readouterr().err
+    assert f"{5 * compare._TEST_IMAGES} images or more" in cli._parser().format_help() + help_of(
+        "compare", capsys
+    )
+
+
+def help_of(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    return capsys.readouterr().out
 
 
 def test_images_that_are_all_alike_are_one_line(tmp_path, capsys):
@@ -266,11 +279,11 @@ def test_samples_are_measured_by_what_costs_and_knows_nothing():
             comparison.floors()
 
 
-def told_of(monkeypatch, distances, recall=0.6):
+def told_of(monkeypatch, distances, recall=0.6, epochs=30):
     """What is concluded from these distances of each row's seeds."""
     floors = {"the training images": 0.5, "the mean image alone": 6.0}
     comparison = object.__new__(compare.Comparison)
-    comparison.rows, comparison._plan = tuple(distances), {"epochs": 30}
+    comparison.rows, comparison._plan = tuple(distances), {"epochs": epochs}
     runs = pd.DataFrame(
         [{"label": row, "distance": value} for row, values in distances.items() for value in values]
     )
@@ -304,7 +317,9 @@ def test_a_row_is_better_only_beyond_what_seeds_explain(monkeypatch):
     assert "No loss draws most" not in told
     assert "fit into the time" not in told
     few = told_of(monkeypatch, clear, recall=0.04)
-    assert "No loss draws most of what is in these images: samples are near 4% of" in few
+    assert few.startswith("**No loss draws most of what is in these images**: samples are near 4%")
+    short = told_of(monkeypatch, clear, epochs=9)
+    assert short.startswith("**Only 9 epochs fit into the time**: with more minutes the order may")
     lone = told_of(monkeypatch, clear | {"AE": [1.0]})
     assert lone.startswith("Not run yet, or from one seed: AE + mixture. Samples of **EnVAE (2 dr")
     far = told_of(monkeypatch, clear | {"L2": [7.0, 7.1, 7.2]})
@@ -369,6 +384,29 @@ def test_the_command_passes_folder_time_and_size_and_writes_the_page(tmp_path, m
     assert told == {"folder": str(folder), "minutes": "3.0", "size": "16"}
     assert (tmp_path / "_build" / "compare" / "discs" / "page.html").is_file()
     assert "_build/compare/discs/page.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", [".", "page", "deep/er"])
+def test_a_page_among_the_images_would_be_one_of_them(tmp_path, monkeypatch, capsys, place):
+    folder = write(tmp_path / "discs", 160)
+    monkeypatch.setattr(notebook_run, "run", None)
+    assert cli.main(["compare", str(folder), "-o", str(folder / place)]) == 2
+    assert "whose images the page's own would be among: give anot" in capsys.readouterr().err
+    monkeypatch.chdir(folder)
+    assert cli.main(["compare", "."]) == 2
+    assert "give another place by -o" in capsys.readouterr().err
+
+
+def test_who_stops_it_is_told_what_is_kept(tmp_path, monkeypatch, capsys):
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("ENVAE_RUNS", "")
+    monkeypatch.setattr(notebook_run, "run", stopped)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["compare", str(write(tmp_path / "discs", 160)), "--size", "16"]) == 130
+    told = "interrupted: _build/compare/discs/runs keeps what was trained, and the same command"
+    assert told in capsys.readouterr().err
 
 
 def test_an_extra_that_lacks_is_told_before_anything_is_trained(tmp_path, monkeypatch, capsys):

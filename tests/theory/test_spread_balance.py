@@ -106,6 +106,7 @@ def test_suggested_weight_uses_the_share_and_scales_as_the_score_does(shape, bet
     eigenvalues = torch.linalg.eigvalsh(torch.cov(x.T)).flip(0).clamp_min(0)
     found = spread_balance.linear_optimum(eigenvalues, 6, alpha=alpha, beta=beta)
     assert found.dimensions == pytest.approx(2, rel=0.01)
+    assert spread_balance.suggested_weight(images.flatten(1), 6, beta=beta) == alpha
     larger = spread_balance.suggested_weight(5 * images, 6, beta=beta)
     assert larger == pytest.approx(alpha * 5**beta, rel=0.01)
 
@@ -121,8 +122,11 @@ def test_out_of_range_is_an_error():
     for wrong in (torch.ones(9, 1, 4, 4), torch.full((9, 1, 4, 4), torch.nan)):
         with pytest.raises(ValueError, match="all the same, or not finite"):
             spread_balance.suggested_weight(wrong, 2)
-    for wrong in (images[:6], images.flatten(1), (255 * images).byte()):
+    for wrong in (images[:6], images.flatten()):
         with pytest.raises(ValueError, match="more than latent_dim = 6 among"):
+            spread_balance.suggested_weight(wrong, 6)
+    for wrong in ((255 * images).byte(), images.numpy()):
+        with pytest.raises(ValueError, match="images must be a floating-point tensor, received"):
             spread_balance.suggested_weight(wrong, 6)
     with pytest.raises(ValueError, match="latent_dim must be an integer"):
         spread_balance.suggested_weight(images, 1.5)
@@ -153,5 +157,5 @@ def test_what_is_no_spectrum_is_refused(wrong):
 
 def test_more_latent_dimensions_than_pixels_are_refused():
     images = torch.rand(90, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(ValueError, match="of as many pixels, received"):
+    with pytest.raises(ValueError, match="of as many numbers, received"):
         spread_balance.suggested_weight(images, 65)
