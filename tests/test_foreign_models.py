@@ -346,6 +346,18 @@ def test_an_option_that_is_read_once_cannot_be_set_and_the_weight_of_the_kl_term
         loss(Foreign((8,)), X)
 
 
+def test_a_class_of_ones_own_may_keep_an_option_of_its_base_under_the_same_name():
+    class Mine(objectives.energy.EnVAE):
+        def __init__(self, alpha=0.5, samples=2):
+            super().__init__(alpha=alpha, samples=samples)
+            self.alpha = alpha
+
+    mine = Mine(samples=4)
+    assert mine.options == {"alpha": 0.5, "samples": 4}
+    mine.alpha = 0.25
+    assert (mine.alpha, mine.samples) == (0.25, 4)
+
+
 def test_a_pair_in_the_wrong_order_is_told():
     with pytest.raises(ValueError, match=r"a model and an objective, .*received EnVAE and Foreign"):
         Pair(objective("envae"), Foreign((8,)))

@@ -364,6 +364,8 @@ def _remembering(init: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(init)
     def wrapped(self: Objective, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
+        if type(self).__init__ is not wrapped:  # that of a base class
+            return
         bound = inspect.signature(init).bind(self, *args, **kwargs)
         bound.apply_defaults()
         object.__setattr__(self, "options", dict(list(bound.arguments.items())[1:]))

@@ -141,3 +141,21 @@ def test_what_no_notebook_settled_is_open():
     settled = claims.collect(ROOT / "notebooks" / f"{notebook}.ipynb" for notebook in WRITTEN)
     assert set(verdicts.drop(settled.index)) <= {claims.OPEN}
     assert verdicts[settled.index].equals(settled["verdict"])
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected"),
+    [
+        ([(True, False), (True, True)], (True, True)),
+        ([(True, False), (False, False)], (False, True)),
+        ([(False, True), (False, False)], (False, True)),
+        ([(False, False), (False, False)], (False, False)),
+    ],
+)
+def test_several_data_sets_reproduce_what_each_of_them_does(findings, expected):
+    named = {
+        name: claims.Finding(*of, f"about {name}") for name, of in zip("ab", findings, strict=True)
+    }
+    together = claims.on_all(named)
+    assert (together["reproduced"], together["in_part"]) == expected
+    assert together["evidence"] == "a: about a; b: about b"
