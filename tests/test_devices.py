@@ -125,7 +125,7 @@ def test_a_likelihood_comes_from_the_device():
 
 def test_models_trained_together_meet_their_images_on_the_device(monkeypatch):
     def losses(device):
-        monkeypatch.setattr(batched, "Fabric", lambda **_: SimpleNamespace(device=device))
+        monkeypatch.setattr("lightning_fabric.Fabric", lambda **_: SimpleNamespace(device=device))
         vaes = [networks.build("mlp64", (1, 8, 8), 4, seed=seed) for seed in range(2)]
         losses = [objective("iso_i") for _ in vaes]
         images = DIGITS.train[:60].reshape(2, 30, 1, 8, 8)

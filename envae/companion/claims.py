@@ -130,7 +130,7 @@ class Finding(NamedTuple):
     told: str
 
 
-def on_all(findings: Mapping[str, Finding]) -> dict[str, Any]:
+def on_all(findings: Mapping[str, Mapping[str, Finding]], what: str) -> dict[str, Any]:
     """What several data sets say of one measurement, as :meth:`Ledger.replicate` takes it.
 
     Reproduced is what is found on each of them, in part what is found, or found in part, on one.
@@ -138,12 +138,15 @@ def on_all(findings: Mapping[str, Finding]) -> dict[str, Any]:
     Parameters
     ----------
     findings
-        By the name of the data set.
+        Of each data set, by its name.
+    what
+        Which of its findings.
     """
+    of_data = {name: found[what] for name, found in findings.items()}
     return {
-        "reproduced": all(found.reproduced for found in findings.values()),
-        "in_part": any(found.reproduced or found.in_part for found in findings.values()),
-        "evidence": "; ".join(f"{name}: {found.told}" for name, found in findings.items()),
+        "reproduced": all(found.reproduced for found in of_data.values()),
+        "in_part": any(found.reproduced or found.in_part for found in of_data.values()),
+        "evidence": "; ".join(f"{name}: {found.told}" for name, found in of_data.items()),
     }
 
 

@@ -154,8 +154,9 @@ def test_what_no_notebook_settled_is_open():
 )
 def test_several_data_sets_reproduce_what_each_of_them_does(findings, expected):
     named = {
-        name: claims.Finding(*of, f"about {name}") for name, of in zip("ab", findings, strict=True)
+        name: {"this": claims.Finding(*of, f"about {name}")}
+        for name, of in zip("ab", findings, strict=True)
     }
-    together = claims.on_all(named)
+    together = claims.on_all(named, "this")
     assert (together["reproduced"], together["in_part"]) == expected
     assert together["evidence"] == "a: about a; b: about b"

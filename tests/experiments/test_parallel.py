@@ -37,6 +37,16 @@ def test_a_run_by_itself_has_a_process_whose_death_is_an_error_here():
         side_by_side([delayed(os.abort)()], jobs=2)
 
 
+def test_processes_that_are_there_already_see_the_settings_of_now(monkeypatch):
+    """Records of a second sweep would go where those of the first went."""
+    for value in ("here", "there", None):
+        monkeypatch.delenv("ENVAE_RUNS", raising=False)
+        if value is not None:
+            monkeypatch.setenv("ENVAE_RUNS", value)
+        seen = side_by_side([delayed(os.environ.get)("ENVAE_RUNS")] * 2, jobs=2)
+        assert seen == [value, value]
+
+
 def sum_and_file(dataset: Dataset) -> tuple[float, str]:
     """Sum of the images, and the file that this process maps them from."""
     with warnings.catch_warnings():
