@@ -174,7 +174,7 @@ def _band(axis: Axes, frame: pd.DataFrame, column: str, **style: Any) -> None:
 TRENDS = {
     "posterior_variance": 1, "els": -1, "gap_1e-2": -1, "mi_code_low": -1, "mi_code_high": -1,
 }  # fmt: skip
-FIXED_TRENDS = {name: TRENDS[name] for name in ("els", "gap_1e-2", "mi_code_low")}
+_FIXED_TRENDS = {name: TRENDS[name] for name in ("els", "gap_1e-2", "mi_code_low")}
 CRITERIA = {
     "posterior_variance": "σ_z²",
     "els": "ELS",
@@ -182,14 +182,14 @@ CRITERIA = {
     "mi_code_low": "information, lower bound",
     "mi_code_high": "information, upper bound",
 }
-UPPER = -0.5  # log10 of sigma_x^2 over its unit, from which smoothing outweighs the rest
+_UPPER = -0.5  # log10 of sigma_x^2 over its unit, from which smoothing outweighs the rest
 _AGREES = 0.9  # rank correlation on every seed
 _EMPTY = 0.1  # nats
 
 
 def upper(sweep: pd.DataFrame) -> pd.DataFrame:
     """The upper part of a sweep over sigma_x^2, beyond Table 1 too."""
-    return sweep[sweep.index.get_level_values("point") >= UPPER]
+    return sweep[sweep.index.get_level_values("point") >= _UPPER]
 
 
 def in_table(sweep: pd.DataFrame) -> pd.DataFrame:
@@ -280,7 +280,7 @@ def of_table_e8(fixed: pd.DataFrame) -> dict[str, Finding]:
     dict of str to Finding
         `trends`, `split`, `emptied`.
     """
-    agree = _agree(fixed, FIXED_TRENDS)
+    agree = _agree(fixed, _FIXED_TRENDS)
     top = max(_points(fixed))
     emptied = bool((fixed.loc[top, "mi_code_low"].abs() < _EMPTY).all())
     stays = bool((fixed.loc[top, "kl"] > 10).all())
