@@ -1,4 +1,4 @@
-"""Chapter 12: figures of runs that watch what FEnVAE's loss is paid for."""
+"""Chapter 12: figures of runs that watch what FEnVAE's loss is paid for, and rules of verdicts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from envae.companion.claims import Finding
 from envae.companion.plots import colour_of, label_ticks
 
 # FEnVAE as printed, and the control that costs one decode less.
@@ -214,3 +215,118 @@ def exponent(by_beta: pd.DataFrame, *, label: str) -> Figure:
     axes[0].legend()
     figure.tight_layout()
     return figure
+
+
+# --- what the runs on one data set say of the claims -------------------------------------------
+
+_PAPER_FROM = 8  # smallest latent dimension of Tables 4 and 7
+_SMALL_SHARE = 0.3  # of a code's variance, of one image: "much smaller"
+
+
+def of_draws(distances: pd.DataFrame) -> Finding:
+    """Whether EnVAE's samples get better with more draws, and whether the gain levels off.
+
+    Parameters
+    ----------
+    distances
+        A row for each number of draws, 2 and 10 among them, a column for each seed.
+    """
+    largest = max(distances.index)
+    few, ten, most = distances.mean(axis=1)[[2, 10, largest]]
+    better = bool(few > ten and few > most)
+    return Finding(
+        better and bool(few - ten > ten - most),
+        better,
+        f"FD {few:.2f} with 2 draws, {ten:.2f} with 10, {most:.2f} with {largest}",
+    )
+
+
+def of_dimensions(energy: pd.DataFrame) -> Finding:
+    """Whether the posterior widens and the encoder's coefficient falls with the dimension.
+
+    Parameters
+    ----------
+    energy
+        Means over seeds of EnVAE's `posterior_variance` and `lipschitz_encoder`, by d_z.
+    """
+    of_paper = energy.sort_index().loc[_PAPER_FROM:]
+    wider = of_paper["posterior_variance"].is_monotonic_increasing
+    lower = of_paper["lipschitz_encoder"].is_monotonic_decreasing
+    return Finding(
+        wider and lower,
+        wider or lower,
+        f"variance {'grows' if wider else 'does not grow'} throughout, Lipschitz coefficient of "
+        f"the encoder {'falls' if lower else 'does not fall'} throughout",
+    )
+
+
+def worse_ends(distances: pd.DataFrame) -> list[float]:
+    """Exponents 0.1 and 2 at which every seed is worse than all at the better of 0.5 and 1.
+
+    Parameters
+    ----------
+    distances
+        A row for each exponent, a column for each seed.
+    """
+    middle = distances.loc[[0.5, 1.0]]
+    best = middle.loc[middle.mean(axis=1).idxmin()].max()
+    return [end for end in (0.1, 2.0) if distances.loc[end].min() > best]
+
+
+def of_exponents(by_row: Mapping[str, pd.DataFrame]) -> Finding:
+    """Whether both ends of the exponent make FEnVAE's samples worse.
+
+    Parameters
+    ----------
+    by_row
+        By the row's name, FEnVAE and others: as :func:`worse_ends` takes them.
+    """
+    found = {row: worse_ends(distances) for row, distances in by_row.items()}
+    told = [f"{row} at β = {end:g}" for row, ends in found.items() for end in ends]
+    return Finding(
+        len(found["FEnVAE"]) == 2, bool(found["FEnVAE"]), f"{', '.join(told) or 'none'}"
+    )
+
+
+def of_shares(shares: pd.Series) -> Finding:
+    """Whether one image's posterior has a small share of the variance of codes.
+
+    Parameters
+    ----------
+    shares
+        Means over seeds, indexed by `latent_dim` and `alpha`.
+    """
+    small = shares[shares < _SMALL_SHARE]
+    places = ", ".join(f"α {alpha:g}, d_z {size}" for size, alpha in small.index)
+    return Finding(
+        len(small) == len(shares),
+        len(small) > 0,
+        f"below {_SMALL_SHARE} in {len(small)} of {len(shares)} settings ({places or 'none'})",
+    )
+
+
+def of_walks(walks: pd.DataFrame, *, fast_decodes: bool) -> Finding:
+    """Whether images between two codes are sharper than L2's, and change as smoothly.
+
+    Parameters
+    ----------
+    walks
+        `sharpness` and `unevenness`, as `fenvae.walked` gives them, indexed by `row` and `seed`:
+        L2, FEnVAE, and rows of EnVAE.
+    fast_decodes
+        Whether FEnVAE's posterior means decode to images at all.
+    """
+    mean = walks.groupby(level=0).mean()
+    sharper = mean["sharpness"] > mean.loc["L2", "sharpness"]
+    smooth = mean["unevenness"] < 1.25 * mean.loc["L2", "unevenness"]
+    energy = [row for row in mean.index if row.startswith("EnVAE")]
+    holds = bool((sharper & smooth)[energy].all())
+    fast = bool(sharper["FEnVAE"] and smooth["FEnVAE"] and fast_decodes)
+    return Finding(
+        holds and fast,
+        holds,
+        f"EnVAE's walks {'sharper' if sharper[energy].all() else 'not sharper'} than L2's, their "
+        "largest step over the mean one "
+        f"{'within' if smooth[energy].all() else 'not within'} 25 % of L2's; FEnVAE's, from "
+        f"scratch, {'of images' if fast_decodes else 'of no images'}",
+    )

@@ -9,9 +9,11 @@ from envae.experiments.fenvae._follow import follow, follow_all
 from envae.experiments.fenvae._measures import (
     latent_walk,
     measure,
+    measure_walks,
     measure_with_lipschitz,
     normalized_apart,
     spread_terms,
+    walked,
 )
 from envae.experiments.fenvae._variants import (
     VARIANTS,
@@ -36,10 +38,12 @@ __all__ = [
     "follow_all",
     "latent_walk",
     "measure",
+    "measure_walks",
     "measure_with_lipschitz",
     "normalized_apart",
     "searched",
     "spread_terms",
+    "walked",
     "weighted",
     "with_batch_norm",
 ]

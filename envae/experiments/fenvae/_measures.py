@@ -10,7 +10,7 @@ from torch import Tensor
 from envae import evaluation
 from envae.datasets import Dataset
 from envae.evaluation import evaluating, seeded
-from envae.experiments.measures import quality
+from envae.experiments.measures import pictures, quality
 from envae.experiments.records import Values
 from envae.metrics import smoothness
 from envae.metrics.extractor import Extractor
@@ -139,3 +139,37 @@ def latent_walk(vae: VAE, images: Tensor, *, between: int = 10) -> Tensor:
         start, end = vae.encode(images).mean.chunk(2)
         share = torch.linspace(0, 1, between + 2)[:, None, None]
         return vae.decode(start + share * (end - start))
+
+
+def walked(vae: VAE, images: Tensor) -> dict[str, float]:
+    """How sharp and how even the walks of :func:`latent_walk` are, their ends left out.
+
+    Returns
+    -------
+    dict
+        `sharpness`: mean difference of neighbouring pixels. `unevenness`: largest of a walk's steps
+        over their mean, mean over the walks.
+    """
+    between = latent_walk(vae, images)
+    jumps = between.diff(dim=0).flatten(2).norm(dim=2)  # (steps, P)
+    return {
+        "sharpness": pictures.sharpness(between[1:-1]),
+        "unevenness": (jumps.amax(0) / jumps.mean(0)).mean().item(),
+    }
+
+
+def measure_walks(vae: VAE, minimized: Objective, dataset: Dataset, seed: int) -> Values:
+    """:func:`walked` over the first 500 test images, a `runs.Measure`.
+
+    And `mean_image`, the squared error of who shows them the mean training image.
+    """
+    images = dataset.test[:500]
+    told = f"between {len(images)} test images"
+    units = {
+        "sharpness": f"mean difference of neighbouring pixels, walks {told}",
+        "unevenness": f"largest step over the mean one, walks {told}",
+        "mean_image": f"sum over pixels, mean over {len(images)} test images",
+    }
+    values = walked(vae, images.to(evaluation.device_of(vae)))
+    values["mean_image"] = evaluation.squared_error(dataset.train.mean(0), images)
+    return {name: (value, units[name]) for name, value in values.items()}
