@@ -223,6 +223,10 @@ class EnergyCalibrated(WithEnergy):
     decoder is drawn after it. The multiplier lambda rises while samples are moved by more than the
     tolerance, and falls below it. When training is done the decoder's samples are the model's.
 
+    Watch the multiplier, a part of the loss that is logged. The defaults train on 8 x 8 digits. On
+    5,000 images of MNIST, 28 x 28, it went to its limit or to 0 at every tolerance from 0.01 to 1,
+    and the decoder learned little; one that stays at 1 (`calibration=1, rate=0`) trained.
+
     Parameters
     ----------
     loss, alpha, loss_options, image_shape

@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 
 from envae.companion.chapters import energy_based_models as chapter
-from envae.companion.claims import IN_PART, NOT_RUN, Ledger
+from envae.companion.claims import (
+    CAVEAT,
+    FALSE,
+    HOLDS,
+    IN_PART,
+    NOT_REPRODUCED,
+    NOT_RUN,
+    REPRODUCED,
+    Ledger,
+)
 from envae.companion.scale import Scale
 from envae.experiments import records
 
@@ -32,35 +41,112 @@ def runs():
 
 def test_what_is_lower_in_samples_alone_is_reproduced_in_part(runs):
     found = chapter.lower(runs, " + EnL")
-    assert (found["reproduced"], found["in_part"]) == (False, True)
-    assert "DT-VAE, samples; NCP-VAE, samples; EC-VAE, samples" in found["evidence"]
+    assert (found.reproduced, found.in_part) == (False, True)
+    assert "below: DT-VAE, samples; NCP-VAE, samples; EC-VAE, samples, above: none" in found.told
     surrogate = chapter.lower(runs, " + FEnL")
-    assert (surrogate["reproduced"], surrogate["in_part"]) == (False, False)
-    assert surrogate["evidence"].endswith("none")
+    assert (surrogate.reproduced, surrogate.in_part) == (False, False)
+    assert (
+        "below: none, above: DT-VAE, samples; NCP-VAE, samples; EC-VAE, samples" in surrogate.told
+    )
 
 
-def test_gains_and_emptied_posteriors(runs):
+def test_gains(runs):
     assert chapter.gains(runs, " + EnL")["VAE"] == pytest.approx(0.5, abs=0.02)
-    assert not chapter.modest(runs)["reproduced"]  # halved everywhere
+    assert "EC-VAE" not in chapter.gains(runs[runs["label"] != "EC-VAE + EnL"], " + EnL")
+    assert not chapter.modest(runs).reproduced  # halved everywhere
     energies = runs["label"].isin([f"{method} + EnL" for method in chapter.PRINTED])
-    assert chapter.modest(runs.assign(samples=runs["samples"] + energies))["reproduced"]
-    found = chapter.only_the_loss(runs)
-    assert (found["as_written"], found["corrected"]) == (False, True)
+    assert chapter.modest(runs.assign(samples=runs["samples"] + energies)).reproduced
     found = chapter.reweighted(runs)  # below N(0, I) of the same VAE, level with the VAE's own
-    assert (found["reproduced"], found["in_part"]) == (False, False)
+    assert (found.reproduced, found.in_part) == (False, False)
     contrastive = runs["label"].str.startswith("NCP-VAE")
-    assert chapter.reweighted(runs.assign(samples=runs["samples"] - contrastive))["reproduced"]
-    assert not chapter.improved(runs, "EC-VAE")["reproduced"]
+    assert chapter.reweighted(runs.assign(samples=runs["samples"] - contrastive)).reproduced
+    assert not chapter.improved(runs, "EC-VAE").reproduced
+
+
+@pytest.mark.parametrize(("after_chain", "verdict"), [(2.8, (True, True)), (2.0, (False, True))])
+def test_a_calibrated_model_is_better_and_done_without_a_chain(runs, after_chain, verdict):
+    samples = runs["samples"].where(runs["label"] != "EC-VAE", 3.0)
+    found = chapter.calibrated(runs.assign(samples=samples, fd_refined=after_chain))
+    assert (found.reproduced, found.in_part) == verdict
+
+
+def verdict(claim, runs, ledger=None):
+    """Entry of the ledger, of runs by the name of their data."""
+    ledger = ledger or Ledger("11_energy_based_models")
+    chapter.announce(ledger, claim, runs, dict.fromkeys(runs, SCALE))
+    return ledger.table().loc[claim]
 
 
 def test_a_verdict_needs_every_run_of_its_rows(runs):
-    ledger = Ledger("11_energy_based_models")
-    chapter.announce(ledger, "E-T2-enl", runs, SCALE)
+    assert verdict("E-T2-enl", {"digits": runs})["verdict"] == IN_PART
     runs.loc[0, "state"] = "missing"  # of the VAE
-    chapter.announce(ledger, "E-6.4-dt", runs, SCALE)
-    verdicts = ledger.table()["verdict"]
-    assert verdicts["E-T2-enl"] == IN_PART
-    assert verdicts["E-6.4-dt"] == NOT_RUN
+    found = verdict("E-6.4-dt", {"digits": runs})
+    assert (found["verdict"], found["evidence"]) == (NOT_RUN, "runs of VAE")
+
+
+def test_data_without_all_runs_say_nothing_of_a_verdict(runs):
+    better = runs.assign(samples=runs["samples"] - (runs["label"] == "DT-VAE"))
+    both = {"elsewhere": runs, "digits": better}
+    assert verdict("E-6.4-dt", both)["verdict"] == IN_PART  # on one of two
+    both["elsewhere"] = runs[runs["label"] != "DT-VAE"]
+    found = verdict("E-6.4-dt", both)
+    assert found["verdict"] == REPRODUCED
+    assert "elsewhere" not in found["evidence"]
+
+
+def test_on_mnist_the_row_with_a_multiplier_that_stays_is_ec_vae(runs):
+    stays = runs["label"].str.startswith("EC-VAE, multiplier 1")
+    better = runs.assign(samples=runs["samples"] - stays, fd_refined=2.9)
+    found = verdict("E-6.4-ec", {"mnist-5000": better})
+    assert found["verdict"] == REPRODUCED
+    assert found["evidence"].endswith("(mnist-5000: EC-VAE, multiplier 1)")
+    assert verdict("E-6.4-ec", {"digits": better})["verdict"] == NOT_REPRODUCED
+    told = chapter.as_calibrated("mnist-5000", better)
+    assert not told["label"].str.contains("multiplier").any()
+    assert (told[told["label"] == "EC-VAE"]["samples"] < 3.1).all()
+    assert chapter.as_calibrated("digits", better) is better
+
+
+@pytest.mark.parametrize(
+    ("printed", "part", "verdict"),
+    [(0.02, 0.6, CAVEAT), (0.6, 0.6, HOLDS), (0.02, 0.02, FALSE)],
+)
+def test_the_loss_alone_is_replaced_where_a_posterior_keeps_a_spread_everywhere(
+    runs, printed, part, verdict
+):
+    ledger = Ledger("11_energy_based_models")
+    spread = {"DT-VAE + EnL": printed, "DT-VAE, weight 0.3 + EnL": part}
+    elsewhere = runs.assign(stddev=runs["label"].map(spread).fillna(0.6))
+    alive = runs.assign(stddev=0.6)
+    chapter.announce_spread(ledger, {"digits": alive, "elsewhere": elsewhere})
+    assert ledger.table().loc["E-6.4-only", "verdict"] == verdict
+
+
+def test_a_spread_that_was_not_run_is_no_verdict(runs):
+    ledger = Ledger("11_energy_based_models")
+    chapter.announce_spread(ledger, {"digits": runs[runs["label"] != "DT-VAE + EnL"]})
+    assert ledger.table().loc["E-6.4-only", "verdict"] == NOT_RUN
+
+
+def test_calibrations_that_were_tried_are_told_the_nearest_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+
+    def record(kind, distance, objective="ec_vae", **options):
+        options = {"loss": "l2", "alpha": 0.03} | options
+        parameters = {"objective": objective, "options": options, "seed": 0}
+        values = {"fd_generated": (distance, "FD")}
+        records.save_values(f"energy_based_there_{kind}", parameters, values, seconds=1.0)
+
+    record("tuning", 3.0, tolerance=0.1)
+    record("tuning", 2.0, tolerance=0.1, rate=0.01)
+    record("tuning", 9.0, "l2")
+    record("search", 1.0, calibration=1.0, rate=0.0)
+    record("search", 0.5, calibration=1.0, rate=0.0, alpha=0.1)
+    record("search", 0.4, tolerance=0.1, loss="envae")
+    found = chapter.tuned("there")["fd_generated"]
+    assert found.to_dict() == {
+        "multiplier 1": 1.0, "tolerance 0.1, rate 0.01": 2.0, "tolerance 0.1": 3.0
+    }  # fmt: skip
 
 
 def test_samples_of_a_fitted_prior_count_where_a_row_is_judged_by_it():
@@ -86,7 +172,7 @@ def test_tables_have_dashes_for_what_has_not_run(runs):
     assert changed.loc["DT-VAE"].iloc[-1].startswith(("+0.0", "-0.0"))  # two VAEs with EnL
     beyond = chapter.beyond_the_loss(runs)
     assert set(beyond) == {
-        "DT-VAE + EnL", "NCP-VAE + EnL", "DT-VAE, weight 0.3 + EnL"
+        "DT-VAE + EnL", "NCP-VAE + EnL", "DT-VAE, weight 0.3 + EnL", "EC-VAE, multiplier 1 + EnL"
     }  # fmt: skip
     priors = chapter.by_prior(runs, ["NCP-VAE", "EC-VAE + EnL"])
     assert priors.loc["NCP, Langevin", "NCP-VAE"] == "2.00 ± 0.00"
@@ -94,11 +180,21 @@ def test_tables_have_dashes_for_what_has_not_run(runs):
     assert set(priors["EC-VAE + EnL"]) == {"–"}
 
 
-def test_published_rows_have_the_form_of_ours(runs):
-    theirs = chapter.published("samples")
-    assert list(theirs.index) == list(chapter.table(runs, "samples").index)
-    assert list(theirs.columns) == list(chapter.PRINTED)
-    assert theirs.loc["energy score (EnL)", "NCP-VAE"] == "23.72"  # Table 2, FID of samples
+def test_published_rows_stand_beside_ours(runs):
+    other = runs.assign(samples=runs["samples"] + 10)
+    table = chapter.beside_published({"mnist": other, "digits": runs})
+    assert list(table) == [
+        (metric, data)
+        for metric in ("samples", "reconstructions")
+        for data in ("mnist", "digits", "published")
+    ]
+    assert table.index.get_level_values(0).unique().tolist() == list(chapter.METHODS)
+    row = table.loc["NCP-VAE", "energy score (EnL)"]
+    assert row["samples", "published"] == "23.72"  # Table 2, FID of samples
+    assert row["samples", "digits"].startswith("2.0")
+    assert row["samples", "mnist"].startswith("12.0")
+    assert row["reconstructions", "digits"].startswith("1.0")
+    assert table.loc["VAE", "squared error"]["samples", "published"] == "–"
 
 
 def test_records_elsewhere_are_read_by_experiment_and_rows_that_lack_a_seed_are_left_out(

@@ -1,6 +1,8 @@
 """The runs behind chapter 12: what they vary, what they watch, and their records."""
 
+import dataclasses
 import functools
+import itertools
 import math
 
 import pandas as pd
@@ -301,3 +303,25 @@ def test_a_latent_walk_goes_from_one_code_to_the_other(digits):
     torch.testing.assert_close(torch.cat([walk[0], walk[-1]]), vae.decode(means).detach())
     first = vae.decode(means[:3] + (means[3:] - means[:3]) / 11).detach()
     torch.testing.assert_close(walk[1], first)
+
+
+def test_how_sharp_and_even_walks_are(digits):
+    vae, minimized = case("l2").build(digits.image_shape)
+    images = digits.test[:4]
+    walk = fenvae.latent_walk(vae, images)  # two walks of twelve images
+    between = walk[1:-1]
+    sharp = [(between[..., 1:, :] - between[..., :-1, :]).abs().mean().item(),
+             (between[..., 1:] - between[..., :-1]).abs().mean().item()]  # fmt: skip
+    uneven = []
+    for one in walk.unbind(1):
+        steps = [(b - a).norm().item() for a, b in itertools.pairwise(one)]
+        uneven.append(max(steps) / (sum(steps) / 11))
+    found = fenvae.walked(vae, images)
+    assert found["sharpness"] == pytest.approx(sum(sharp) / 2, rel=1e-5)
+    assert found["unevenness"] == pytest.approx(sum(uneven) / 2, rel=1e-4)
+
+    few = dataclasses.replace(digits, test=images, test_labels=digits.test_labels[:4])
+    values = fenvae.measure_walks(vae, minimized, few, 1)
+    assert values["sharpness"][0] == found["sharpness"]
+    error = (digits.train.mean(0) - images).square().sum().item() / 4
+    assert values["mean_image"][0] == pytest.approx(error, rel=1e-5)

@@ -283,9 +283,7 @@ def of_exponents(by_row: Mapping[str, pd.DataFrame]) -> Finding:
     """
     found = {row: worse_ends(distances) for row, distances in by_row.items()}
     told = [f"{row} at β = {end:g}" for row, ends in found.items() for end in ends]
-    return Finding(
-        len(found["FEnVAE"]) == 2, bool(found["FEnVAE"]), f"{', '.join(told) or 'none'}"
-    )
+    return Finding(len(found["FEnVAE"]) == 2, bool(found["FEnVAE"]), f"{', '.join(told) or 'none'}")
 
 
 def of_shares(shares: pd.Series) -> Finding:
@@ -297,7 +295,7 @@ def of_shares(shares: pd.Series) -> Finding:
         Means over seeds, indexed by `latent_dim` and `alpha`.
     """
     small = shares[shares < _SMALL_SHARE]
-    places = ", ".join(f"α {alpha:g}, d_z {size}" for size, alpha in small.index)
+    places = "; ".join(f"α {alpha:g}, d_z {size}" for size, alpha in small.index)
     return Finding(
         len(small) == len(shares),
         len(small) > 0,
