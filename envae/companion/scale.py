@@ -110,6 +110,12 @@ class Scale:
         published = None if paper is None else PUBLISHED[paper]
         return cls(data.name, pixels, network, len(data.train), epochs, seeds, published)
 
+    def on_mnist(self, images: int, *, epochs: int, seeds: int) -> "Scale":
+        """The same network and paper on so many images of MNIST, which need not be here."""
+        return dataclasses.replace(
+            self, data=f"mnist-{images}", pixels="28 x 28", images=images, epochs=epochs, seeds=seeds
+        )
+
     @property
     def seen(self) -> int:
         """Images seen in training: training images times epochs."""

@@ -373,6 +373,9 @@ def test_a_scale_reads_the_data_set():
     data = datasets.load("digits")
     paper = "takida2022 Sec. 4.2"
     assert Scale.of(data, "mlp", epochs=50, seeds=3, paper=paper) == DIGITS
+    told = str(DIGITS.on_mnist(10_000, epochs=20, seeds=2))
+    assert told.startswith("mnist-10000 28 x 28, mlp, 200,000 images seen")
+    assert told.endswith("2 seeds")
     with pytest.raises(ValueError, match="unknown paper 'takida'"):
         Scale.of(data, "mlp", epochs=50, seeds=3, paper="takida")
 
