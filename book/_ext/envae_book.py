@@ -17,6 +17,7 @@ from typing import ClassVar
 from urllib.parse import urlencode
 
 from docutils import nodes
+from envae_notation import typeset
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.domains import Domain, ObjType
@@ -248,7 +249,7 @@ class LedgerTable(SphinxDirective):
         rows = [
             [
                 [*_name(claim, row), nodes.Text(f" ({row.scale}{', ours' if row.ours else ''})")],
-                [nodes.Text(row.statement)],
+                typeset(row.statement),
                 [_verdict(row)],
                 _evidence(self, row),
             ]
@@ -270,7 +271,7 @@ class LedgerCarrying(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         ledger = _ledger(self)
         rows = [
-            [_name(claim, row), [nodes.Text(row.statement)], [_verdict(row), *_scale(row)]]
+            [_name(claim, row), typeset(row.statement), [_verdict(row), *_scale(row)]]
             for claim, row in ledger[ledger["carries"]].iterrows()
         ]
         return [_table(["Claim", "Statement", "Verdict"], rows, [20, 46, 34], ["ledger-carrying"])]
@@ -293,7 +294,7 @@ class Replications(SphinxDirective):
             return [nodes.paragraph(text=f"None is {verdict}.")]
         listed = nodes.bullet_list(classes=["verdicts"])
         for claim, row in chosen.iterrows():
-            said = [*_name(claim, row), nodes.Text(f": {row.statement} ")]
+            said = [*_name(claim, row), *typeset(f": {row.statement} ")]
             line = nodes.paragraph("", "", *said, _verdict(row), nodes.Text(": "))
             line += _evidence(self, row)
             listed += nodes.list_item("", line)
@@ -557,7 +558,7 @@ def _evidence(directive: SphinxDirective, row) -> list[nodes.Node]:
     if row.verdict == claims.OPEN:
         return [nodes.Text("waits for "), link]
     tried = "; tried" if row.tried_on else ""
-    return [nodes.Text(row.evidence + tried), *_scale(row), nodes.Text(" "), link]
+    return [*typeset(row.evidence + tried), *_scale(row), nodes.Text(" "), link]
 
 
 def _filter_class(column: str, value: str) -> str:
