@@ -9,6 +9,7 @@ gives new codes to decode (Sec. 6.1 of takida2022):
 
 import copy
 import dataclasses
+import functools
 import math
 import warnings
 from typing import TYPE_CHECKING, Protocol, Self
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 _FEWEST = 20  # codes: a tenth of fewer says nothing
 _AT_ONCE = 10_000  # codes in one call of a classifier
 _LOOK = 25  # updates between looks at the codes held out
+_CHANCE = 2 * math.log(2)  # cross entropy of both classes of a classifier that knows nothing
+_WORSE = 1.1  # so many times that one is worse, and not only noisy
+# Mean of a ratio over the prior that is far from 1: the prior has hardly a draw where codes are.
+_FAR = 10.0
 
 
 class Prior(Protocol):
@@ -209,19 +214,23 @@ class NoiseContrastive:
 
     On a VAE that was trained anywhere:
 
-    >>> codes = vae.encode(images).sample(torch.Size([10]))
-    >>> prior = NoiseContrastive.fit(codes)
-    >>> print(prior.diagnostics())
-    >>> new = vae.decode(prior.sample(100, torch.Generator().manual_seed(0)))
+    >>> with torch.no_grad():
+    ...     codes = vae.encode(images).sample(torch.Size([10])).cpu()
+    ...     prior = NoiseContrastive.fit(codes)
+    ...     print(prior.diagnostics())
+    ...     new = vae.decode(prior.sample(100, torch.Generator().manual_seed(0)).to(images.device))
+
+    The same ratio sampled in the other way: `dataclasses.replace(prior, draws="langevin")`.
 
     Attributes
     ----------
     ratio
         From codes `(N, d_z)` to ln r, `(N, 1)`, in evaluation mode on the CPU.
+        It is put there.
     latent_dim
         d_z.
     draws, proposals, steps, step
-        How it is sampled, as :meth:`fit` takes them.
+        How it is sampled, as :meth:`fit` takes them; a ValueError, if one is out of range.
     loss
         Cross entropy of both classes on codes that were held out, 2 ln 2 = 1.386 of a classifier
         at chance. 2 ln 2 - loss is at most twice the Jensen-Shannon divergence from p.
@@ -234,6 +243,18 @@ class NoiseContrastive:
     steps: int = 100
     step: float = 0.05
     loss: float = math.nan
+
+    def __post_init__(self) -> None:
+        check_count(latent_dim=self.latent_dim, proposals=self.proposals, steps=self.steps)
+        check_positive(step=self.step)
+        if self.step >= 4:
+            raise ValueError(
+                f"step must be below 4, received {self.step}: Langevin steps on N(0, I) itself run "
+                "away from there on, and are exact for small ones"
+            )
+        if self.draws not in ("sir", "langevin"):
+            raise ValueError(unknown("draws", self.draws, ("sir", "langevin")))
+        self.ratio.eval()
 
     @classmethod
     def fit(
@@ -279,13 +300,23 @@ class NoiseContrastive:
             If the codes are too few, not finite or misshapen, or an argument is out of range.
         FloatingPointError
             If the classifier's loss is not finite.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the classifier does worse than chance on codes that were held out, or the prior has
+            hardly a draw where the codes are: no reweighting of p then gives their density.
         """
-        check_count(
-            proposals=proposals, steps=steps, updates=updates, batch_size=batch_size, hidden=hidden
-        )
-        check_positive(step=step, lr=lr)
-        if draws not in ("sir", "langevin"):
-            raise ValueError(unknown("draws", draws, ("sir", "langevin")))
+        check_count(updates=updates, batch_size=batch_size, hidden=hidden)
+        check_positive(lr=lr)
+        if not isinstance(codes, Tensor) or codes.ndim not in (2, 3):
+            told = tuple(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
+            raise ValueError(
+                f"codes must be a tensor (N, d_z), or (K, N, d_z) for K draws of each posterior, "
+                f"received {told}: flatten codes that are maps"
+            )
+        given = functools.partial(cls, draws=draws, proposals=proposals, steps=steps, step=step)
+        given(nn.Identity(), codes.shape[-1])  # refused before it is trained
         # Images in front, so that a tenth of them is held out and not a tenth of their codes.
         images = codes.movedim(0, 1) if codes.ndim == 3 else codes[:, None]
         latent_dim = codes.shape[-1]
@@ -294,12 +325,48 @@ class NoiseContrastive:
             parts = images[torch.randperm(len(images))].tensor_split([len(images) // 10])
             held_out, train = (part.reshape(-1, latent_dim) for part in parts)
             ratio, loss = _classifier(train, held_out, updates, batch_size, lr, hidden)
-        return cls(ratio, latent_dim, draws, proposals, steps, step, loss)
+        fitted = given(ratio, latent_dim, loss=loss)
+        if doubt := fitted._doubt(seed):
+            warnings.warn(doubt, RuntimeWarning, stacklevel=2)
+        return fitted
+
+    def _doubt(self, seed: int) -> str:
+        """Why this ratio should not be trusted; empty if it may be."""
+        if self.loss > _WORSE * _CHANCE:
+            return (
+                f"the classifier of the codes does worse than chance on codes held out: a loss of "
+                f"{self.loss:.3g}, at chance {_CHANCE:.3g}; try a smaller learning rate"
+            )
+        draws = self._proposed(_AT_ONCE, Generator().manual_seed(seed))
+        mean = self.log_ratio(draws).double().exp().mean().item()
+        if not 1 / _FAR <= mean <= _FAR:
+            return (
+                "the prior N(0, I) has hardly a draw where the codes are: r has a mean of "
+                f"{mean:.2g} over it, 1 where r is a ratio of densities. Fit to codes that lie "
+                "within N(0, I), from a VAE with a larger KL weight, or fit a mixture of Gaussians"
+            )
+        return ""
 
     def log_ratio(self, codes: Tensor) -> Tensor:
-        """ln r of codes `(N, d_z)`, `(N,)`, without gradient."""
+        """ln r of codes `(N, d_z)`, `(N,)`, without gradient.
+
+        Raises
+        ------
+        ValueError
+            If the codes are not `(N, d_z)`, or the ratio is not one number for each.
+        """
+        if codes.ndim != 2 or codes.shape[1] != self.latent_dim:
+            raise ValueError(f"codes must be (N, {self.latent_dim}), received {tuple(codes.shape)}")
         with torch.no_grad():
-            return torch.cat([self.ratio(batch)[:, 0] for batch in codes.split(_AT_ONCE)])
+            return torch.cat([self._of(batch) for batch in codes.split(_AT_ONCE)])
+
+    def _of(self, codes: Tensor) -> Tensor:
+        found = self.ratio(codes)
+        if found.shape != (len(codes), 1):
+            raise ValueError(
+                f"a ratio gives ({len(codes)}, 1) for as many codes, received {tuple(found.shape)}"
+            )
+        return found[:, 0]
 
     def sample(self, count: int, generator: Generator) -> Tensor:
         """New codes `(count, d_z)`.
@@ -307,13 +374,16 @@ class NoiseContrastive:
         Warns
         -----
         RuntimeWarning
-            If resampling has collapsed: of the proposals, fewer than two are effective.
+            If resampling has collapsed: of many proposals, fewer than two are effective.
 
         Raises
         ------
         FloatingPointError
             If a ratio or a code is not finite.
+        ValueError
+            If the count is no integer from 1 up.
         """
+        check_count(count=count)
         if self.draws == "langevin":
             return self._after_steps(self._proposed(count, generator), generator)
         kept, effective = [], 0.0
@@ -330,7 +400,7 @@ class NoiseContrastive:
                 proposed.unflatten(0, log_ratio.shape)[torch.arange(len(part)), chosen[:, 0]]
             )
             effective += effective_share(log_ratio).sum().item() * self.proposals
-        if self.proposals > 1 and effective < 2 * count:
+        if effective < min(2, self.proposals / 2) * count:
             warnings.warn(
                 f"resampling has collapsed: of {self.proposals} proposals {effective / count:.2g} "
                 "are effective, and samples are those that the classifier likes best; take more "
@@ -359,6 +429,7 @@ class NoiseContrastive:
             `moved`: mean distance of samples by Langevin steps from where the same noise would take
             them with r = 1; 0 of a ratio that does nothing.
         """
+        check_count(count=count)
         generator = Generator().manual_seed(seed)
         log_ratio = self.log_ratio(self._proposed(count * self.proposals, generator))
         start = self._proposed(count, generator)
@@ -379,7 +450,7 @@ class NoiseContrastive:
         """Langevin steps on the prior whose ratio has this weight; 0 is p itself."""
 
         def energy(codes: Tensor) -> Tensor:
-            return 0.5 * codes.square().sum(1) - weight * self.ratio(codes)[:, 0]
+            return 0.5 * codes.square().sum(1) - weight * self._of(codes)
 
         return langevin(
             energy, start, steps=self.steps, step_size=self.step / 2, noise=self.step**0.5,

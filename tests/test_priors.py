@@ -307,6 +307,13 @@ def test_a_collapsed_resampling_and_a_ratio_that_is_no_number_are_told():
             for name in ("proposals", "steps", "updates", "batch_size", "hidden")
         ],
         ({"step": 0.0}, "step must be a positive number"),
+        ({"step": 4.0}, "step must be below 4"),
+        (
+            {"codes": torch.randn(100, 2, 4, 4)},
+            r"received \(100, 2, 4, 4\): flatten codes that are",
+        ),
+        ({"codes": torch.randn(100)}, r"received \(100,\)"),
+        ({"codes": [[0.0, 1.0]] * 30}, "received list"),
         ({"lr": math.nan}, "lr must be a positive number"),
     ],
 )
@@ -316,6 +323,7 @@ def test_bad_codes_and_options_of_a_contrastive_prior_are_errors(options, messag
         priors.NoiseContrastive.fit(**given)
 
 
+@pytest.mark.filterwarnings("ignore:the (classifier|prior):RuntimeWarning")
 def test_several_draws_of_a_posterior_are_held_out_together():
     """Of 20 images that lie far apart, the classifier that is kept has not seen two."""
     centers = 3 * torch.randn(20, 2, generator=generator())
@@ -354,3 +362,51 @@ def test_a_contrastive_prior_works_on_a_model_of_somebody_elses():
     told = prior.diagnostics(count=100)
     assert new.mean().item() == pytest.approx(0.5, abs=0.15)
     assert told["loss"] < 1.2
+
+
+@pytest.mark.parametrize(
+    ("codes", "options", "message"),
+    [
+        (torch.randn(300, 4) + 8, {}, "hardly a draw where the codes are"),
+        (0.01 * torch.randn(300, 4), {}, "hardly a draw where the codes are"),
+        (torch.randn(500, 4), {"lr": 1e3}, "worse than chance"),
+    ],
+)
+def test_a_ratio_that_cannot_be_trusted_is_told(codes, options, message):
+    with pytest.warns(RuntimeWarning, match=message):
+        priors.NoiseContrastive.fit(codes, updates=300, hidden=32, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"draws": "gibbs"}, "unknown draws 'gibbs'"),
+        ({"proposals": 0}, "proposals must be an integer from 1 up"),
+        ({"step": 5.0}, "step must be below 4"),
+    ],
+)
+def test_a_contrastive_prior_of_somebodys_own_ratio_is_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        known(lambda codes: codes[:, 0], **options)
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(known(lambda codes: codes[:, 0]), **options)
+
+
+def test_a_ratio_is_one_number_per_code_and_in_evaluation_mode():
+    ratio = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout())
+    prior = priors.NoiseContrastive(ratio, 2)
+    assert not ratio.training
+    with pytest.raises(ValueError, match=r"a ratio gives \(7, 1\) for as many codes, received"):
+        prior.log_ratio(torch.randn(7, 2))
+    with pytest.raises(ValueError, match=r"codes must be \(N, 2\), received \(7, 3\)"):
+        prior.log_ratio(torch.randn(7, 3))
+    for count in (0, -1, 2.5):
+        with pytest.raises(ValueError, match="count must be an integer from 1 up"):
+            prior.sample(count, generator())
+        with pytest.raises(ValueError, match="count must be an integer from 1 up"):
+            prior.diagnostics(count=count)
+
+
+@pytest.mark.parametrize("proposals", [1, 2, 3])
+def test_few_proposals_that_do_their_work_have_not_collapsed(proposals):
+    known(lambda codes: 0.5 * codes[:, 0], proposals=proposals).sample(50, generator())

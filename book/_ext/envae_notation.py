@@ -1,4 +1,4 @@
-"""Formulas of the ledger, which is plain text, as a page sets them: `sigma_x^2` with its indices."""
+"""Formulas of the ledger, plain text, as a page sets them: `sigma_x^2` with its indices."""
 
 import re
 

@@ -113,7 +113,12 @@ class Scale:
     def on_mnist(self, images: int, *, epochs: int, seeds: int) -> "Scale":
         """The same network and paper on so many images of MNIST, which need not be here."""
         return dataclasses.replace(
-            self, data=f"mnist-{images}", pixels="28 x 28", images=images, epochs=epochs, seeds=seeds
+            self,
+            data=f"mnist-{images}",
+            pixels="28 x 28",
+            images=images,
+            epochs=epochs,
+            seeds=seeds,
         )
 
     @property

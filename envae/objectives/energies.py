@@ -16,6 +16,8 @@ from torch.nn.functional import normalize, softplus
 
 from envae.evaluation import evaluating
 from envae.objectives.base import check_count, check_from_zero
+from envae.scores import check_floats
+from envae.vae import told_as
 
 Energy = Callable[[Tensor], Tensor]  # (B, *event) to (B,)
 
@@ -51,6 +53,7 @@ class Bounded(nn.Module):
                 self._iterate()
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.layer.weight.dtype)  # an energy is float32, whatever the VAE computes in
         with torch.no_grad():
             left, right = self._iterate() if self.training else (self.left, self._right(self.left))
         largest = left @ self._matrix @ right
@@ -190,12 +193,16 @@ def langevin(
     Raises
     ------
     ValueError
-        If a number is out of range, or the energy is not one number per point.
+        If a number is out of range, a start is not finite or no float, or the energy is not one
+        number per point.
     FloatingPointError
         If a point is not finite in the end, because the energy diverges or is not finite.
     """
     check_count(0, steps=steps)
     check_from_zero(step_size=step_size, noise=noise)
+    check_floats(start=start)
+    if not start.isfinite().all():
+        raise ValueError("start must be finite: what it was decoded or drawn from is not")
     end = langevin_unchecked(
         energy, start, steps=steps, step_size=step_size, noise=noise, generator=generator
     )
@@ -222,10 +229,10 @@ def langevin_unchecked(
 
     def total(points: Tensor) -> Tensor:
         energies = energy(points)
-        if energies.shape != points.shape[:1]:
+        if not isinstance(energies, Tensor) or energies.shape != points.shape[:1]:
             raise ValueError(
-                f"an energy must be one number per point, ({len(points)},), received shape "
-                f"{tuple(energies.shape)}"
+                f"an energy must be one number per point, ({len(points)},), received "
+                f"{told_as(energies)}"
             )
         return energies.sum()
 

@@ -5,8 +5,9 @@ Each is a plug-in around the loss of a VAE, of which xu2025 replaces the reconst
 :class:`envae.priors.NoiseContrastive`.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,7 @@ class WithEnergy(Objective):
         images, heads = self.base.decode(vae, codes, x)
         reconstruction, parts = self.base.reconstruct(x, images, heads)
         weighted_kl, regularized = self.regularize(vae, posterior, codes)
+        self._check_shape(x)
         # All draws are alike to the energy, but those that are no draws of the posterior: the first
         # is one for every objective.
         added, others = self.energize(self.energy, vae, posterior, codes[0], x)
@@ -118,6 +120,14 @@ class WithEnergy(Objective):
             regularizer=weighted_kl + added,
             parts={name: torch.as_tensor(part).detach().mean() for name, part in logged.items()},
         )
+
+    def _check_shape(self, images: Tensor) -> None:
+        own = getattr(self.energy, "image_shape", None)  # somebody's own energy may have none
+        if own is not None and tuple(images.shape[1:]) != own:
+            raise ValueError(
+                f"the energy of this {self.name} is of images of shape {own}, received "
+                f"{tuple(images.shape[1:])}"
+            )
 
     def energize(
         self,
@@ -138,6 +148,17 @@ def _from_prior(vae: EncodesAndDecodes, code: Tensor, x: Tensor) -> tuple[Tensor
     """Codes of the prior, as many as there are, and what they decode to."""
     new = codes_of_prior(vae, code)
     return new, decode(vae, new[None], x)[0]
+
+
+def _entropy(posterior: Posterior) -> Tensor:
+    """Mean over a batch, a scalar."""
+    try:
+        return posterior.entropy().mean()
+    except (NotImplementedError, AttributeError):
+        raise ValueError(
+            f"dt_vae needs the entropy of the posterior, which {type(posterior).__name__} does not "
+            "have: give its class a method entropy()"
+        ) from None
 
 
 @register("dt_vae", paper="Table 2 of xu2025 (Han et al., 2020)")
@@ -203,11 +224,16 @@ class DivergenceTriangle(WithEnergy):
         code: Tensor,
         x: Tensor,
     ) -> tuple[Tensor, Parts]:
+        if code[0].numel() != self.latent_dim:
+            raise ValueError(
+                f"this {self.name} has latent_dim={self.latent_dim} for its energy, and the codes "
+                f"of the VAE have {code[0].numel()} numbers"
+            )
         new, decoded = _from_prior(vae, code, x)
         # In one call, so that a step has one power iteration.
         energies = maximized(energy, torch.cat([decoded, x]), torch.cat([new, code]))
         of_prior, of_data = energies.chunk(2)
-        gap, entropy = (of_prior - of_data).mean(), posterior.entropy().mean()
+        gap, entropy = (of_prior - of_data).mean(), _entropy(posterior)
         added = self.kl_weight * self.weight * (gap + entropy)
         return added, {"energy_gap": gap, "stddev": posterior.stddev}
 
@@ -232,7 +258,8 @@ class EnergyCalibrated(WithEnergy):
     loss, alpha, loss_options, image_shape
         As :class:`DivergenceTriangle` takes them.
     calibration
-        lambda at the start; it stays in [0, 100]. The authors' code begins with 30.
+        lambda at the start; it stays in [0, 100]. The authors' code begins with 30. Where it is at
+        100 when training ends, a RuntimeWarning says so.
     tolerance
         Squared distance, summed over pixels, that samples may be moved by.
     rate
@@ -261,10 +288,25 @@ class EnergyCalibrated(WithEnergy):
             calibration=calibration, tolerance=tolerance, rate=rate, step_size=step_size,
             noise=noise,
         )  # fmt: skip
+        if calibration > _LARGEST:
+            raise ValueError(f"calibration is at most {_LARGEST:g}, received {calibration}")
         super().__init__(loss, alpha, loss_options, image_shape)
         self.tolerance, self.rate = tolerance, rate
         self.steps, self.step_size, self.noise = steps, step_size, noise
         self.register_buffer("multiplier", torch.tensor(float(calibration)))
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; a multiplier that has come to its limit is told at the end."""
+        ends = self.training and not mode and self.rate > 0
+        if ends and not self.multiplier.is_meta and self.multiplier.item() >= _LARGEST:
+            warnings.warn(
+                f"the multiplier of this {self.name} is at its limit, {_LARGEST:g}: samples are "
+                f"moved by more than tolerance={self.tolerance:g}, and the decoder learns little "
+                "else. Try rate=0, a multiplier that stays, or a larger tolerance",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return super().train(mode)
 
     def _new_energy(self, image_shape: tuple[int, ...]) -> nn.Module:
         return ImageEnergy(image_shape)
@@ -308,6 +350,7 @@ class EnergyCalibrated(WithEnergy):
         """
         if self.energy is None:
             raise ValueError(f"{self.name} has no energy yet: train it first")
+        self._check_shape(images)
         with evaluating(self):
             return langevin(
                 self.energy, images, steps=self.steps, step_size=self.step_size, noise=self.noise,

@@ -6,8 +6,11 @@ import pickle
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Normal
+from torch.distributions import Independent, Normal
 
+from envae import networks
+from envae.evaluation import seeded
+from envae.objectives import objective
 from envae.objectives.energies import Bounded, ImageEnergy, JointEnergy, langevin, maximized
 
 
@@ -156,7 +159,9 @@ def test_a_diverging_energy_is_an_error():
     with pytest.raises(FloatingPointError, match="1 of 3 points"):
         langevin(lambda x: (x * torch.tensor([[1.0], [math.nan], [1.0]])).sum(1), torch.ones(3, 2),
                  **numbers)  # fmt: skip
-    with pytest.raises(ValueError, match=r"one number per point, \(3,\), received shape \(3, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"one number per point, \(3,\), received a tensor of shape \(3, 2\)"
+    ):
         langevin(lambda x: x, torch.ones(3, 2), **numbers)
     with pytest.raises(ValueError, match="steps must be an integer from 0 up, received -1"):
         langevin(lambda x: x.sum(1), torch.ones(3, 2), **numbers | {"steps": -1})
@@ -182,3 +187,81 @@ def test_gradient_of_a_likelihood_needs_samples_of_the_energy_itself():
     others = torch.randn(200_000, generator=generator(2))
     assert contrast(own) == pytest.approx(of_likelihood.item(), abs=0.01)
     assert contrast(others) == pytest.approx(-0.4, abs=0.01)  # not even of its sign
+
+
+# --- energy-based VAEs: what they refuse -------------------------------------------------------
+
+
+def of_digits(**given):
+    """A VAE of 8 x 8 images with a code of 3 numbers, and images."""
+    return networks.build("mlp", (1, 8, 8), 3, **given), torch.rand(5, 1, 8, 8)
+
+
+def test_an_energy_of_another_shape_or_code_is_told():
+    vae, x = of_digits()
+    for name, own in (("ec_vae", {}), ("dt_vae", {"latent_dim": 3})):
+        minimized = objective(name, image_shape=(1, 4, 16), **own)
+        with pytest.raises(ValueError, match=r"images of shape \(1, 4, 16\), received \(1, 8, 8\)"):
+            minimized(vae, x)
+    with pytest.raises(
+        ValueError, match=r"latent_dim=7 for its energy, and the codes .* 3 numbers"
+    ):
+        objective("dt_vae", latent_dim=7, image_shape=(1, 8, 8))(vae, x)
+    refine = objective("ec_vae", image_shape=(1, 8, 8)).refine
+    with pytest.raises(ValueError, match=r"received \(1, 9, 9\)"):
+        refine(torch.rand(5, 1, 9, 9))
+    with pytest.raises(ValueError, match="start must be finite"):
+        refine(torch.full((5, 1, 8, 8), math.nan))
+    with pytest.raises(ValueError, match="start"):
+        refine(torch.zeros(5, 1, 8, 8, dtype=torch.uint8))
+
+
+def test_an_energy_that_is_no_tensor_is_told():
+    with pytest.raises(ValueError, match=r"one number per point, \(3,\), received"):
+        langevin(lambda x: 0.0, torch.ones(3, 2), steps=1, step_size=0.1, noise=0.0)
+
+
+def test_a_posterior_without_entropy_is_told():
+    class Laplacian(Normal):
+        def entropy(self):
+            raise NotImplementedError
+
+    class Foreign(nn.Module):
+        def encode(self, x):
+            return Independent(Laplacian(x[:, 0, 0, :3], 1.0), 1)
+
+        def decode(self, z):
+            return z.new_zeros(len(z), 1, 8, 8) + z.mean()
+
+    minimized = objective("dt_vae", latent_dim=3, image_shape=(1, 8, 8))
+    with pytest.raises(ValueError, match="dt_vae needs the entropy of the posterior"):
+        minimized(Foreign(), torch.rand(5, 1, 8, 8))
+
+
+@pytest.mark.parametrize(("name", "own"), [("ec_vae", {}), ("dt_vae", {"latent_dim": 3})])
+def test_a_vae_in_double_precision_has_an_energy_in_single(name, own):
+    vae, x = of_digits()
+    minimized = objective(name, image_shape=(1, 8, 8), **own)
+    with seeded(1):
+        expected = minimized(vae, x).total
+    with seeded(1):
+        found = minimized(vae.double(), x.double()).total
+    assert found.dtype == torch.double
+    assert found.item() == pytest.approx(expected.item(), rel=0.5)  # other draws of the same law
+    found.backward()
+    assert all(weight.grad is not None for weight in minimized.energy.parameters())
+
+
+def test_a_multiplier_at_its_limit_is_told_at_the_end():
+    with pytest.raises(ValueError, match="calibration is at most 100, received 101"):
+        objective("ec_vae", calibration=101.0)
+    vae, x = of_digits()
+    minimized = objective("ec_vae", image_shape=(1, 8, 8), tolerance=0.0, rate=1e9)
+    minimized.eval().train()  # nothing has happened
+    minimized(vae, x)
+    with pytest.warns(RuntimeWarning, match="the multiplier of this ec_vae is at its limit, 100"):
+        minimized.eval()
+    minimized.eval()  # once
+    stays = objective("ec_vae", image_shape=(1, 8, 8), calibration=100.0, rate=0.0)
+    stays(vae, x)
+    stays.eval()  # as it was asked for
