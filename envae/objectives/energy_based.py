@@ -224,7 +224,7 @@ class DivergenceTriangle(WithEnergy):
         code: Tensor,
         x: Tensor,
     ) -> tuple[Tensor, Parts]:
-        if code[0].numel() != self.latent_dim:
+        if self.latent_dim not in (None, code[0].numel()):  # none, with somebody's own energy
             raise ValueError(
                 f"this {self.name} has latent_dim={self.latent_dim} for its energy, and the codes "
                 f"of the VAE have {code[0].numel()} numbers"
