@@ -502,6 +502,7 @@ def test_rows_with_an_energy_are_found_again_by_their_options(experiment, label)
         assert row.priors == ("ncp",)
 
 
+@pytest.mark.filterwarnings("ignore:the (classifier|prior):RuntimeWarning")  # after two updates
 def test_a_contrastive_prior_is_searched_by_its_own_samples(experiment, monkeypatch):
     small = functools.partial(priors.NoiseContrastive.fit, updates=2, hidden=4)
     for name in ("ncp", "ncp_sir"):
