@@ -81,11 +81,8 @@ class WithEnergy(Objective):
         self.base.prepare(image_shape)
         if self.energy is None:
             self.energy = self._new_energy(image_shape)
-        elif self.energy.image_shape != image_shape:
-            raise ValueError(
-                f"this {self.name} holds an energy of images of shape {self.energy.image_shape}, "
-                f"received {image_shape}"
-            )
+        else:
+            self._check_shape(image_shape)
 
     def _new_energy(self, image_shape: tuple[int, ...]) -> nn.Module:
         raise NotImplementedError
@@ -110,7 +107,7 @@ class WithEnergy(Objective):
         images, heads = self.base.decode(vae, codes, x)
         reconstruction, parts = self.base.reconstruct(x, images, heads)
         weighted_kl, regularized = self.regularize(vae, posterior, codes)
-        self._check_shape(x)
+        self._check_shape(tuple(x.shape[1:]))
         # All draws are alike to the energy, but those that are no draws of the posterior: the first
         # is one for every objective.
         added, others = self.energize(self.energy, vae, posterior, codes[0], x)
@@ -121,12 +118,11 @@ class WithEnergy(Objective):
             parts={name: torch.as_tensor(part).detach().mean() for name, part in logged.items()},
         )
 
-    def _check_shape(self, images: Tensor) -> None:
+    def _check_shape(self, image_shape: tuple[int, ...]) -> None:
         own = getattr(self.energy, "image_shape", None)  # somebody's own energy may have none
-        if own is not None and tuple(images.shape[1:]) != own:
+        if own is not None and image_shape != own:
             raise ValueError(
-                f"the energy of this {self.name} is of images of shape {own}, received "
-                f"{tuple(images.shape[1:])}"
+                f"this {self.name} holds an energy of images of shape {own}, received {image_shape}"
             )
 
     def energize(
@@ -350,7 +346,7 @@ class EnergyCalibrated(WithEnergy):
         """
         if self.energy is None:
             raise ValueError(f"{self.name} has no energy yet: train it first")
-        self._check_shape(images)
+        self._check_shape(tuple(images.shape[1:]))
         with evaluating(self):
             return langevin(
                 self.energy, images, steps=self.steps, step_size=self.step_size, noise=self.noise,

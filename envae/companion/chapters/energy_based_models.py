@@ -129,8 +129,8 @@ def beside_published(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     for metric, name in _PUBLISHED.items():
         theirs = beside.as_published("xu2025", 2, "CIFAR-10")[name].map("{:.2f}".format)
         for data, of in runs.items():
-            parts[metric, data] = table(of, metric).T.stack()
-        parts[metric, "published"] = _by_loss(theirs, PRINTED).T.stack()
+            parts[metric, data] = table(of, metric).unstack()
+        parts[metric, "published"] = _by_loss(theirs, PRINTED).unstack()
     rows = pd.MultiIndex.from_product([METHODS, LOSSES.values()])
     return pd.DataFrame(parts).reindex(rows).fillna(NOTHING)
 
@@ -366,10 +366,8 @@ def announce(
     """
     check, needed = CHECKS[claim]
     by_data = {name: as_calibrated(name, of) for name, of in runs.items()}
-    ready = {name: of for name, of in by_data.items() if not missing(of, needed)}
+    ready = _ready(ledger, claim, by_data, needed)
     if not ready:
-        without = missing(next(iter(runs.values())), needed)
-        ledger.not_run(claim, f"runs of {', '.join(without)}")
         return
     findings = {name: {claim: check(of)} for name, of in ready.items()}
     found = on_all(findings, claim)
@@ -379,14 +377,24 @@ def announce(
     ledger.announce(claim, tried_on=[scales[name] for name in ready], **found)
 
 
+def _ready(
+    ledger: Ledger, claim: str, runs: Mapping[str, pd.DataFrame], needed: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """The data sets where some rows are all recorded; where that is none, the claim is not run."""
+    ready = {name: of for name, of in runs.items() if not missing(of, needed)}
+    if not ready:
+        without = missing(next(iter(runs.values())), needed)
+        ledger.not_run(claim, f"runs of {', '.join(without)}")
+    return ready
+
+
 def announce_spread(ledger: Ledger, runs: Mapping[str, pd.DataFrame]) -> None:
     """Verdict of `E-6.4-only`: whether DT-VAE's posterior keeps a spread for the energy score.
 
     `runs` as :func:`announce` takes them.
     """
-    ready = {name: of for name, of in runs.items() if not missing(of, _TRIANGLES)}
+    ready = _ready(ledger, "E-6.4-only", runs, _TRIANGLES)
     if not ready:
-        ledger.not_run("E-6.4-only", f"runs of {', '.join(_TRIANGLES)}")
         return
     alive = {
         name: [row for row in _TRIANGLES if min(values(of, row, "stddev")) > _ALIVE]
