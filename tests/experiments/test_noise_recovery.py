@@ -194,6 +194,14 @@ def test_sizes_of_the_partitions_are_their_share_of_pixels():
     assert noise_recovery.share("spatial-conditional", ["SL"], sizes) == 0
 
 
+SHORT = Setting("mlp64", 2, epochs=3)
+OF_READINGS = {
+    "objective": "diag_d", "options": {}, "seed": 2, "redraw": False,
+    "dataset": "blank-9+spatial-conditional-gaussian-0.01-2",
+    "network": "mlp64", "latent_dim": 2, "epochs": 3, "batch_size": 64, "lr": 1e-3,
+}  # fmt: skip
+
+
 def test_recorded_readings_say_how_a_variance_was_found(monkeypatch, tmp_path):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     parts = {f"variance_train_{part}": value for part, value in
@@ -205,10 +213,9 @@ def test_recorded_readings_say_how_a_variance_was_found(monkeypatch, tmp_path):
         "draws": ({"draws": 8}, parts),
     }
     for options, metrics in cases.values():
-        told = {"objective": "diag_d", "options": options, "seed": 2,
-                "dataset": "blank-9+spatial-conditional-gaussian-0.01-2"}  # fmt: skip
+        told = OF_READINGS | {"options": options}
         records.save("readings", told, metrics, units=dict.fromkeys(metrics, ""))
-    found = noise_recovery.recorded_readings("readings")
+    found = noise_recovery.recorded_readings("readings", "blank-9", SHORT)
     assert set(found["how"]) == set(cases)
     assert set(found["model"]) == {"Diag-D"}
     assert set(found["pattern"]) == {"spatial-conditional"}
@@ -220,7 +227,22 @@ def test_recorded_readings_say_how_a_variance_was_found(monkeypatch, tmp_path):
 
 def test_nothing_recorded_is_an_empty_table(monkeypatch, tmp_path):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
-    assert noise_recovery.recorded_readings("no_such_experiment").empty
+    assert noise_recovery.recorded_readings("no_such_experiment", "blank-9", SHORT).empty
+
+
+def test_readings_are_those_of_one_setting_on_the_noise_of_table_3(monkeypatch, tmp_path):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    others = [
+        {"objective": "envae"}, {"objective": "l2"}, {"redraw": True}, {"epochs": 4}, {"lr": 2e-3},
+        {"posterior": 1.0},
+        {"dataset": "blank-90+spatial-conditional-gaussian-0.01-2"},
+        {"dataset": "blank-9+spatial-conditional-laplace-0.01-2"},
+    ]  # fmt: skip
+    for value, other in enumerate([{}, *others]):
+        metrics = {f"variance_train_{part}": float(value) for part in ("SU", "SL", "BU", "BL")}
+        records.save("readings", OF_READINGS | other, metrics, units=dict.fromkeys(metrics, ""))
+    found = noise_recovery.recorded_readings("readings", "blank-9", SHORT)
+    assert found["value"].tolist() == [0.0] * 4
 
 
 def test_noise_that_is_fixed_stays_and_noise_that_is_redrawn_changes_with_the_epoch():

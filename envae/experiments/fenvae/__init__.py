@@ -15,6 +15,13 @@ from envae.experiments.fenvae._measures import (
     spread_terms,
     walked,
 )
+from envae.experiments.fenvae._terms import (
+    many_draws,
+    record_terms,
+    recorded_terms,
+    second_term,
+    term_correlations,
+)
 from envae.experiments.fenvae._variants import (
     VARIANTS,
     Antithetic,
@@ -37,12 +44,17 @@ __all__ = [
     "follow",
     "follow_all",
     "latent_walk",
+    "many_draws",
     "measure",
     "measure_walks",
     "measure_with_lipschitz",
     "normalized_apart",
+    "record_terms",
+    "recorded_terms",
     "searched",
+    "second_term",
     "spread_terms",
+    "term_correlations",
     "walked",
     "weighted",
     "with_batch_norm",

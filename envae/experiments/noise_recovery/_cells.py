@@ -1,5 +1,6 @@
 """Readings of trained models as the cells of Table 3, and the cells as they are printed."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from envae.datasets import Dataset
 from envae.datasets.noise import PATTERNS, partitions
 from envae.experiments import published, records
 from envae.experiments.noise_recovery._train import NoisyPoint
-from envae.experiments.runs import Outcome
+from envae.experiments.runs import Outcome, Setting
 
 # The columns of Table 3: the partitions over which each parameterization shares its variance.
 COLUMNS = {
@@ -52,8 +53,20 @@ def table(runs: dict[str, Sequence[Outcome[NoisyPoint]]]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 
-def recorded_readings(experiment: str) -> pd.DataFrame:
-    """Readings of recorded runs, on the training images.
+def recorded_readings(experiment: str, data: str, setting: Setting) -> pd.DataFrame:
+    """Readings of recorded runs on Gaussian noise that is drawn once, on the training images.
+
+    An experiment may hold other runs too: on fewer images, with other noise, of objectives that
+    report no variance.
+
+    Parameters
+    ----------
+    experiment
+        Name of the experiment.
+    data
+        Name of the clean images.
+    setting
+        That of the runs.
 
     Returns
     -------
@@ -65,20 +78,22 @@ def recorded_readings(experiment: str) -> pd.DataFrame:
     stored = records.load(experiment)
     if stored.empty:
         return stored
-    noise_of = stored["dataset"].str.extract(r"\+(?P<pattern>.*)-gaussian-(?P<s2>[\d.]+)-\d+$")
-    model = (
-        stored["objective"].str.split("_").map(lambda name: f"{name[0].title()}-{name[1].upper()}")
+    told = stored.join(stored["dataset"].str.extract(_NOISY)).assign(
+        how=stored["options"].map(_how), model=stored["objective"].map(_MODELS)
     )
-    told = stored.assign(
-        how=stored["options"].map(_how), model=model,
-        pattern=noise_of["pattern"], s2=noise_of["s2"].astype(float),
-    )  # fmt: skip
+    kept = (told["clean"] == data) & told["model"].notna() & ~told["redraw"].astype(bool)
+    for name, value in dataclasses.asdict(setting).items():
+        column = told.get(name, pd.Series(index=told.index, dtype=object))
+        kept &= column.isna() if value is None else column == value
+    told = told[kept].astype({"s2": float})
     parts = {f"variance_train_{part}": part for part in COLUMNS["Diag-D"]}
     return told.rename(columns=parts).melt(
         ["how", "model", "pattern", "s2", "seed"], list(parts.values()), "part"
     )
 
 
+_NOISY = r"^(?P<clean>.*)\+(?P<pattern>.*)-gaussian-(?P<s2>[\d.]+)-\d+$"
+_MODELS = {name.lower().replace("-", "_"): name for name in COLUMNS}  # by their objectives
 _VARIANTS = {"epsilon": "floor", "draws": "draws"}
 
 
