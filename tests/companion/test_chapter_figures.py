@@ -313,11 +313,19 @@ def test_convergence_is_of_means_over_seeds():
 
 
 def test_numbers_of_draws_stand_beside_the_published_ones():
-    distances = frame(pd.Index([2, 10]), 1, 2)
-    ours, theirs = fenvae_examined.number_of_draws(distances, SIX, best_l2=2.5, label="FD").axes
-    expected = [distances.mean(axis=1), distances[1], distances[2]]
-    assert lines(ours) == [points([2, 10], each) for each in expected]
-    assert levels(ours) == [2.5]
+    distances = {
+        "ours": frame(pd.Index([2, 10]), 1, 2),
+        "others": 3 * frame(pd.Index([2, 10]), 1, 2),
+    }
+    *ours, theirs = fenvae_examined.number_of_draws(
+        distances, SIX, best_l2={"ours": 2.5, "others": 7.5}, spaces={"ours": "FD", "others": "FD2"}
+    ).axes
+    for axis, (name, of_data), level in zip(ours, distances.items(), (2.5, 7.5), strict=True):
+        expected = [of_data.mean(axis=1), of_data[1], of_data[2]]
+        assert lines(axis) == [points([2, 10], each) for each in expected]
+        assert levels(axis) == [level]
+        assert axis.get_title() == name
+    assert [axis.get_ylabel() for axis in ours] == ["FD of samples", "FD2 of samples"]
     assert lines(theirs) == [
         points(DRAWS, SIX[name].iloc[1:-1] / SIX.loc["VAE", name]) for name in SIX
     ]
@@ -325,16 +333,22 @@ def test_numbers_of_draws_stand_beside_the_published_ones():
 
 
 def test_exponents_have_means_and_seeds():
-    by_beta = frame(by(["row", "beta", "seed"], MODELS, [0.5, 1.0], [1, 2]),
-                    "fd_generated", "spread")  # fmt: skip
-    axes = fenvae_examined.exponent(by_beta, label="FD").axes
-    for axis, column in zip(axes, ("fd_generated", "spread"), strict=True):
+    runs = frame(by(["row", "beta", "seed"], MODELS, [0.5, 1.0], [1, 2]),
+                 "fd_generated", "spread")  # fmt: skip
+    by_beta = {"ours": runs, "others": 3 * runs}
+    axes = fenvae_examined.exponent(by_beta, spaces={"ours": "FD", "others": "FD2"}).axes
+    panels = [(name, column) for name in by_beta for column in ("fd_generated", "spread")]
+    for axis, (name, column) in zip(axes, panels, strict=True):
         for row in MODELS:
-            seeds = by_beta.loc[row][column].unstack("seed")
+            seeds = by_beta[name].loc[row][column].unstack("seed")
             expected = [seeds.mean(axis=1), seeds[1], seeds[2]]
             assert of_colour(axis, colour_of(row)) == [points([0.5, 1], each) for each in expected]
-    assert [axis.get_ylabel() for axis in axes] == ["FD", "half the distance of two draws"]
-    assert all(2 in ticks(axis.yaxis) for axis in axes)
+        assert axis.get_title() == name
+        assert ticks(axis.yaxis)
+        low, high = by_beta[name][column].min() / 1.5, by_beta[name][column].max() * 1.5
+        assert all(low <= tick <= high for tick in ticks(axis.yaxis))
+    half = "half the distance of two draws"
+    assert [axis.get_ylabel() for axis in axes] == ["FD of samples", half, "FD2 of samples", half]
 
 
 COLORS = fenvae_warm_start.COLORS

@@ -91,3 +91,37 @@ def test_runs_that_were_lost_are_told_by_their_models():
     assert (none.reproduced, none.in_part) == (False, False)
     both = chapter.trained_alone(pd.DataFrame(lines | {"value": [float("nan")] * 3}))
     assert both.reproduced
+
+
+def spreads(taken_up, residual):
+    """Two weights and seeds, four partitions, the first noisy: of spreads and squared residuals."""
+    parts = ["SU", "SL", "BU", "BL"]
+    rows = {}
+    for alpha in (0.01, 0.1):
+        for seed in (1, 2):
+            rows["spread", alpha, 0.0, seed] = [0.02] * 4
+            rows["spread", alpha, 0.1, seed] = [0.02 + 0.1 * taken_up[alpha, seed], *[0.03] * 3]
+            rows["residual", alpha, 0.0, seed] = [0.05] * 4
+            rows["residual", alpha, 0.1, seed] = [residual, 0.06, 0.06, 0.06]
+    frame = pd.DataFrame(rows, parts).T
+    return frame.rename_axis(["map", "alpha", "s2", "seed"])
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "reproduced"), [(0.4, 0.4, False), (0.4, 0.6, False), (0.6, 0.6, True)]
+)
+def test_the_spread_takes_up_the_noise_on_every_seed_of_a_weight(least, most, reproduced):
+    taken_up = {(0.01, 1): least, (0.01, 2): most, (0.1, 1): 0.1, (0.1, 2): 0.1}
+    found = chapter.of_spread(spreads(taken_up, 0.1), ["SU"], 0.1)
+    assert (found.reproduced, found.in_part) == (reproduced, False)
+    assert f"at {1 if reproduced else 'none'} of 2 KL weights" in found.told
+    assert found.told.endswith("; the residual shows where it is")
+    rise = chapter.rise_of_spread(spreads(taken_up, 0.1), 0.1)
+    assert rise.loc[0.01, "SU"].tolist() == pytest.approx([least, most])
+    assert rise["BL"].tolist() == pytest.approx([0.1] * 4)
+
+
+def test_a_residual_that_does_not_show_the_noise_is_told():
+    taken_up = dict.fromkeys([(a, s) for a in (0.01, 0.1) for s in (1, 2)], 0.1)
+    found = chapter.of_spread(spreads(taken_up, 0.055), ["SU"], 0.1)
+    assert "nor does the residual" in found.told

@@ -122,3 +122,16 @@ def test_table_e8_empties_the_code_and_not_the_divergence(changed, expected):
     found = chapter.of_table_e8(fixed)
     assert verdicts(found) == expected
     assert f"σ_z² = {10**0.8:g}" in found["split"].told
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "reproduced"),
+    [((1, 1.9), (4, 5), False), ((1, 2.1), (4, 5), True), ((1, 1.9), (2.9, 5), True)],
+)
+def test_a_flat_encoder_before_a_steep_decoder_tells_nothing(encoder, decoder, reproduced):
+    others = {"L2, unit variance": (2, 2), "Iso-I": (3, 3)}
+    encoders, decoders = (
+        pd.DataFrame({"EnVAE, M = 10": ours} | others).T for ours in (encoder, decoder)
+    )
+    found = chapter.of_lipschitz(encoders, decoders)
+    assert (found.reproduced, found.in_part) == (reproduced, False)

@@ -325,3 +325,79 @@ def test_how_sharp_and_even_walks_are(digits):
     assert values["sharpness"][0] == found["sharpness"]
     error = (digits.train.mean(0) - images).square().sum().item() / 4
     assert values["mean_image"][0] == pytest.approx(error, rel=1e-5)
+
+
+def test_lengths_are_runs_of_their_own_at_the_weight_given():
+    asked = []
+
+    def lookup(cases):
+        asked.extend(cases)
+        return pd.DataFrame({"fd_generated": [case.setting.epochs for case in cases]})
+
+    start = Start("l2", {"alpha": 0.03}, 2)
+    rows = {("FEnVAE", "warm"): ("fenvae", {}), ("L2", "cold"): ("l2", {})}
+    found = fenvae.at_lengths(
+        rows, {("FEnVAE", "warm"): 0.3, ("L2", "cold"): 0.1}, [9, 4], [1, 2],
+        starts={("FEnVAE", "warm"): start}, lookup=lookup, network="linear", epochs=7,
+    )  # fmt: skip
+    assert found.index.names == ["row", "start", "epochs", "seed"]
+    assert found.loc[("L2", "cold")]["fd_generated"].tolist() == [4, 4, 9, 9]
+    told = [(case.objective, case.options["alpha"], case.start) for case in asked]
+    assert told == [("fenvae", 0.3, start)] * 4 + [("l2", 0.1, None)] * 4
+    assert [case.seed for case in asked] == [1, 2] * 4
+    assert {case.setting.network for case in asked} == {"linear"}
+
+
+TERMS = {"FEnVAE": 0, "EnVAE, M = 2": 2, "EnVAE": 4}
+
+
+def term_cases():
+    """A case for each row of the terms and each of two seeds."""
+    rows = {"FEnVAE": ("fenvae", {}), "EnVAE, M = 2": ("envae", {"samples": 2}),
+            "EnVAE": ("envae", {"samples": 4})}  # fmt: skip
+    small = {"latent_dim": 2, "epochs": 1}
+    return {(row, seed): fenvae.weighted(rows[row], 0.1, seed=seed, **small)
+            for row in TERMS for seed in (3, 5)}  # fmt: skip
+
+
+def test_terms_are_correlated_with_those_of_many_draws(digits):
+    vaes = {key: case.build(digits.image_shape)[0] for key, case in term_cases().items()}
+    images = digits.test[:40]
+    found = fenvae.term_correlations(vaes, images, TERMS, reference="EnVAE")
+    assert found.index.tolist() == [(row, seed) for row in TERMS for seed in (3, 5)]
+    full = {seed: fenvae.many_draws(vaes["EnVAE", seed], images) for seed in (3, 5)}
+    of_spread = fenvae.spread_terms(vaes["EnVAE", 3], images, draws=100, seed=100)["spread"]
+    assert torch.equal(full[3], of_spread)
+    for row, key in {"FEnVAE": "stand_in", "EnVAE, M = 2": "spread", "EnVAE": "spread"}.items():
+        for seed, other in ((3, 5), (5, 3)):
+            same, own = (
+                fenvae.spread_terms(vae, images, draws=TERMS[row] or 2, seed=7)[key]
+                for vae in (vaes["EnVAE", seed], vaes[row, seed])
+            )
+            expected = [torch.corrcoef(torch.stack(pair))[0, 1].item()
+                        for pair in ((full[seed], same), (full[other], own))]  # fmt: skip
+            assert found.loc[(row, seed)].tolist() == pytest.approx(expected, abs=1e-4)
+    one = {key: vae for key, vae in vaes.items() if key[1] == 3}
+    with pytest.raises(ValueError, match="needs two seeds, received"):
+        fenvae.term_correlations(one, images, TERMS, reference="EnVAE")
+
+
+def test_terms_are_recorded_once(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    part, cases = digits.subset(200), term_cases()
+    where = {"dataset": part.name, "experiment": "terms"}
+    with pytest.raises(LookupError, match="6 of 6 runs of 'terms' have no record"):
+        fenvae.recorded_terms(cases, **where)
+    given = {"reference": "EnVAE", "dataset": part, "experiment": "terms", "images": 30}
+    fenvae.record_terms(cases, TERMS, **given)
+    trained = [runs.train_stack([case], part)[0][0] for case in cases.values()]
+    expected = fenvae.term_correlations(
+        dict(zip(cases, trained, strict=True)), part.test[:30], TERMS, reference="EnVAE"
+    )
+    found = fenvae.recorded_terms(cases, **where)
+    assert (found - expected).abs().max(axis=None) < 1e-3
+    monkeypatch.setattr(runs, "train_stack", None)  # nothing is trained again
+    fenvae.record_terms(cases, TERMS, **given)
+    more = cases | {("EnVAE", 6): cases["EnVAE", 5]}  # beside another seed it is another number
+    with pytest.raises(LookupError):
+        fenvae.recorded_terms(more, **where)

@@ -7,9 +7,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from envae.companion.claims import Finding
 from envae.companion.plots import colour_of, label_ticks
+from envae.experiments.measures.calibration import LEVELS
 
 _SET = ["data", "beta"]
+# Of coverage, at each level, that is called reliable: set after a look at two seeds on digits, and
+# before those that are reported.
+TOLERANCE = 0.05
 _MARKERS = "osD^vPX*<>"
 _RATIOS = [0.3, 0.5, 0.7, 1, 1.5, 2, 3]  # ticks
 _DISTANCES = [1, 1.5, 2, 3, 5, 7, 10, 15, 20]
@@ -151,6 +156,53 @@ def quality_by_weight(runs: pd.DataFrame, judge: str, label: str) -> Figure:
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small"
     )
     return figure
+
+
+def misses(runs: pd.DataFrame, kind: str = "draws") -> pd.Series:
+    """Largest difference of a coverage, mean over seeds, and the nominal one, over the levels.
+
+    Parameters
+    ----------
+    runs
+        Of `measures.calibration.measure`, indexed by anything and `seed`.
+    kind
+        Of forecast.
+
+    Returns
+    -------
+    Series
+        By what else the runs are indexed by.
+    """
+    levels = pd.Series({f"{kind}_coverage_{100 * level:.0f}_test": level for level in LEVELS})
+    others = [name for name in runs.index.names if name != "seed"]
+    return (
+        (runs[list(levels.index)].groupby(level=others, sort=False).mean() - levels)
+        .abs()
+        .max(axis=1)
+    )
+
+
+def of_coverage(at_samples: Mapping[str, float], by_weight: Mapping[str, pd.Series]) -> Finding:
+    """Whether the draws of EnVAE and FEnVAE cover test images as often as they should.
+
+    Parameters
+    ----------
+    at_samples
+        By row, FEnVAE and others: the largest miss at the weight that is best for its samples.
+    by_weight
+        By row: the same at each weight that was tried.
+    """
+    reliable = [miss <= TOLERANCE for miss in at_samples.values()]
+    somewhere = {row: of_row.min() <= TOLERANCE for row, of_row in by_weight.items()}
+    said = {True: "yes", False: "no"}
+    return Finding(
+        all(reliable),
+        any(reliable) or any(somewhere.values()),
+        f"coverage misses by at most {100 * TOLERANCE:.0f} points at the weight for samples: "
+        + ", ".join(f"{row} {said[bool(of <= TOLERANCE)]}" for row, of in at_samples.items())
+        + "; at the best of the weights tried, on the same images: "
+        + ", ".join(f"{row} {said[bool(found)]}" for row, found in somewhere.items()),
+    )
 
 
 def _sets(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -12,6 +12,7 @@ from envae.companion.plots import colour_of, label_ticks
 # FEnVAE as printed, and the control that costs one decode less.
 _PAIR = {row: colour_of(row) for row in ("FEnVAE", "EnVAE, M = 2")}
 _DISTANCES: list[float] = [2, 5, 10, 20, 40]  # ticks
+_SPREADS: list[float] = [0.1, 0.2, 0.5, 1, 2, 4, 8]
 _PUBLISHED_DRAWS = range(10, 101, 10)  # of Table 6
 # What takes the time of a recorded step.
 STEPS = {"compute-bound": "images in memory", "data-bound": "JPEG files decoded"}
@@ -159,62 +160,76 @@ def convergence(curves: pd.DataFrame, rows: Sequence[str], *, label: str) -> Fig
 
 
 def number_of_draws(
-    distances: pd.DataFrame, published: pd.DataFrame, *, best_l2: float, label: str
+    distances: Mapping[str, pd.DataFrame],
+    published: pd.DataFrame,
+    *,
+    best_l2: Mapping[str, float],
+    spaces: Mapping[str, str],
 ) -> Figure:
     """Quality of samples against the number of draws, ours and published: `fig-draws`.
 
     Parameters
     ----------
     distances
-        A row for each number of draws, a column for each seed.
+        By data set: a row for each number of draws, a column for each seed.
     published
         FID of samples of Table 6: a row for each model, a column for each data set.
     best_l2
-        Distance of L2 at its best weight.
-    label
-        What our distances are.
+        By data set: the distance of L2 at its best weight.
+    spaces
+        By data set: what its distances are.
     """
-    figure, (ours, theirs) = plt.subplots(1, 2, figsize=(8.5, 3.3))
-    ours.plot(distances.mean(axis=1), "o-", color="C0")
-    ours.plot(distances, ".", color="0.5")
-    ours.axhline(best_l2, color="0.4", linestyle=":", label="L2, best weight")
-    ours.set(xscale="log", xlabel="draws $M$", ylabel=label)
-    label_ticks(ours.xaxis, [2, 5, 10, 20, 50, 100])
+    count = len(distances) + 1
+    figure, axes = plt.subplots(1, count, figsize=(3.4 * count, 3.3))
+    for axis, (name, of_seeds) in zip(axes[:-1], distances.items(), strict=True):
+        axis.plot(of_seeds.mean(axis=1), "o-", color="C0")
+        axis.plot(of_seeds, ".", color="0.5")
+        axis.axhline(best_l2[name], color="0.4", linestyle=":", label="L2, best weight")
+        axis.set(xscale="log", title=name, xlabel="draws $M$", ylabel=f"{spaces[name]} of samples")
+        label_ticks(axis.xaxis, [2, 5, 10, 20, 50, 100])
     rows = [f"EnVAE M={m}" for m in _PUBLISHED_DRAWS]
     for name, line in (published.loc[rows] / published.loc["VAE"]).items():
-        theirs.plot(_PUBLISHED_DRAWS, line, "o-", label=name)
-    theirs.set(xlabel="draws $M$", ylabel="FID / FID of the VAE")
-    for axis in (ours, theirs):
+        axes[-1].plot(_PUBLISHED_DRAWS, line, "o-", label=name)
+    axes[-1].set(title="published", xlabel="draws $M$", ylabel="FID / FID of the VAE")
+    for axis in axes:
         axis.legend(fontsize="small")
     figure.tight_layout()
     return figure
 
 
-def exponent(by_beta: pd.DataFrame, *, label: str) -> Figure:
+def exponent(by_beta: Mapping[str, pd.DataFrame], *, spaces: Mapping[str, str]) -> Figure:
     """Quality of samples, and spread, over the exponent: `fig-beta`.
 
     Parameters
     ----------
     by_beta
-        `fd_generated` and `spread`, indexed by `row`, `beta` and `seed`.
-    label
-        What the distances are.
+        By data set: `fd_generated` and `spread`, indexed by `row`, `beta` and `seed`.
+    spaces
+        By data set: what its distances are.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.3))
-    panels: dict[str, tuple[str, list[float]]] = {
-        "fd_generated": (label, _DISTANCES),
-        "spread": ("half the distance of two draws", [0.1, 0.2, 0.5, 1, 2, 4]),
-    }
-    for axis, (column, (ylabel, ticks)) in zip(axes, panels.items(), strict=True):
-        for row, color in _PAIR.items():
-            of_seeds = by_beta.loc[row][column].unstack("seed")
-            axis.plot(of_seeds.mean(axis=1), color=color, label=row)
-            axis.plot(of_seeds, "o", markersize=4, color=color)
-        axis.set(xlabel=r"$\beta$", ylabel=ylabel, yscale="log")
-        label_ticks(axis.yaxis, ticks)
-    axes[0].legend()
+    rows = len(by_beta)
+    figure, axes = plt.subplots(rows, 2, figsize=(8.5, 3.1 * rows), squeeze=False)
+    for pair, (name, runs) in zip(axes, by_beta.items(), strict=True):
+        panels = {
+            "fd_generated": f"{spaces[name]} of samples",
+            "spread": "half the distance of two draws",
+        }
+        for axis, (column, ylabel) in zip(pair, panels.items(), strict=True):
+            for row, color in _PAIR.items():
+                of_seeds = runs.loc[row][column].unstack("seed")
+                axis.plot(of_seeds.mean(axis=1), color=color, label=row)
+                axis.plot(of_seeds, "o", markersize=4, color=color)
+            axis.set(title=name, xlabel=r"$\beta$", ylabel=ylabel, yscale="log")
+            ticks = _DISTANCES if column == "fd_generated" else _SPREADS
+            label_ticks(axis.yaxis, _within(ticks, runs[column]))
+    axes[0, 0].legend()
     figure.tight_layout()
     return figure
+
+
+def _within(ticks: Sequence[float], values: pd.Series) -> list[float]:
+    """Ticks that do not widen an axis by more than about a half."""
+    return [tick for tick in ticks if values.min() / 1.5 <= tick <= 1.5 * values.max()]
 
 
 # --- what the runs on one data set say of the claims -------------------------------------------

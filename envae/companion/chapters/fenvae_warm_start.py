@@ -1,4 +1,4 @@
-"""Chapter 13: figures of FEnVAE trained from warm starts, beside L2 and EnVAE."""
+"""Chapter 13: figures of FEnVAE trained from warm starts, and rules of verdicts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,6 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from envae.companion.claims import Finding
+from envae.companion.differences import paired
 from envae.companion.plots import colour_of, label_ticks
 
 COLORS = {row: colour_of(row) for row in ("L2", "EnVAE, M = 2", "FEnVAE", "FEnVAE, ramp")}
@@ -139,3 +141,107 @@ def correlation(
     axes[0].set(ylabel="second term")
     figure.tight_layout()
     return figure
+
+
+# --- what the runs on one data set say of the claims -------------------------------------------
+
+_PAIRS = (("FEnVAE", "L2"), ("EnVAE, M = 2", "L2"), ("FEnVAE", "EnVAE, M = 2"))
+_TERMS = ["EnVAE, M = 2", "EnVAE, M = 10"]  # that FEnVAE's second term is held against
+
+
+def orders(fd: pd.Series) -> pd.DataFrame:
+    """FD of samples of one row beside another, by the 95 % interval of the difference.
+
+    Parameters
+    ----------
+    fd
+        Indexed by `row`, `start`, `epochs` and `seed`; the same seeds for all rows.
+
+    Returns
+    -------
+    DataFrame
+        Below, above or not apart, a column for each pair; indexed by `start` and `epochs`.
+    """
+    by_seed = fd.unstack("seed").sort_index()
+    courses = by_seed.groupby(level=["start", "epochs"], sort=False).groups
+    return pd.DataFrame(
+        {
+            (start, epochs): {
+                f"{row} beside {other}": paired(
+                    by_seed.loc[row, start, epochs], by_seed.loc[other, start, epochs]
+                ).apart
+                for row, other in _PAIRS
+            }
+            for _, start, epochs in (rows[0] for rows in courses.values())
+        }
+    ).T.rename_axis(["start", "epochs"])
+
+
+def of_courses(orders: pd.DataFrame) -> dict[str, Finding]:
+    """Whether EnVAE, FEnVAE and L2 come in this order at every length, and FEnVAE before L2.
+
+    Parameters
+    ----------
+    orders
+        As :func:`orders` gives them.
+
+    Returns
+    -------
+    dict of str to Finding
+        `order`, `fast`.
+    """
+    fast_l2, two_l2, _ = (orders[f"{row} beside {other}"] for row, other in _PAIRS)
+    ahead = (two_l2 == "below").groupby(level="start").all()
+    below, above = (fast_l2 == "below").sum(), (fast_l2 == "above").sum()
+    told = (
+        f"FEnVAE's FD of samples below L2's at {below} of {len(orders)} starts and lengths, above "
+        f"at {above}"
+    )
+    return {
+        "order": Finding(
+            bool(ahead.all()) and below == len(orders),
+            bool(ahead.any()),
+            f"EnVAE with 2 draws below L2 at every length from {ahead.sum()} of {len(ahead)} "
+            f"starts; {told}",
+        ),
+        "fast": Finding(below == len(orders), bool(below), told),
+    }
+
+
+def of_sizes(by_size: pd.DataFrame) -> Finding:
+    """Whether FEnVAE's samples match EnVAE's at a small code and fall behind at a large one.
+
+    Parameters
+    ----------
+    by_size
+        `fd_generated` and `posterior_variance`, indexed by `d_z` (8 and 128 among them), `row`
+        and `seed`.
+    """
+    mean = by_size.groupby(level=["row", "d_z"])[["fd_generated", "posterior_variance"]].mean()
+    gap = mean.loc["FEnVAE", "fd_generated"] / mean.loc["EnVAE, M = 2", "fd_generated"]
+    matches, widens = bool(gap[8] < 1.1), bool(gap[128] > gap[8])
+    return Finding(
+        matches and widens,
+        matches or widens,
+        f"FEnVAE's FD {'within' if matches else 'not within'} 10 % of EnVAE's at d_z 8, the ratio "
+        f"of the two {'larger' if widens else 'not larger'} at 128; EnVAE's posterior variance at "
+        f"8 is {mean.loc[('EnVAE, M = 2', 8), 'posterior_variance']:.1f}",
+    )
+
+
+def of_terms(correlations: pd.DataFrame) -> Finding:
+    """Whether FEnVAE's second term goes with that of many draws as those of EnVAE do.
+
+    Parameters
+    ----------
+    correlations
+        As `fenvae.term_correlations` gives them, means over the seeds.
+    """
+    below = {place: bool(r["FEnVAE"] < r[_TERMS].min() - 0.02) for place, r in correlations.items()}
+    told = {True: "below", False: "not below"}
+    return Finding(
+        not any(below.values()),
+        not all(below.values()),
+        f"r {told[below['same network']]} that of M = 2 and M = 10 on one network for all, "
+        f"{told[below['own network']]} it on each one's own",
+    )

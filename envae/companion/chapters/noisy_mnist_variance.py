@@ -237,5 +237,40 @@ def trained_alone(readings: pd.DataFrame) -> claims.Finding:
     return claims.Finding(bool(lost.sum() > 1), bool(lost.any()), told)
 
 
+def of_spread(by_part: pd.DataFrame, noisy: Sequence[str], variance: float) -> claims.Finding:
+    """Whether the spread of EnVAE's draws takes up the noise, at any KL weight.
+
+    Parameters
+    ----------
+    by_part
+        A column for each partition; indexed by `map` (`spread`, `residual`), `alpha`, `s2` (0 and
+        the noise's variance) and `seed`.
+    noisy
+        Partitions with noise.
+    variance
+        Of the noise.
+    """
+    rise = rise_of_spread(by_part, variance)[list(noisy)].mean(axis=1)
+    half = (rise > 0.5).groupby("alpha").all()
+    residual = by_part.xs(("residual", variance), level=("map", "s2"))
+    tells = residual[list(noisy)].min(axis=1) > residual.drop(columns=noisy).max(axis=1)
+    told = {True: "the residual shows where it is", False: "nor does the residual show where it is"}
+    return claims.Finding(
+        bool(half.any()),
+        False,
+        "the spread takes up at least half of the noise, on every seed, at "
+        f"{half.sum() or 'none'} of {len(half)} KL weights; {told[bool(tells.all())]}",
+    )
+
+
+def rise_of_spread(by_part: pd.DataFrame, variance: float) -> pd.DataFrame:
+    """By how much of the noise's variance the spread is larger with noise than on clean images.
+
+    Parameters as for :func:`of_spread`; indexed by `alpha` and `seed`, a column for each partition.
+    """
+    spread = by_part.loc["spread"]
+    return (spread.xs(variance, level="s2") - spread.xs(0.0, level="s2")) / variance
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"

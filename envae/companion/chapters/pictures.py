@@ -1,4 +1,4 @@
-"""Chapter 14: figures that stand beside the papers' pictures."""
+"""Chapter 14: figures that stand beside the papers' pictures, and rules of verdicts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,8 +11,9 @@ from matplotlib.patches import Circle
 from torch import Tensor
 
 from envae.companion import plots
+from envae.companion.claims import Finding
 from envae.evaluation import seeded
-from envae.experiments.measures.pictures import sharpness
+from envae.experiments.measures.pictures import contours, contrast, correlation, sharpness
 from envae.metrics import spectrum
 from envae.vae import Posterior
 
@@ -66,6 +67,27 @@ def sharpness_of_kept(kept: Mapping[str, Mapping[str, Tensor]]) -> pd.DataFrame:
                 "spectra apart, prior (dB)": spectrum.decibels_apart(
                     pictures["prior"], pictures["test"]
                 ),
+            }
+            for row, pictures in kept.items()
+        }
+    ).T
+
+
+def maps_of_kept(kept: Mapping[str, Mapping[str, Tensor]]) -> pd.DataFrame:
+    """How clearly the kept maps of uncertainty follow the contours of their images.
+
+    `kept` as :func:`sharpness_of_kept` takes it.
+
+    Returns
+    -------
+    DataFrame
+        A line for each row: `contours` and `contrast`, as `measures.pictures.measure` has them.
+    """
+    return pd.DataFrame(
+        {
+            row: {
+                "contours": correlation(pictures["spread"], contours(pictures["test"])),
+                "contrast": contrast(pictures["spread"]),
             }
             for row, pictures in kept.items()
         }
@@ -171,3 +193,80 @@ def classes_of_codes(
     handles.append(Line2D([], [], marker="o", linestyle="", color="pink"))
     figure.legend(handles, [*names, "prior"], loc="outside right center")
     return figure
+
+
+# --- what the runs on one data set say of the claims -------------------------------------------
+
+_KINDS = ("means", "draws", "samples")
+_FOLLOWS = 0.5  # correlation of a map with contours that it follows
+_SAID = {True: "yes", False: "no"}
+
+
+def always(metrics: pd.DataFrame, metric: str, above: str, below: str) -> bool:
+    """Whether a metric of one row is larger than another's, every seed against every seed.
+
+    Parameters
+    ----------
+    metrics
+        Of `measures.pictures.measure`, indexed by row and seed.
+    """
+    return bool(metrics.loc[above, metric].min() > metrics.loc[below, metric].max())
+
+
+def of_sharpness(metrics: pd.DataFrame, judged: str) -> Finding:
+    """Whether a row's images are sharper than L2's, and FEnVAE's means decode to images.
+
+    `metrics` as :func:`always` takes them, of rows VAE, L2, FEnVAE and the judged one.
+    """
+    sharper = all(always(metrics, f"sharpness_{kind}", judged, "L2") for kind in _KINDS)
+    images = always(metrics, "residual_high_means", "VAE", "FEnVAE")
+    return Finding(
+        sharper and images,
+        sharper,
+        f"{judged} sharper than L2, reconstructions and samples, on every seed: {_SAID[sharper]}; "
+        f"FEnVAE's means, from scratch, decode to images: {_SAID[images]}",
+    )
+
+
+def of_spectra(metrics: pd.DataFrame, judged: str) -> Finding:
+    """Whether EnVAE's and FEnVAE's images have more at high frequencies, nearer to real ones.
+
+    Parameters as for :func:`of_sharpness`.
+    """
+
+    def nearer(row: str, other: str) -> bool:
+        return all(
+            always(metrics, f"high_{kind}", row, other)
+            and always(metrics, f"decibels_{kind}", other, row)
+            for kind in _KINDS
+        )
+
+    energy, fast = all(nearer(judged, other) for other in ("VAE", "L2")), nearer("FEnVAE", "L2")
+    return Finding(
+        energy and fast,
+        energy,
+        f"{judged} has more at high frequencies and is nearer to real images than L2, on every "
+        f"seed: {_SAID[energy]}; FEnVAE, from scratch: {_SAID[fast]}",
+    )
+
+
+def of_maps(metrics: pd.DataFrame, judged: str) -> Finding:
+    """Whether maps of uncertainty follow contours, more clearly than L2's, and go with errors.
+
+    Parameters as for :func:`of_sharpness`.
+    """
+
+    def clearer(row: str, other: str) -> bool:
+        return all(always(metrics, f"map_{name}", row, other) for name in ("contours", "contrast"))
+
+    follows = bool(metrics.loc[judged, "map_contours"].min() > _FOLLOWS)
+    finds = all(always(metrics, "map_error", judged, other) for other in ("VAE", "L2"))
+    than_l2, fast = clearer(judged, "L2"), clearer("FEnVAE", "L2")
+    return Finding(
+        follows and than_l2 and fast,
+        follows and finds,
+        f"maps of {judged} follow contours: {_SAID[follows]}, more clearly than L2's at its best "
+        f"weight: {_SAID[than_l2]}, than those of the VAE with variance 1: "
+        f"{_SAID[clearer(judged, 'VAE')]}; they go more with the error than both: {_SAID[finds]}; "
+        f"FEnVAE's, from scratch, clearer than L2's: {_SAID[fast]}",
+    )

@@ -4,7 +4,7 @@ A :class:`Case` is one point of a sweep, finer than a table's row: network with 
 normalization, start of the posterior, variants of the objective that nobody should use elsewhere.
 """
 
-from envae.experiments.fenvae._case import Case, Unweighted, searched, weighted
+from envae.experiments.fenvae._case import Case, Unweighted, at_lengths, searched, weighted
 from envae.experiments.fenvae._follow import follow, follow_all
 from envae.experiments.fenvae._measures import (
     latent_walk,
@@ -41,6 +41,7 @@ __all__ = [
     "StopDecoder",
     "ThreeCalls",
     "Unweighted",
+    "at_lengths",
     "follow",
     "follow_all",
     "latent_walk",

@@ -131,6 +131,51 @@ def searched(
     return found, runs
 
 
+def at_lengths(
+    rows: Mapping[Label, Unweighted],
+    weights: Mapping[Label, float],
+    lengths: Iterable[int],
+    seeds: Iterable[int],
+    *,
+    lookup: Lookup,
+    starts: Mapping[Label, Start | None] | None = None,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Runs of rows after trainings of several lengths, each a run of its own, at one weight.
+
+    Parameters
+    ----------
+    rows, seeds, lookup, starts, settings
+        As :func:`searched` takes them.
+    weights
+        Of each row, as :func:`weighted` takes them.
+    lengths
+        Epochs in all, those of a start among them.
+
+    Returns
+    -------
+    DataFrame
+        Records by label, `epochs` and `seed`; the index as that of :func:`searched`.
+    """
+    starts = starts or {}
+    points = [(label, n, seed) for label in rows for n in lengths for seed in seeds]
+    found = lookup(
+        [
+            weighted(
+                rows[label], weights[label], seed=seed, start=starts.get(label),
+                **settings | {"epochs": n},
+            )
+            for label, n, seed in points
+        ]
+    )  # fmt: skip
+    of_label = ["row", "start"][: len(_names(points[0][0]))]
+    found.index = pd.MultiIndex.from_tuples(
+        [(*_names(label), n, seed) for label, n, seed in points],
+        names=[*of_label, "epochs", "seed"],
+    )
+    return found.sort_index()
+
+
 def _names(label: Label) -> tuple[str, ...]:
     """Levels of an index of labels."""
     return label if isinstance(label, tuple) else (label,)

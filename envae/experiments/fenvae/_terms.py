@@ -14,6 +14,7 @@ from envae.experiments.fenvae._measures import spread_terms
 from envae.vae import VAE
 
 _MANY = 100  # draws of the term that the others are held against
+_PLACES = ("same network", "own network")
 Key = tuple[str, int]  # a row and a seed
 
 
@@ -65,14 +66,14 @@ def term_correlations(
         return float(np.corrcoef(first, second)[0, 1])
 
     found = {
-        (row, seed): {
-            "same network": r(full[seed], second_term(vaes[reference, seed], images, count)),
-            "own network": r(full[next_one[seed]], second_term(vaes[row, seed], images, count)),
-        }
+        (row, seed): (
+            r(full[seed], second_term(vaes[reference, seed], images, count)),
+            r(full[next_one[seed]], second_term(vaes[row, seed], images, count)),
+        )
         for row, count in draws.items()
         for seed in seeds
     }
-    return pd.DataFrame(found).T.rename_axis(["row", "seed"])
+    return pd.DataFrame(found, index=list(_PLACES)).T.rename_axis(["row", "seed"])
 
 
 def record_terms(
@@ -99,7 +100,7 @@ def record_terms(
     images
         Test images that are measured, the first ones.
     """
-    if recorded_terms(cases, dataset=dataset.name, experiment=experiment)["done"].all():
+    if records.load(experiment, _parameters(cases, dataset.name).values())["done"].all():
         return
     trained = runs.of_stacks(lambda stack: runs.train_stack(stack, dataset), cases.values())
     vaes = {key: vae for key, (vae, *_) in zip(cases, trained, strict=True)}
@@ -114,13 +115,18 @@ def record_terms(
 def recorded_terms(cases: Mapping[Key, Case], *, dataset: str, experiment: str) -> pd.DataFrame:
     """What :func:`record_terms` recorded, as :func:`term_correlations` gives it.
 
-    `done` is false where there is no record.
+    Raises
+    ------
+    LookupError
+        If a case was not recorded, with these seeds beside it.
     """
     told = _parameters(cases, dataset)
     found = records.load(experiment, told.values())
-    names = ["same network", "own network"]
+    if not found["done"].all():
+        missing = (~found["done"]).sum()
+        raise LookupError(f"{missing} of {len(found)} runs of {experiment!r} have no record")
     found.index = pd.MultiIndex.from_tuples(told, names=["row", "seed"])
-    return found.reindex(columns=["done", *names])
+    return found[list(_PLACES)]
 
 
 def _parameters(cases: Mapping[Key, Case], dataset: str) -> dict[Key, dict[str, Any]]:

@@ -30,6 +30,12 @@ def contours(images: Tensor) -> Tensor:
     return torch.hypot(*torch.gradient(images, dim=(-2, -1)))
 
 
+def contrast(maps: Tensor) -> float:
+    """Standard deviation of maps `(N, ...)` over their mean, over pixels, mean over images."""
+    flat = maps.flatten(1)
+    return (flat.std(1) / flat.mean(1)).mean().item()
+
+
 def correlation(first: Tensor, second: Tensor) -> float:
     """Correlation over the pixels of each image, mean over images.
 
@@ -123,15 +129,11 @@ def measure(
 
 def _of_maps(decoded: Tensor, images: Tensor) -> Values:
     spread, error = decoded.std(0), (images - decoded.mean(0)).abs()
-    flat = spread.flatten(1)
     over = f"over pixels, mean over test images, {len(decoded)} draws"
     return {
         "map_error": (correlation(spread, error), f"correlation {over}"),
         "map_contours": (correlation(spread, contours(images)), f"correlation {over}"),
-        "map_contrast": (
-            (flat.std(1) / flat.mean(1)).mean().item(),
-            f"coefficient of variation {over}",
-        ),
+        "map_contrast": (contrast(spread), f"coefficient of variation {over}"),
         "map_scale": (
             (spread.square().mean() / error.square().mean()).sqrt().item(),
             f"ratio of root mean squares, test images, {len(decoded)} draws",
