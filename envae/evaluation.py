@@ -52,6 +52,20 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def single_precision() -> Iterator[None]:
+    """New tensors are float32, whatever `torch.set_default_dtype` has asked for.
+
+    For what is defined in float32: features that distances are measured in, and priors.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def device_of(model: object) -> torch.device | None:
     """Device of a model's weights; None where it has none, and takes images where they are."""
     weights = model.parameters() if isinstance(model, nn.Module) else iter(())
@@ -59,9 +73,20 @@ def device_of(model: object) -> torch.device | None:
 
 
 def batches(model: object, images: Tensor, size: int = AT_ONCE) -> Iterator[Tensor]:
-    """Images a batch at a time on the model's device, which need not have room for all."""
+    """Images a batch at a time on the model's device, which need not have room for all.
+
+    And in its precision, if its weights have one in common.
+    """
     device = device_of(model)
-    return (batch if device is None else batch.to(device) for batch in images.split(size))
+    dtype = _precision_of(model) if images.is_floating_point() else None
+    return (batch.to(device=device, dtype=dtype) for batch in images.split(size))
+
+
+def _precision_of(model: object) -> torch.dtype | None:
+    """The one floating type of a model's weights; None where they have none, or several."""
+    weights = model.parameters() if isinstance(model, nn.Module) else iter(())
+    found = {weight.dtype for weight in weights if weight.is_floating_point()}
+    return found.pop() if len(found) == 1 else None
 
 
 def _beside(

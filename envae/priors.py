@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import softplus
 
 from envae._unknown import unknown
-from envae.evaluation import seeded
+from envae.evaluation import seeded, single_precision
 from envae.objectives.base import check_count, check_positive
 from envae.objectives.energies import langevin
 from envae.objectives.variance import Estimate, IsoI
@@ -58,6 +58,7 @@ class StandardNormal:
         """As many dimensions as the codes `(N, d_z)` have."""
         return cls(_checked(codes, 1).shape[1])
 
+    @single_precision()
     def sample(self, count: int, generator: Generator) -> Tensor:
         return torch.randn(count, self.latent_dim, generator=generator)
 
@@ -113,6 +114,7 @@ class SecondStageVAE:
     gamma: float
 
     @classmethod
+    @single_precision()
     def fit(
         cls,
         codes: Tensor,
@@ -195,6 +197,7 @@ class SecondStageVAE:
             gamma = likelihood.cpu().variance(vae.cpu(), held_out).mean().item()
         return cls(vae, gamma)
 
+    @single_precision()
     def sample(self, count: int, generator: Generator) -> Tensor:
         first, noise = torch.randn(2, count, self.vae.latent_dim, generator=generator)
         with torch.no_grad():
@@ -443,6 +446,7 @@ class NoiseContrastive:
             "moved": (ends[0] - ends[1]).norm(dim=1).mean().item(),
         }
 
+    @single_precision()
     def _proposed(self, count: int, generator: Generator) -> Tensor:
         return torch.randn(count, self.latent_dim, generator=generator)
 
@@ -467,6 +471,7 @@ def effective_share(log_weights: Tensor) -> Tensor:
     return 1 / (weights.square().sum(-1) * weights.shape[-1])
 
 
+@single_precision()
 def _classifier(
     train: Tensor, held_out: Tensor, updates: int, batch_size: int, lr: float, hidden: int
 ) -> tuple[nn.Module, float]:

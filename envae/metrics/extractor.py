@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from envae import _checkout
 from envae._files import whole
+from envae.evaluation import single_precision
 from envae.objectives.base import check_images
 
 FEATURES = 32  # few enough for a covariance from some hundred images
@@ -40,6 +41,7 @@ class Extractor(nn.Module):
         Number of classes it tells apart.
     """
 
+    @single_precision()
     def __init__(self, name: str, image_shape: tuple[int, int, int], classes: int):
         super().__init__()
         self.name = name

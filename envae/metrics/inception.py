@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from envae import _torchvision as _torchvision  # before pytorch_fid, which imports torchvision
 from envae._unknown import extra
+from envae.evaluation import single_precision
 from envae.objectives.base import check_images
 from envae.scores import check_floats
 
@@ -40,6 +41,7 @@ class Inception(nn.Module):
 
     classes: Tensor
 
+    @single_precision()
     def __init__(self, weights: dict[str, Tensor], sha256: str):
         super().__init__()
         self.measures_fid = sha256.startswith(_SHA256)
@@ -68,7 +70,7 @@ class Inception(nn.Module):
             return torch.cat([self._features(batch) for batch in images.split(_BATCH_SIZE)])
 
     def _features(self, images: Tensor) -> Tensor:
-        as_stored = (255 * images.to(self.classes.device)).round() / 255
+        as_stored = (255 * images.to(self.classes)).round() / 255
         return self.body(as_stored.expand(-1, 3, -1, -1))[0].flatten(1).cpu()
 
     def probabilities(self, images: Tensor) -> Tensor:

@@ -21,14 +21,29 @@ def slerp(start: Tensor, end: Tensor, ratio: Tensor | float) -> Tensor:
         a and b, `(..., d_z)`.
     ratio
         t: 0 at a, 1 at b; a number or `(..., 1)`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not broadcast, or the ratio has a coordinate for each of the codes'.
     """
+    ratio = torch.as_tensor(ratio, dtype=start.dtype, device=start.device)
+    try:
+        torch.broadcast_shapes(start.shape, end.shape, ratio.shape)
+        fits = ratio.ndim == 0 or ratio.shape[-1] == 1
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            "codes (..., d_z) and ratios (..., 1) must broadcast, received "
+            f"{tuple(start.shape)}, {tuple(end.shape)} and {tuple(ratio.shape)}"
+        )
     a, b = normalize(start, dim=-1), normalize(end, dim=-1)
     # Kahan's form: the arc cosine loses half the digits of small angles and of those near pi.
     angle = 2 * torch.atan2((a - b).norm(dim=-1, keepdim=True), (a + b).norm(dim=-1, keepdim=True))
     sine = angle.sin()
     parallel = sine < 1e-4
     sine = torch.where(parallel, 1.0, sine)
-    ratio = torch.as_tensor(ratio, dtype=start.dtype, device=start.device)
     of_start = torch.where(parallel, 1 - ratio, ((1 - ratio) * angle).sin() / sine)
     of_end = torch.where(parallel, ratio, (ratio * angle).sin() / sine)
     return of_start * start + of_end * end

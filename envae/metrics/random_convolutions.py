@@ -8,6 +8,7 @@ conclusion that holds in its space too does not hang on the other's.
 import torch
 from torch import Generator, Tensor, nn
 
+from envae.evaluation import single_precision
 from envae.objectives.base import check_finite, check_images
 
 SMALLEST = 8  # pixels, in height and in width
@@ -48,6 +49,7 @@ class RandomConvolutions(nn.Module):
     mean: Tensor
     scale: Tensor
 
+    @single_precision()
     def __init__(self, images: Tensor, *, seed: int = 0, few: bool = False):
         super().__init__()
         if images.ndim != 4 or len(images) < 2 or min(images.shape[2:]) < SMALLEST:

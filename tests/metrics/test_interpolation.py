@@ -84,3 +84,16 @@ def test_pairs_and_ratios_are_those_of_the_generator(ratio):
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("end", "ratio"), [((3, 4), (5, 1)), ((2, 4), ()), ((3, 4), (3,)), ((3, 4), (3, 4))]
+)
+def test_shapes_that_do_not_fit_are_told(end, ratio):
+    with pytest.raises(ValueError, match=r"must broadcast, received \(3, 4\), "):
+        slerp(torch.ones(3, 4), torch.ones(end), torch.full(ratio, 0.5))
+
+
+def test_many_ratios_between_two_codes():
+    found = slerp(torch.tensor([1.0, 0]), torch.tensor([0.0, 1]), torch.linspace(0, 1, 3)[:, None])
+    torch.testing.assert_close(found, torch.tensor([[1, 0], [0.5**0.5, 0.5**0.5], [0, 1]]))
