@@ -125,13 +125,18 @@ def test_table_e8_empties_the_code_and_not_the_divergence(changed, expected):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "decoder", "reproduced"),
-    [((1, 1.9), (4, 5), False), ((1, 2.1), (4, 5), True), ((1, 1.9), (2.9, 5), True)],
+    ("decoders", "verdict", "told"),
+    [
+        ({"a": (1, 2), "b": (3, 4), "c": (5, 6)}, (True, True), "3 of 3"),
+        ({"a": (1, 2), "b": (5, 6), "c": (3, 4)}, (False, True), "2 of 3"),
+        ({"a": (5, 6), "b": (3, 4), "c": (1, 2)}, (False, False), "0 of 3"),
+        ({"a": (1, 3), "b": (2, 4), "c": (5, 6)}, (True, True), "2 of 2"),  # a and b overlap
+        ({"a": (1, 4), "b": (5, 6), "c": (2, 3)}, (False, False), "1 of 2"),
+        ({"a": (1, 4), "b": (2, 5), "c": (3, 6)}, (False, False), "0 of 0"),
+    ],
 )
-def test_a_flat_encoder_before_a_steep_decoder_tells_nothing(encoder, decoder, reproduced):
-    others = {"L2, unit variance": (2, 2), "Iso-I": (3, 3)}
-    encoders, decoders = (
-        pd.DataFrame({"EnVAE, M = 10": ours} | others).T for ours in (encoder, decoder)
-    )
-    found = chapter.of_lipschitz(encoders, decoders)
-    assert (found.reproduced, found.in_part) == (reproduced, False)
+def test_of_two_models_the_flatter_encoder_has_the_flatter_decoder(decoders, verdict, told):
+    encoders = pd.DataFrame({"a": (0.1, 0.2), "b": (0.3, 0.4), "c": (0.5, 0.6)}).T
+    found = chapter.of_lipschitz(encoders, pd.DataFrame(decoders).T)
+    assert (found.reproduced, found.in_part) == verdict
+    assert f" {told} pairs" in found.told

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
@@ -170,10 +171,65 @@ def test_training_at_many_variances_ends_at_the_closed_form():
     torch.testing.assert_close(els, best.expected_local_smoothness, atol=1e-3, rtol=1e-2)
 
 
+def test_training_is_adam_on_the_exact_loss_with_a_step_size_that_falls_along_a_cosine():
+    """One pixel and one code, w and v the weights of encoder and decoder, s the variance.
+
+    (c (1 - v w)^2 + v^2 s) / (2 sigma^2) + (w^2 c + s - ln s - 1) / 2, derived by hand.
+    """
+    c, sigma2, steps = 2.0, np.array([0.5, 1.5]), 5
+
+    def trained(steps):
+        model = linear.train(
+            torch.tensor([[c]], dtype=torch.float64), 1, torch.from_numpy(sigma2), steps=steps
+        )
+        parts = model.encoder, model.decoder, model.posterior_variance.log()
+        return np.stack([part.flatten().numpy() for part in parts])
+
+    at = trained(0)
+    mean, square = np.zeros_like(at), np.zeros_like(at)
+    for step in range(steps):
+        w, v, log_s = at
+        s, missed = np.exp(log_s), 1 - v * w
+        slope = np.stack(
+            [
+                -v * missed * c / sigma2 + w * c,
+                (v * s - w * missed * c) / sigma2,
+                v**2 * s / (2 * sigma2) + 0.5 * (s - 1),
+            ]
+        )
+        mean = 0.9 * mean + 0.1 * slope
+        square = 0.999 * square + 0.001 * slope**2
+        size = 0.03 * (1 + math.cos(math.pi * step / steps)) / 2
+        unbiased = square / (1 - 0.999 ** (step + 1))
+        at = at - size * mean / (1 - 0.9 ** (step + 1)) / (np.sqrt(unbiased) + 1e-8)
+    np.testing.assert_allclose(trained(steps), at, rtol=1e-9)
+
+
+def test_training_starts_small_and_alike_at_all_variances_and_from_each_seed_elsewhere():
+    covariance, sigma2 = torch.eye(40, dtype=torch.float64), torch.tensor([0.1, 4.0])
+    start, again, other = (
+        linear.train(covariance, 30, sigma2, steps=0, **given)
+        for given in ({}, {"seed": 0}, {"seed": 1})
+    )
+    assert (start.encoder.shape, start.decoder.shape) == ((2, 30, 40), (2, 40, 30))
+    assert torch.equal(start.posterior_variance, torch.ones(2, 30, dtype=torch.float64))
+    for weights in (start.encoder, start.decoder):
+        assert torch.equal(weights[0], weights[1])
+        assert weights.std().item() == pytest.approx(0.1, rel=0.05)
+        assert not weights.requires_grad
+    assert not torch.equal(start.encoder, start.decoder.mT)
+    assert torch.equal(start.encoder, again.encoder)
+    assert not torch.equal(start.encoder, other.encoder)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((EIGENVALUES, 6, 1.0), "1 <= latent_dim <= n"),
+        ((EIGENVALUES, 0, 1.0), "1 <= latent_dim <= n"),
+        ((-EIGENVALUES, 2, 1.0), "finite, none negative and one positive"),
+        ((0 * EIGENVALUES, 2, 1.0), "finite, none negative and one positive"),
+        ((EIGENVALUES / 0, 2, 1.0), "finite, none negative and one positive"),
         ((EIGENVALUES[None], 1, 1.0), "eigenvalues \\(n,\\)"),
         ((EIGENVALUES, 2, 0.0), "sigma2 must be positive"),
     ],
