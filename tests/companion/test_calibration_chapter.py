@@ -18,6 +18,18 @@ def test_the_largest_miss_is_over_levels_of_means_over_seeds():
     assert chapter.misses(runs, "noise")["b"] == pytest.approx(0.6)
 
 
+def test_forecasts_in_short_are_percent_and_points():
+    levels = {f"noise_coverage_{100 * level:.0f}_test": level for level in LEVELS}
+    runs = pd.DataFrame(
+        {("a", seed): levels | {"noise_coverage_90_test": 0.9 + 0.02 * seed,
+                                "noise_spread_skill_test": 1.0 + seed, "commit": "abc"}
+         for seed in (0, 1)}
+    ).T.infer_objects()  # fmt: skip
+    runs = runs.rename_axis(["row", "seed"]).astype(dict.fromkeys(runs.columns[:-1], float))
+    found = chapter.in_short(runs, {"a, noise": ("a", "noise")}).loc["a, noise"]
+    assert found.tolist() == pytest.approx([50, 91, 1, 1.5])
+
+
 @pytest.mark.parametrize(
     ("envae", "fast", "least", "verdict"),
     [

@@ -15,6 +15,7 @@ from PIL import Image
 from envae import cli, datasets
 from envae.companion import compare, notebook_run
 from envae.experiments import kept_pictures, paper_rows
+from envae.experiments.runs import Setting
 from envae.metrics import frechet
 from envae.metrics.random_convolutions import RandomConvolutions
 
@@ -60,8 +61,121 @@ def test_grey_images_of_both_splits_keep_their_places(monkeypatch):
     given = datasets.Dataset("imagefolder", **parts, **labels, place="")
     monkeypatch.setattr(datasets, "load", lambda *_, **__: given)
     found = compare.load("anywhere", 16)
+    assert found.name == "imagefolder-grey"
     assert torch.equal(found.train, parts["train"][:, 1:2])
     assert torch.equal(found.test, parts["test"][:, 1:2])
+
+
+@pytest.mark.parametrize("test", [96, 97])
+def test_a_fifth_of_all_images_is_the_test_where_there_are_too_few_of_it(monkeypatch, test):
+    """In a random order that is the same every time: records name the split and no image."""
+    count = 400 + test
+    images = torch.arange(count * 64).reshape(count, 1, 8, 8) / (count * 64)
+    labels = torch.arange(count)
+    train, few = images.split([400, test])
+    given = datasets.Dataset("discs", train, labels[:400], few, labels[400:], place="there")
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: given)
+    found = compare.load("anywhere", 8)
+    if test == 97:  # more than features
+        assert (found.name, len(found.train), len(found.test)) == ("discs-grey", 400, 97)
+        return
+    order = torch.randperm(496, generator=torch.Generator().manual_seed(0))
+    assert (found.name, found.place) == ("discs-grey-fifth", "there")
+    assert torch.equal(found.test_labels, order[:99])
+    assert torch.equal(found.train_labels, order[99:])
+    for part, of in ((found.train, found.train_labels), (found.test, found.test_labels)):
+        assert torch.equal(part, images[of])
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        (120, 30, None),
+        (119, 30, "anywhere has 149 images: a comparison needs 150 or more"),
+    ],
+)
+def test_as_few_images_as_a_comparison_needs_are_enough(monkeypatch, train, test, message):
+    labels = torch.zeros(train), torch.zeros(test)
+    given = datasets.Dataset(
+        "discs", torch.rand(train, 1, 8, 8), labels[0], torch.rand(test, 1, 8, 8), labels[1], ""
+    )
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: given)
+    if message:
+        with pytest.raises(ValueError, match=message):
+            compare.load("anywhere", 8)
+    else:
+        found = compare.load("anywhere", 8)
+        assert (len(found.train), len(found.test)) == (120, 30)
+
+
+@pytest.mark.parametrize("coloured", ["train", "test"])
+def test_images_have_three_channels_where_one_split_has_colour(monkeypatch, coloured):
+    parts = {name: torch.rand(500, 1, 8, 8).expand(-1, 3, -1, -1) for name in ("train", "test")}
+    parts[coloured] = torch.rand(500, 3, 8, 8)
+    labels = {f"{name}_labels": torch.zeros(500) for name in parts}
+    given = datasets.Dataset("imagefolder", **parts, **labels, place="")
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: given)
+    assert compare.load("anywhere", 8) is given
+
+
+def comparison_of(train, test=200, channels=1, found=(7, 8)):
+    """A comparison on so many random images, without a plan."""
+    comparison = object.__new__(compare.Comparison)
+    images = [torch.rand(count, channels, 8, 8) for count in (train, test)]
+    labels = [torch.zeros(count, dtype=torch.long) for count in (train, test)]
+    comparison._dataset = datasets.Dataset(
+        "discs", images[0], labels[0], images[1], labels[1], place=""
+    )
+    comparison.found = found
+    return comparison
+
+
+@pytest.mark.parametrize(
+    ("channels", "train", "kept", "latent_dim", "batch_size", "samples"),
+    [(1, 2400, 2400, 16, 64, 2000), (1, 2400, 2000, 16, 64, 2000), (3, 2400, 1999, 32, 32, 1999),
+     (3, 500, 500, 32, 32, 500)],
+)  # fmt: skip
+def test_what_every_row_shares_goes_by_the_images_that_are_kept(
+    channels, train, kept, latent_dim, batch_size, samples
+):
+    comparison = comparison_of(train, channels=channels)
+    experiment = comparison._experiment("conv", 9, kept)
+    assert len(experiment.dataset.train) == kept
+    assert experiment.dataset.name == ("discs" if kept == train else f"discs-{kept}")
+    assert experiment.setting == Setting("conv", latent_dim, 9, batch_size, 1e-3)
+    assert experiment.samples == samples
+    # A search, of three values and no more, from one seed; then three others. Nothing is fitted
+    # or computed that the page does not show.
+    assert (experiment.tried, experiment.more, experiment.seeds) == (3, 0, (1, 2, 3))
+    assert (experiment.priors, experiment.second_stage) == (("gmm10",), ())
+    assert (experiment.likelihood_draws, experiment.random_space) == (0, False)
+    assert experiment.name == f"compare_{experiment.dataset.name}"
+    assert experiment.draw is kept_pictures.draw
+
+
+@pytest.mark.parametrize(("train", "test", "few"), [(485, 97, False), (484, 97, True),
+                                                   (485, 96, True)])  # fmt: skip
+def test_fewer_features_are_measured_where_the_smaller_of_two_sets_has_too_few_images(
+    train, test, few
+):
+    """A fifth of the training images, which a search holds out, or the test images."""
+    comparison = comparison_of(train, test)
+    network = comparison._experiment("mlp", 1, train).extractor
+    images = comparison._dataset.train
+    expected = RandomConvolutions(images, few=few)
+    assert network.name == expected.name == ("random-conv-few" if few else "random-conv")
+    assert torch.equal(network.features(images), expected.features(images))
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(1, "1 epoch, "), (30, "30 epochs, ")])
+def test_it_says_what_was_found_and_what_is_trained_on(epochs, told):
+    comparison = comparison_of(300, channels=3, found=(400, 31))
+    comparison._follow({"network": "conv", "epochs": epochs, "images": 250})
+    assert str(comparison) == (
+        "400 training and 31 test images of 3 x 8 x 8; 250 trained on, "
+        f"{told}network conv with a code of 32; for each loss 3 values of its one free number, "
+        "the best of them from 3 seeds"
+    )
 
 
 @pytest.mark.parametrize(
@@ -261,6 +375,123 @@ def test_a_machine_that_is_slower_than_planned_gets_a_new_plan(
     assert now[0] < 1.2 * 300 or len(done) == 1
     again = compare.Comparison(tmp_path / "discs", minutes=5, size=16)
     assert again.experiment.setting.epochs == epochs
+
+
+class Clock:
+    """Rows whose search and runs take a time of ours, each epoch of a run so many seconds."""
+
+    def __init__(self, comparison, monkeypatch):
+        self.now, self.took, self.done = 10.0, {}, {}
+        self.name = "anything"
+        comparison._begun, comparison._pace, comparison._beside = 10.0, 0.0, 0.0
+        comparison.experiment = self
+        monkeypatch.setattr(compare.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(
+            compare.records, "curves", lambda name, key: {"seconds": self.done[key][name]}
+        )
+        monkeypatch.setattr(
+            compare.Comparison, "runs", lambda self: pd.DataFrame(list(comparison.experiment.done))
+        )
+
+    def steps(self, *, searched):
+        return 999 if searched else 20
+
+    def due(self, label):
+        return None if label in self.done else "something"
+
+    def complete(self, label):
+        seconds, *epochs = self.took[label]
+        self.now += seconds
+        self.done[label] = {self.name: epochs}
+        distances = {paper_rows.ALL_ROWS[label].judged_by: [0.126, 2.0]}
+        return pd.DataFrame({"done": True, "error": "", "key": label} | distances)
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """Ten epochs on half of 100 images: 5 on all of them, whose seconds and steps' are made up."""
+    comparison = comparison_of(100)
+    clock = Clock(comparison, monkeypatch)
+    comparison._plan = {
+        "epochs": 10, "images": 50, "step": {"L2": 0.5, "AE": 0.25},
+        "seconds": {"L2": 4.0, "AE": 6.0},
+    }  # fmt: skip
+    comparison.rows, comparison._seconds = ("L2", "AE"), 1000.0
+    return comparison, clock
+
+
+def test_what_rows_lack_is_expected_by_pace_and_by_what_a_row_takes_beside(planned):
+    comparison, clock = planned
+    assert comparison._epochs() == 5
+    assert comparison._expected("L2", "AE") == 0  # nothing is known yet
+    comparison._pace, comparison._beside = 2.0, 3.0
+    assert comparison._expected("L2") == 2 * 5 * 4 + 3
+    assert comparison._expected("L2", "AE") == 2 * 5 * (4 + 6) + 2 * 3
+    clock.done["L2"] = {}
+    assert comparison._expected("L2", "AE") == 2 * 5 * 6 + 3
+
+
+def test_a_row_tells_the_pace_and_the_slowest_counts(planned):
+    """Of a step 3 times as long as planned, 60 s of training are expected; 40 more were taken."""
+    comparison, clock = planned
+    clock.took = {"L2": (100.0, 2.0, 4.0), "AE": (70.0, 1.0, 1.0)}  # 3 s and 1 s for two steps
+    assert comparison.train("L2") == "L2: distances 0.13, 2.00"
+    assert (comparison._pace, comparison._beside) == (3 / (2 * 0.5), 100 - 3 * 5 * 4)
+    assert comparison.train("AE") == "AE + mixture: distances 0.13, 2.00"
+    assert (comparison._pace, comparison._beside) == (3.0, 40.0)
+    clock.done.clear()
+    comparison._pace = comparison._beside = 0.0
+    comparison.train("AE")
+    assert (comparison._pace, comparison._beside) == (1 / (2 * 0.25), 70 - 2 * 5 * 6)
+
+
+def test_a_row_that_is_done_tells_no_pace_and_one_that_did_not_run_says_so(planned, monkeypatch):
+    comparison, clock = planned
+    clock.took = {"L2": (100.0, 2.0)}
+    clock.done["L2"] = {}
+    assert comparison.train("L2") == "L2: distances 0.13, 2.00"
+    assert (comparison._pace, comparison._beside) == (0, 0)
+    monkeypatch.setattr(clock, "complete", lambda _: pd.DataFrame({"done": [False], "error": ""}))
+    assert comparison.train("L2") == "L2: not run"
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [(957.0, "L2: distances 0.13, 2.00"), (957.5, "L2: left for the next call, the time is over")],
+)
+def test_a_row_is_left_for_later_where_it_would_end_after_the_time(planned, now, told):
+    """43 s after 957 of 1000 is within it."""
+    comparison, clock = planned
+    comparison._pace, comparison._beside = 2.0, 3.0
+    clock.took, clock.now = {"L2": (1.0, 1.0)}, 10 + now
+    assert comparison.train("L2") == told
+
+
+@pytest.mark.parametrize(
+    ("left", "pace", "epochs"),
+    [
+        (340.0, 2.0, 40),  # two rows need 406, less than 1.2 times what is left
+        (338.0, 2.0, 14),  # (0.9 * 338 - 6) / 20
+        (130.0, 0.75, 14),  # 156 is 1.2 times 130
+        (118.0, 2.0, 5),
+        (117.0, 2.0, 40),  # 4 epochs would be too few
+    ],
+)
+def test_a_plan_is_made_anew_where_rows_would_be_lost_and_there_is_time_to_train(
+    planned, tmp_path, left, pace, epochs
+):
+    """What training may take is nine tenths of what is left, without what rows take beside it."""
+    comparison, clock = planned
+    comparison._plan |= {"network": "mlp", "epochs": 40}  # 20 on all images
+    before = dict(comparison._plan)
+    comparison._file = tmp_path / "plan.json"
+    comparison._pace, comparison._beside, clock.now = pace, 3.0, 10 + 1000 - left
+    assert comparison._is_shortened() == (epochs < 40)
+    assert comparison._plan["epochs"] == epochs
+    if epochs < 40:
+        expected = before | {"epochs": epochs, "images": 100}
+        assert comparison._plan == json.loads(comparison._file.read_text()) == expected
+        assert comparison.experiment.setting.epochs == epochs
 
 
 def test_samples_are_measured_by_what_costs_and_knows_nothing():

@@ -182,6 +182,35 @@ def misses(runs: pd.DataFrame, kind: str = "draws") -> pd.Series:
     )
 
 
+def in_short(runs: pd.DataFrame, forecasts: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+    """Coverage, its largest miss, and spread over error of several forecasts, means over seeds.
+
+    Parameters
+    ----------
+    runs
+        Of `measures.calibration.measure`, indexed by row and `seed`.
+    forecasts
+        By name: the row, and the kind of its forecast.
+
+    Returns
+    -------
+    DataFrame
+        A line for each forecast; shares in percent, of test images.
+    """
+    means = runs.groupby(level=0).mean(numeric_only=True)
+    return pd.DataFrame(
+        {
+            name: {
+                "50 % hold": 100 * means.loc[row, f"{kind}_coverage_50_test"],
+                "90 % hold": 100 * means.loc[row, f"{kind}_coverage_90_test"],
+                "largest miss, points": 100 * misses(runs, kind)[row],
+                "spread / error": means.loc[row, f"{kind}_spread_skill_test"],
+            }
+            for name, (row, kind) in forecasts.items()
+        }
+    ).T
+
+
 def of_coverage(at_samples: Mapping[str, float], by_weight: Mapping[str, pd.Series]) -> Finding:
     """Whether the draws of EnVAE and FEnVAE cover test images as often as they should.
 
