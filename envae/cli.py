@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     evidence.set_defaults(command=_evidence)
 
     compare = commands.add_parser("compare", help="which loss for a folder of images? one page")
-    compare.add_argument("folder", type=Path, help="150 images or more, in subfolders or not")
+    compare.add_argument("folder", type=Path, help="156 images or more, in subfolders or not")
     compare.add_argument("--minutes", type=float, default=10.0, help="it may take: %(default)s")
     compare.add_argument("--size", type=int, default=32, help="pixels of a side: %(default)s")
     compare.add_argument("-o", "--output", type=Path, help="a folder: _build/compare/NAME")

@@ -52,7 +52,9 @@ _NEARLY = 0.9  # the same once it is known what a row takes beside training
 _TOO_LONG = 1.2  # times the time that is left: rows would be lost, and the plan is made anew
 _FEWEST_EPOCHS = 5  # with fewer for all: better some rows now, others in the next call
 _LITTLE = 0.5  # recall: samples are far from half of the test images
-_TEST_IMAGES = 30  # at least: so many are shown
+# A search measures distances on a fifth of the training images, which a fifth of all may leave.
+_FEWEST_TO_TRAIN = 5 * (random_convolutions.FEWEST + 1)
+_FEWEST_IMAGES = 156
 
 
 def load(folder: str | Path, size: int = 32) -> Dataset:
@@ -83,10 +85,11 @@ def load(folder: str | Path, size: int = 32) -> Dataset:
             train=images[train], train_labels=labels[train],
             test=images[test], test_labels=labels[test],
         )  # fmt: skip
-    if len(dataset.test) < _TEST_IMAGES or len(dataset.train) // 5 <= random_convolutions.FEWEST:
+    if len(dataset.train) < _FEWEST_TO_TRAIN:
         raise ValueError(
-            f"{folder} has {len(dataset.train) + len(dataset.test)} images: a comparison needs "
-            f"{5 * _TEST_IMAGES} or more"
+            f"{folder} has {len(dataset.train) + len(dataset.test)} images, {len(dataset.train)} "
+            f"of them to train on: a comparison needs {_FEWEST_IMAGES} or more, and "
+            f"{_FEWEST_TO_TRAIN} to train on"
         )
     if (dataset.train == dataset.train[0]).all():
         raise ValueError(f"{folder} has {len(dataset.train)} training images that are all alike")

@@ -88,24 +88,29 @@ def test_a_fifth_of_all_images_is_the_test_where_there_are_too_few_of_it(monkeyp
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "message"),
+    ("train", "test", "split"),
     [
-        (120, 30, None),
-        (119, 30, "anywhere has 149 images: a comparison needs 150 or more"),
+        (130, 26, (125, 31)),
+        (125, 97, (125, 97)),
+        (130, 25, "155 images, 124 of them to train on: a comparison needs 156 or more, and 125 "),
+        (124, 97, "221 images, 124 of them to train on: a comparison needs 156 or more, and 125 "),
     ],
 )
-def test_as_few_images_as_a_comparison_needs_are_enough(monkeypatch, train, test, message):
-    labels = torch.zeros(train), torch.zeros(test)
-    given = datasets.Dataset(
-        "discs", torch.rand(train, 1, 8, 8), labels[0], torch.rand(test, 1, 8, 8), labels[1], ""
-    )
+def test_as_few_images_as_a_comparison_needs_are_enough(monkeypatch, train, test, split):
+    """A fifth of those to train on is more than features; a fifth of all is the test, if few."""
+    images = torch.rand(train + test, 1, 8, 8).split([train, test])
+    labels = torch.zeros(train + test).split([train, test])
+    given = datasets.Dataset("discs", images[0], labels[0], images[1], labels[1], place="")
     monkeypatch.setattr(datasets, "load", lambda *_, **__: given)
-    if message:
-        with pytest.raises(ValueError, match=message):
+    if isinstance(split, str):
+        with pytest.raises(ValueError, match=split):
             compare.load("anywhere", 8)
-    else:
-        found = compare.load("anywhere", 8)
-        assert (len(found.train), len(found.test)) == (120, 30)
+        return
+    found = compare.load("anywhere", 8)
+    assert (len(found.train), len(found.test)) == split
+    held_out = paper_rows.held_out(found).test
+    network = RandomConvolutions(found.train, few=True)
+    assert frechet.fd(network, found.train, held_out) > 0
 
 
 @pytest.mark.parametrize("coloured", ["train", "test"])
@@ -196,14 +201,17 @@ def test_an_epoch_on_all_images_says_how_many_of_how_many(seconds, left, epochs,
 
 def test_too_few_images_are_one_line(tmp_path, capsys):
     assert cli.main(["compare", str(write(tmp_path / "few", 40)), "--size", "16"]) == 2
-    assert "has 40 images: a comparison needs 150 or more" in capsys.readouterr().err
+    assert (
+        "has 40 images, 32 of them to train on: a comparison needs 156 or "
+        in capsys.readouterr().err
+    )
     assert cli.main(["compare", str(tmp_path / "none")]) == 2
     assert "needs root, a folder of images" in capsys.readouterr().err
     file = tmp_path / "one.png"
     Image.new("L", (16, 16)).save(file)
     assert cli.main(["compare", str(file)]) == 2
     assert "one.png is a file: give the folder that it lies in" in capsys.readouterr().err
-    assert f"{5 * compare._TEST_IMAGES} images or more" in cli._parser().format_help() + help_of(
+    assert f"{compare._FEWEST_IMAGES} images or more" in cli._parser().format_help() + help_of(
         "compare", capsys
     )
 
