@@ -189,6 +189,19 @@ def test_samples_close_together_are_told_apart_beside_one_far_away(
     assert error.max() < 1e-2
 
 
+def test_what_is_held_at_once_is_16_megabytes():
+    """Of 7 samples and their x, 2^12 numbers each; and of all 8^2 differences between 8 samples."""
+    samples = torch.zeros(7, 200, 2**12)
+    parts = list(scores._centered(samples, samples[0]))
+    assert [points.nbytes for _, points in parts] == [2**24, 72 * 2**17]
+    assert [(rows.start, len(points)) for rows, points in parts] == [(0, 128), (128, 72)]
+    lost = torch.arange(50) % 5 > 0  # 40 of them
+    eight = torch.zeros(8, 1, 1).expand(8, 50, 2**12)
+    indices = list(scores._fallen_back(lost, eight))
+    assert [len(part) for part in indices] == [16, 16, 8]
+    assert torch.equal(torch.cat(indices), lost.nonzero().squeeze(1))
+
+
 def test_operations_written_down_on_other_samples_tell_them_apart_too(monkeypatch):
     """As `experiments.batched` writes a step down: nothing is decided by the first samples."""
     monkeypatch.setattr(scores, "_FEW", 0)

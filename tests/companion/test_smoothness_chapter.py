@@ -97,6 +97,18 @@ def test_what_a_sweep_does_not_show_changes_its_own_verdict_alone(
     assert verdicts(found) == whole | expected
 
 
+@pytest.mark.parametrize(("name", "sign"), chapter.TRENDS.items())
+def test_a_criterion_that_roughly_goes_with_the_variance_does_not_agree(name, sign):
+    """One point at the wrong end: a rank correlation of 1/2 in the table, 9/14 above."""
+    found = chapter.of_table_one(
+        sweep(**{name: lambda t: sign * t.where(t != 0, -9)}), codes(), pixels=4
+    )
+    assert (
+        "beyond 0.9 for 4 of 5 criteria in the upper part of the range, for 4 in all of it "
+        f"(exceptions: {chapter.CRITERIA[name]})"
+    ) in found["trends"].told
+
+
 def test_one_seed_that_disagrees_is_enough():
     frame = sweep()
     frame.loc[(slice(None), 2), "els"] = 1.0 * frame.loc[(slice(None), 2), "els"].to_numpy()[::-1]
