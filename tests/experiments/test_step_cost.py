@@ -1,12 +1,15 @@
 """What a training step costs beside another: timing, ratios, records."""
 
+import json
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 
+from envae import datasets
 from envae.experiments import step_cost
 from envae.experiments.runs import Point, Setting
 
@@ -49,6 +52,58 @@ def test_a_step_trains_and_is_timed():
     assert (seconds > 0).all(axis=None)
 
 
+class Kept(Point):
+    """A run that keeps the model that it builds."""
+
+    def build(self, image_shape):
+        built = super().build(image_shape)
+        object.__setattr__(self, "vae", built[0])
+        return built
+
+
+def test_a_step_is_one_of_adam_on_one_batch_of_images_at_the_rate_of_the_setting():
+    case = Kept("ae", {}, 3, Setting("mlp", 4, batch_size=5, lr=0.01))
+    step = step_cost._step(case, SHAPE)
+    stepped = case.vae
+    vae, minimized = case.build(SHAPE)
+    adam = torch.optim.Adam(vae.parameters(), lr=0.01)
+    x = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
+    for _ in range(2):
+        adam.zero_grad()
+        minimized(vae, x).total.backward()
+        adam.step()
+        step()
+    for name, weight in vae.state_dict().items():
+        torch.testing.assert_close(stepped.state_dict()[name], weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("images", "given", "used", "seconds"),
+    [
+        (100, {}, 40, 1.5),
+        (100, {"steps": 2}, 20, 3.0),
+        (25, {}, 25, 2.0),  # the last batch has five
+        (31, {}, 31, 2.0),  # and here eleven
+    ],
+)
+def test_seconds_of_a_step_are_those_of_the_last_epoch_over_its_batches(
+    monkeypatch, images, given, used, seconds
+):
+    trained = []
+
+    def train(case, dataset):
+        trained.append((case, dataset))
+        return None, None, pd.DataFrame({"seconds": [9.0, 6.0]})
+
+    monkeypatch.setattr(step_cost.runs, "train", train)
+    case, digits = row("l2", 10), datasets.load("digits").subset(images)
+    assert step_cost.seconds_in_training(case, digits, **given) == seconds
+    [(of, few)] = trained
+    assert of is case
+    assert torch.equal(few.train, digits.train[:used])
+    assert torch.equal(few.train_labels, digits.train_labels[:used])
+
+
 # The third round is slow for both rows, which no ratio should show.
 ROUNDS = pd.DataFrame([[1.0, 2.0, 40.0], [1.5, 4.0, 40.0]], index=["L2", "FEnVAE"])
 
@@ -80,6 +135,42 @@ def test_recorded_steps_are_those_written_last(tmp_path, monkeypatch):
     step_cost.record_steps(ROUNDS, "data-bound", cases, (1, 28, 28))
     with pytest.raises(LookupError, match="2 records"):
         step_cost.recorded_steps("data-bound", "mlp")
+
+
+def test_a_record_says_what_was_timed_and_what_its_numbers_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    setting = Setting("conv", 3, batch_size=16)
+    cases = {name: Point(name, {}, 0, setting) for name in ("l2", "ae")}
+    step_cost.record_steps(ROUNDS, "compute-bound", cases, (3, 8, 9))
+    [file] = tmp_path.rglob("*.json")
+    told = json.loads(file.read_text())
+    assert told["parameters"] == {
+        "kind": "compute-bound", "network": "conv", "image_shape": [3, 8, 9], "latent_dim": 3,
+        "batch_size": 16,
+    }  # fmt: skip
+    metrics, units = told["metrics"], told["units"]
+    assert metrics["threads"] == torch.get_num_threads()
+    assert units["threads"] == "threads of torch"
+    ratio = "ratio to the step of L2 in the same round"
+    expected = {
+        "median": (1.5, f"{ratio}, median of 3 rounds"),
+        "low": (1.0, f"{ratio}, lowest of 3 rounds"),
+        "high": (2.0, f"{ratio}, highest of 3 rounds"),
+        "seconds": (4.0, "seconds, median of 3 rounds"),
+    }
+    for name, pair in expected.items():
+        assert (metrics[f"FEnVAE | {name}"], units[f"FEnVAE | {name}"]) == pair
+    assert len(metrics) == 2 * 4 + 1
+
+
+def test_a_table_comes_back_in_the_order_of_its_rows():
+    table = pd.DataFrame(
+        {"median": [2.0, 1.0], "low": [1.5, 1.0], "high": [3.0, 1.0], "seconds": [0.2, 0.1]},
+        index=["L2", "AE"],
+    )
+    values = {name: value for name, (value, _) in step_cost.as_values(table, "ratio", 3).items()}
+    found = step_cost.as_table(pd.Series({"threads": 2} | values | {"other | median": None}))
+    pd.testing.assert_frame_equal(found, table)
 
 
 def test_cases_of_one_record_share_their_setting():
