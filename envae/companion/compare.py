@@ -91,7 +91,7 @@ def load(folder: str | Path, size: int = 32) -> Dataset:
             f"of them to train on: a comparison needs {_FEWEST_IMAGES} or more, and "
             f"{_FEWEST_TO_TRAIN} to train on"
         )
-    if (dataset.train == dataset.train[0]).all():
+    if (dataset.train == dataset.train[:1]).all():
         raise ValueError(f"{folder} has {len(dataset.train)} training images that are all alike")
     return dataset
 

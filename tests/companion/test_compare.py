@@ -229,6 +229,22 @@ def test_images_that_are_all_alike_are_one_line(tmp_path, capsys):
     assert "training images that are all alike" in capsys.readouterr().err
 
 
+def test_test_images_may_be_all_alike_and_training_images_may_not(monkeypatch):
+    alike, differ = torch.full((200, 1, 8, 8), 0.5), torch.rand(200, 1, 8, 8)
+    differ[0] = 0.5
+
+    def given(train, test):
+        labels = torch.zeros(200)
+        dataset = datasets.Dataset("discs", train, labels, test, labels, place="")
+        monkeypatch.setattr(datasets, "load", lambda *_, **__: dataset)
+
+    given(differ, alike)
+    assert torch.equal(compare.load("anywhere", 8).train, differ)
+    given(alike, differ.flip(0))
+    with pytest.raises(ValueError, match="anywhere has 200 training images that are all alike"):
+        compare.load("anywhere", 8)
+
+
 @pytest.mark.parametrize("option", [("--minutes", "0"), ("--minutes", "nan"), ("--size", "4")])
 def test_numbers_out_of_range_are_told_before_a_kernel_starts(
     tmp_path, capsys, monkeypatch, option
