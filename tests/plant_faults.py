@@ -46,12 +46,13 @@ IMPORTED = (
 )  # fmt: skip
 PAIRS = {"test": "train", "mean": "sum", "min": "max", "argmin": "argmax", "idxmin": "idxmax"}
 # Arguments that decide where things lie in a figure or on a terminal, how large letters, marks and
-# lines are, or what is checked besides: no result. Colours, names and limits are results.
+# lines are, or what is checked besides: no result. Colours, names and limits are results. Every
+# call is asked for an encoding by `test_layers.py`, which imports none of the modules that it reads.
 SHOWN = {
     "strict", "progress", "desc", "disable", "stacklevel", "optimize", "pad", "w_pad", "ha", "va",
     "rotation", "figsize", "dpi", "shrink", "anchor", "help", "metavar", "xticks", "yticks",
     "lw", "ms", "linewidth", "markersize", "markerscale", "fontsize", "loc", "bbox_to_anchor",
-    "ncols", "layout", "zorder",
+    "ncols", "layout", "zorder", "encoding",
 }  # fmt: skip
 SWAPPED = PAIRS | {right: left for left, right in PAIRS.items()}
 
