@@ -46,8 +46,8 @@ IMPORTED = (
 )  # fmt: skip
 PAIRS = {"test": "train", "mean": "sum", "min": "max", "argmin": "argmax", "idxmin": "idxmax"}
 # Arguments that decide where things lie in a figure or on a terminal, how large letters, marks and
-# lines are, or what is checked besides: no result. Colours, names and limits are results. Every
-# call is asked for an encoding by `test_layers.py`, which imports none of the modules that it reads.
+# lines are, or what is checked besides: no result. Colours, names and limits are results. An
+# encoding is asked of every call by `test_layers.py`, which imports none of what it reads.
 SHOWN = {
     "strict", "progress", "desc", "disable", "stacklevel", "optimize", "pad", "w_pad", "ha", "va",
     "rotation", "figsize", "dpi", "shrink", "anchor", "help", "metavar", "xticks", "yticks",

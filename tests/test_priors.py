@@ -147,6 +147,54 @@ def test_second_stage_adds_noise_of_variance_gamma_to_what_it_decodes():
     torch.testing.assert_close(sampled.T.cov(), 0.09 * torch.eye(2), atol=0.004, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"codes": torch.randn(1, 2)}, r"N >= 2, received shape \(1, 2\)"),
+        ({"codes": torch.randn(30)}, r"float codes \(N, d_z\)"),
+        ({"codes": torch.full((30, 2), math.inf)}, "codes must be finite"),
+        *[
+            ({name: 0}, f"{name} must be an integer from 1 up")
+            for name in ("hidden", "epochs", "batch_size", "patience")
+        ],
+        ({"lr": 0.0}, "lr must be a positive number"),
+        ({"estimate": "map"}, "unknown estimate 'map'"),
+    ],
+)
+def test_bad_codes_and_options_of_a_second_stage_are_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        priors.SecondStageVAE.fit(**{"codes": torch.randn(30, 2)} | options)
+
+
+@pytest.mark.parametrize(("count", "held_out"), [(2, 1), (19, 1), (20, 2), (39, 3)])
+def test_a_tenth_of_the_codes_is_held_out_of_a_second_stage_and_the_rest_trained(
+    monkeypatch, count, held_out
+):
+    """Asked of the training, which is another module's, in place of it."""
+    codes, told = torch.arange(2.0 * count).reshape(count, 2), {}
+
+    def train(vae, likelihood, images, **options):
+        told.update(options, vae=vae, likelihood=likelihood, images=images)
+
+    monkeypatch.setattr(priors, "fit", train)
+    given = {"epochs": 7, "batch_size": 5, "lr": 0.02, "accelerator": "cpu", "patience": 3}
+    priors.SecondStageVAE.fit(codes.double(), seed=4, hidden=6, **given)
+    assert {name: told[name] for name in given} == given
+    assert told["seed"] == 4
+    assert told["cuda_graph"]  # what makes it quick on a GPU
+    assert told["images"].shape == (count - held_out, 2, 1, 1)
+    assert told["validation"].shape == (held_out, 2, 1, 1)
+    both = torch.cat([told["validation"], told["images"]]).flatten(1)
+    assert torch.equal(both.sort(0).values, codes)
+    assert not torch.equal(both, codes) or count == 2  # in a random order
+    assert told["likelihood"].options["estimate"] == "mle"
+    priors.SecondStageVAE.fit(codes, estimate="trainable", patience=None)
+    assert told["images"].shape == (count, 2, 1, 1)
+    assert (told["validation"], told["patience"]) == (None, None)
+    assert told["likelihood"].options["estimate"] == "trainable"
+    assert told["likelihood"].options["initial"] == 1
+
+
 def test_second_stage_leaves_the_generator_alone():
     torch.manual_seed(1)
     expected = torch.randn(3)

@@ -209,10 +209,9 @@ class Comparison:
     def _length(self, seconds: float, left: float) -> dict[str, int]:
         """Epochs and images for the time that is left, if an epoch on all takes so many seconds."""
         everything = len(self._dataset.train)
-        epochs, images = max(left, 0) / seconds, everything
-        if epochs < _LEAST_EPOCHS:
-            images = min(images, max(_FEWEST_TRAINED, int(images * epochs / _LEAST_EPOCHS)))
-            epochs *= everything / images
+        epochs = max(left, 0) / seconds
+        images = min(everything, max(_FEWEST_TRAINED, int(everything * epochs / _LEAST_EPOCHS)))
+        epochs *= everything / images
         most = max(_MOST_EPOCHS, _MOST_STEPS // -(-images // _batch_size(images)))
         return {"epochs": max(1, min(int(epochs), most)), "images": images}
 

@@ -190,6 +190,8 @@ def test_it_says_what_was_found_and_what_is_trained_on(epochs, told):
         (100.0, 1000.0, 20, 30_000),  # 10 epochs on all take as long
         (100.0, 10.0, 6, 1000),  # a sixtieth of the images, and of 100 s
         (100.0, -10.0, 1, 1000),
+        (0.1, -10.0, 1, 1000),
+        (100.0, 2100.0, 21, 60_000),
         (0.1, 1e6, 300, 60_000),
     ],
 )

@@ -268,6 +268,41 @@ def test_a_start_without_epochs_is_an_error():
         Start("l2", {}, 0)
 
 
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_what_a_start_leaves_is_the_objectives_own(epochs):
+    setting = Setting(epochs=5)
+    assert Point("l2", {}, 0, setting, Start("l2", {}, epochs)).own_epochs == 5 - epochs
+    assert Point("l2", {}, 0, setting).own_epochs == 5
+
+
+@pytest.mark.parametrize("name", ["latent_dim", "epochs", "batch_size"])
+@pytest.mark.parametrize("value", [0, True, 2.0])
+def test_what_a_setting_counts_is_an_integer_from_1_up(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be an integer from 1 up, received {value}"):
+        Setting(**{name: value})
+
+
+def test_a_model_is_built_as_the_point_and_its_objective_say():
+    """With a head, a posterior and a seed of its own; in three channels."""
+    point = Point("student_t", {"alpha": 0.2}, 3, Setting("mlp", 4, posterior=0.25))
+    vae, minimized = point.build((3, 8, 8))
+    assert (minimized.name, minimized.kl_weight) == ("student_t", 0.2)
+    expected = networks.build(
+        "mlp", (3, 8, 8), 4, objective=objective("student_t"), posterior=0.25, seed=3
+    )
+    found, weights = vae.state_dict(), expected.state_dict()
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def test_points_are_every_row_from_every_seed_in_their_order():
+    setting = Setting("mlp64", 2)
+    rows = [("l2", {"alpha": 0.1}), ("l1", {})]
+    assert runs.points(iter(rows), iter((4, 5)), setting) == [
+        Point(name, options, seed, setting) for name, options in rows for seed in (4, 5)
+    ]
+
+
 def test_seeds_may_be_those_of_numpy():
     point = Point("l2", {}, np.arange(3)[2], Setting("mlp64", 2, epochs=1))
     assert point == dataclasses.replace(point, seed=2)
