@@ -306,6 +306,21 @@ def pairs_apart(
     return found
 
 
+def pairs_alone(
+    of: pd.DataFrame, pairs: Mapping[str, str], metrics: Iterable[str]
+) -> dict[tuple[str, str], Difference]:
+    """The same by single intervals, each with the spread of its own two rows.
+
+    Parameters and what is given back as of :func:`pairs_apart`.
+    """
+    found = {
+        (first, metric): log_difference(of, first, second, metric)
+        for metric in metrics
+        for first, second in pairs.items()
+    }
+    return {key: gap for key, gap in found.items() if gap is not None}
+
+
 def _logs(of: pd.DataFrame, metric: str) -> pd.DataFrame:
     values = of.reindex(columns=["label", "seed", metric]).dropna()
     return values.assign(**{metric: np.log(values[metric])})

@@ -132,6 +132,12 @@ def test_pairs_are_told_apart_by_one_spread_of_logarithms():
     assert list(recorded_rows.pairs_apart(two, {"L2": "EnVAE"}, ["fd"])) == [("L2", "fd")]
 
 
+def test_pairs_alone_are_the_single_differences():
+    of = _runs(L2=[1.0, 1.1, 1.2], EnVAE=[2.0, 2.1, 2.4], L1=[3.0])
+    found = recorded_rows.pairs_alone(of, {"L2": "EnVAE", "EnVAE": "L1"}, ["fd"])
+    assert found == {("L2", "fd"): recorded_rows.log_difference(of, "L2", "EnVAE", "fd")}
+
+
 def test_a_row_has_a_value_in_each_chapter_with_what_tells_the_runs_apart():
     found = recorded_rows.by_chapter(["L2", "EnVAE, M = 2", "FEnVAE"])
     assert len(found) == len(recorded_rows.CHAPTERS)
