@@ -256,13 +256,15 @@ class Comparison:
 
     def _epochs(self) -> float:
         """Epochs on as many images as there are."""
-        return float(self._plan["epochs"] * self._plan["images"] / len(self._dataset.train))
+        epochs: float = self._plan["epochs"] * self._plan["images"] / len(self._dataset.train)
+        return epochs
 
     def _expected(self, *labels: str) -> float:
         """Seconds of what rows lack, by the pace of those before them; 0 before any."""
         left = [label for label in labels if self.experiment.due(label) is not None]
         seconds = sum(self._plan["seconds"][label] for label in left)
-        return float(self._pace * self._epochs() * seconds + self._beside * len(left))
+        expected: float = self._pace * self._epochs() * seconds + self._beside * len(left)
+        return expected
 
     def _is_shortened(self) -> bool:
         """Whether a new plan was made, since rows would be lost, and it has time to train."""

@@ -186,6 +186,7 @@ def test_it_says_what_was_found_and_what_is_trained_on(epochs, told):
 @pytest.mark.parametrize(
     ("seconds", "left", "epochs", "images"),
     [
+        (0.1, 1e6, 2500, 100),  # 10,000 steps, 4 in an epoch
         (100.0, 5000.0, 50, 60_000),
         (100.0, 1000.0, 20, 30_000),  # 10 epochs on all take as long
         (100.0, 10.0, 6, 1000),  # a sixtieth of the images, and of 100 s
@@ -197,7 +198,7 @@ def test_it_says_what_was_found_and_what_is_trained_on(epochs, told):
 )
 def test_an_epoch_on_all_images_says_how_many_of_how_many(seconds, left, epochs, images):
     comparison = object.__new__(compare.Comparison)
-    comparison._dataset = types.SimpleNamespace(train=range(60_000))
+    comparison._dataset = types.SimpleNamespace(train=range(100 if images == 100 else 60_000))
     assert comparison._length(seconds, left) == {"epochs": epochs, "images": images}
 
 
