@@ -1,6 +1,8 @@
 """How an objective is made: one class with its per-image term, known by name or not."""
 
 import copy
+import math
+import re
 import typing
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch.nn.functional import huber_loss
 from envae import networks
 from envae.objectives import Objective, base, names, objective
 from envae.training import fit
+from envae.vae import gaussian
 
 IMAGES = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -43,6 +46,32 @@ def test_where_residuals_are_small_huber_is_half_the_squared_error():
         torch.manual_seed(0)
         losses.append(loss(vae, IMAGES).total)
     torch.testing.assert_close(*losses)
+
+
+class Known:
+    """Posteriors N(1, 1) and N(0, 2^2) of two vectors of two numbers, which it decodes as zeros."""
+
+    def encode(self, x):
+        return gaussian(torch.tensor([[1.0], [0.0]]), torch.tensor([[1.0], [2.0]]))
+
+    def decode(self, z):
+        return 0 * z.expand(-1, 2)
+
+
+@pytest.mark.parametrize("loss", [HuberLoss(delta=2.0, alpha=0.3), objective("ae")])
+def test_terms_and_what_is_logged_are_means_over_the_batch(loss):
+    """Squared errors of 0.2 and 0.36; divergences of 1/2 and of 3/2 - ln 2."""
+    found = loss(Known(), torch.tensor([[0.2, 0.4], [0.6, 0.0]]))
+    kl = (0.5 + 1.5 - math.log(2)) / 2
+    assert found.reconstruction.item() == pytest.approx((0.1 + 0.18) / 2)
+    assert found.parts["squared_error"].item() == pytest.approx((0.2 + 0.36) / 2)
+    if loss.deterministic:
+        assert found.regularizer == 0
+    else:
+        assert found.regularizer.item() == pytest.approx(0.3 * kl)
+        assert found.parts["kl"].item() == pytest.approx(kl)
+    assert found.total == found.reconstruction + found.regularizer
+    assert all(part.ndim == 0 for part in found.parts.values())
 
 
 def test_it_knows_its_name_and_the_options_it_was_made_with():
@@ -185,6 +214,55 @@ def test_a_count_is_an_integer(value):
     with pytest.raises(ValueError, match="must be an integer from 2 up, received"):
         base.check_count(least=2, samples=value)
     base.check_count(least=2, samples=np.int64(2))
+
+
+@pytest.mark.parametrize("value", ["0.3", None, True, [0.1], -1e-9, float("nan"), float("inf")])
+def test_a_number_from_zero_up_may_be_zero(value):
+    with pytest.raises(ValueError, match="rate must be a number from 0 up, received"):
+        base.check_from_zero(first=0, rate=value)
+    base.check_from_zero(first=0, rate=np.float32(0.0), weights=torch.tensor(0.5))
+
+
+def test_values_of_images_are_from_0_to_1_and_not_beyond():
+    least, most = torch.tensor([0.0, 1e-6]), torch.tensor([0.5, 1.0])
+    base.check_images(least=least, most=most, none=torch.empty(0), unknown=torch.tensor([math.nan]))
+    for wrong, told in ((least - 1e-6, r"\[-1e-06, 0\]"), (most + 1e-3, r"\[0.501, 1\]")):
+        with pytest.raises(ValueError, match=rf"^x must have values in \[0, 1\], received {told}"):
+            base.check_images(first=least, x=wrong)
+    with pytest.raises(ValueError, match="x must be"):
+        base.check_images(first=least, x=torch.tensor([0, 1]))
+
+
+def test_values_that_are_not_finite_are_counted():
+    finite, not_all = torch.ones(4), torch.tensor([1.0, math.nan, math.inf, -math.inf, 0.0])
+    base.check_finite(first=finite)
+    with pytest.raises(ValueError, match=r"^codes must be finite: 3 of 5 values are not$"):
+        base.check_finite(first=finite, codes=not_all)
+    with pytest.raises(ValueError, match="codes must be"):
+        base.check_finite(first=finite, codes=torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("takes", "right", "wrong", "told"),
+    [
+        (base.Takes(), [(1, 1), (4, 2), (4, 1, 8), (4, 2, 3, 8, 8)], [(4,), (0, 3), (4, 0)],
+         "(B, *event), such as (B, D), (B, C, T), (B, C, H, W), (B, C, D, H, W) of any range"),
+        (base.Takes(base.WITH_CHANNELS, least=3), [(3, 1, 8), (4, 2, 3, 8, 8)],
+         [(2, 1, 8), (3, 2), (3, 0, 8)],
+         "(B, C, *grid), such as (B, C, T), (B, C, H, W), (B, C, D, H, W) of any range, B >= 3"),
+        (base.Takes(base.IMAGES, unit_range=True, least=2), [(2, 1, 8, 8)],
+         [(1, 1, 8, 8), (2, 8, 8), (2, 1, 1, 8, 8), (2, 1, 8, 0)],
+         "(B, C, H, W) in [0, 1], B >= 2"),
+    ],
+)  # fmt: skip
+def test_a_batch_has_the_axes_and_the_observations_that_are_taken(takes, right, wrong, told):
+    assert str(takes) == told
+    for shape in right:
+        takes.check("mine", torch.zeros(shape))
+    for shape in wrong:
+        message = f"mine takes x of shape {told}, received {shape}"
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            takes.check("mine", torch.zeros(shape))
 
 
 def test_editors_are_told_every_name():
