@@ -488,6 +488,27 @@ def test_crps_of_quantiles_against_numeric_integration():
     torch.testing.assert_close(quantile.mean(1), mean, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("mean", "slopes", "knots", "scores"),
+    [
+        # Half of it uniform on [-1, 0], half on [0, 2]: E|X - X'| / 2 is 1/2.
+        (0.25, [2.0, 4.0], [-1, 0, 2],
+         {1.0: 0.5, -0.5: 0.375, 0.0: 0.25, -2.0: 1.75, 3.0: 2.25, 2.0: 1.25, -1.0: 0.75}),
+        (0.0, [3.0, 3.0, 3.0], [-1.5, -0.5, 0.5, 1.5], {0.5: 1 / 3, 0.0: 0.25, 2.0: 1.5}),
+        (0.5, [1.0], [0, 1], {0.5: 1 / 12, 1.5: 1 - 1 / 6, -0.5: 1 - 1 / 6}),
+    ],
+)  # fmt: skip
+def test_knots_and_crps_of_few_steps_are_those_worked_out_by_hand(mean, slopes, knots, scores):
+    """A step lifts by its slope over the number of steps; CRPS is E|X - x| - E|X - X'| / 2."""
+    means = torch.full((len(scores),), mean, dtype=torch.float64)
+    every = torch.tensor(slopes, dtype=torch.float64)[:, None].expand(-1, len(scores))
+    found = quantile_knots(means, every)
+    expected = torch.tensor(knots, dtype=torch.float64)[:, None].expand(-1, len(scores))
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+    x, crps = torch.tensor(list(scores.items()), dtype=torch.float64).T
+    torch.testing.assert_close(crps_of_quantiles(found, x), crps, rtol=1e-13, atol=1e-13)
+
+
 def test_crps_of_a_point_is_the_absolute_error_with_a_finite_gradient():
     x = torch.tensor([0.2, 0.7])
     knots = torch.full((11, 2), 0.7, requires_grad=True)

@@ -228,6 +228,7 @@ def test_training_starts_small_and_alike_at_all_variances_and_from_each_seed_els
         ((EIGENVALUES, 6, 1.0), "1 <= latent_dim <= n"),
         ((EIGENVALUES, 0, 1.0), "1 <= latent_dim <= n"),
         ((-EIGENVALUES, 2, 1.0), "finite, none negative and one positive"),
+        ((EIGENVALUES - 0.15, 2, 1.0), "finite, none negative and one positive"),
         ((0 * EIGENVALUES, 2, 1.0), "finite, none negative and one positive"),
         ((EIGENVALUES / 0, 2, 1.0), "finite, none negative and one positive"),
         ((EIGENVALUES[None], 1, 1.0), "eigenvalues \\(n,\\)"),
@@ -237,3 +238,19 @@ def test_training_starts_small_and_alike_at_all_variances_and_from_each_seed_els
 def test_arguments_out_of_range_are_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         linear.optimum(*arguments)
+
+
+def test_eigenvalues_come_in_any_order_and_some_may_be_zero():
+    """The largest is 4, of which 4 - 1/2 is modelled; of the others each leaves the noise alone."""
+    given = torch.tensor([0.0, 4.0, 1.0], dtype=torch.float64)
+    best = linear.optimum(given, 1, 0.5)
+    assert best.decoder_scale.tolist() == [math.sqrt(3.5)]
+    nats = 3 * math.log(2 * math.pi) + math.log(4) + 1 + 2 * math.log(0.5) + 1 / 0.5
+    assert best.negative_elbo.item() == pytest.approx(0.5 * nats)
+    assert linear.most_likely_variance(given, 1) == 0.5
+    assert linear.most_likely_variance(given, 2) == 0.0
+    with pytest.raises(ValueError, match="no variance is left to estimate"):
+        linear.most_likely_variance(given, 3)
+    assert linear.optimum(given, 3, 0.5).decoder_scale.square().tolist() == pytest.approx(
+        [3.5, 0.5, 0.0]
+    )
