@@ -3,6 +3,7 @@
 import ast
 import collections
 import dataclasses
+import datetime
 import io
 import os
 import re
@@ -10,15 +11,19 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
+import torch
 
 from envae import cli
 from envae.companion import notebook_run, queue
 from envae.companion.queue import Queue, Task
 from envae.experiments import paper_rows, runs
+from envae.experiments.row_costs import Left
 from envae.experiments.runs import Setting
 
 # Seconds of a run, and no second stage: that alone would take half a minute.
@@ -162,6 +167,98 @@ def test_what_is_left_is_counted_and_a_step_is_timed_once(tmp_path, capsys):
     assert re.match(r"quick: L1: 2 done, 5 missing, \d+ core minutes, without meas", told.out)
     assert "left: 5 runs, " in told.out
     assert told.err == ""
+
+
+@pytest.fixture
+def afternoon(monkeypatch):
+    """A clock that stands at 14:30:05 on a Friday, the last of November."""
+    now = datetime.datetime(2026, 11, 27, 14, 30, 5)
+    stands = types.SimpleNamespace(now=lambda: now)
+    monkeypatch.setattr(
+        queue, "datetime", types.SimpleNamespace(datetime=stands, timedelta=datetime.timedelta)
+    )
+
+
+def of_lefts(lefts, not_here=()):
+    """A queue of tasks that have and lack what is made up; None where the data are not here."""
+    return types.SimpleNamespace(
+        tasks=list(lefts), left=lefts.get, not_here=dict(not_here), file="evidence.yaml", given={}
+    )
+
+
+TASKS = [Task("quick", "L1"), Task("mnist", "L2", "energy_based"), Task("gone", "CE"),
+         Task("gone", "L1")]  # fmt: skip
+
+
+def test_what_is_left_is_told_for_each_row_and_for_all_that_can_be_run(
+    afternoon, monkeypatch, capsys
+):
+    threads = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    lefts = {
+        TASKS[0]: Left(2, 3, 0, 1800.0, without_measuring=False),
+        TASKS[1]: Left(1, 4, 2, 5400.0, without_measuring=True),
+    }
+    tasks = of_lefts(lefts | dict.fromkeys(TASKS[2:]), {"gone": "get them"})
+    assert queue.show(tasks, 2) == lefts
+    assert capsys.readouterr().out.splitlines() == [
+        "quick: L1: 2 done, 3 missing, 30 core minutes",
+        "mnist, energy_based: L2: 1 done, 4 missing, 2 failed, 1.5 core hours, without measuring",
+        "gone: 2 rows, no data here: get them",
+        "left of what has its data here: 7 runs, 2.0 core hours, until Fri 27 Nov 15:30 with 2 at "
+        "a time",
+    ]
+    assert threads == [1]  # as the processes have it, whose steps are timed
+    done = {TASKS[0]: Left(5, 0, 1, 0.0, without_measuring=False)}
+    queue.show(of_lefts(done), 1)
+    assert capsys.readouterr().out == "quick: L1: 5 done, 1 failed\nleft: nothing\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (90.0, "2 core minutes"),
+        (3599.0, "60 core minut"),
+        (3600.0, "1.0 core hours"),
+        (9000.0, "2.5 core h"),
+    ],
+)
+def test_seconds_are_told_in_minutes_and_hours(seconds, told):
+    assert queue._hours(seconds).startswith(told)
+
+
+def test_a_line_of_a_process_is_printed_with_what_is_left_after_it(afternoon, capsys):
+    after = Left(1, 1, 0, 3600.0, without_measuring=False)
+    other = Left(0, 2, 0, 7200.0, without_measuring=False)
+    found = {TASKS[0]: other, TASKS[1]: other}
+    queue._report(
+        "1\tseed 1: failed, a\tb\n", of_lefts({TASKS[0]: other, TASKS[1]: after}), found, 3
+    )
+    assert capsys.readouterr().out == (
+        "14:30:05 mnist, energy_based: L2, seed 1: failed, a\tb; left: 3 runs, 3.0 core hours, "
+        "until Fri 27 Nov 15:30 with 3 at a time\n"
+    )
+    assert found == {TASKS[0]: other, TASKS[1]: after}
+
+
+def test_what_became_of_a_run_is_one_short_line():
+    run = {"run": "seed 1", "state": "done", "seconds": 2.6, "error": ""}
+    assert queue._line(pd.Series(run)) == "seed 1: done, 3 s"
+    failed = run | {"state": "failed", "error": " no\n  number " + 600 * "x"}
+    assert queue._line(pd.Series(failed)) == f"seed 1: failed, no number {490 * 'x'}"
+
+
+def test_there_is_a_process_for_each_core_or_one_for_a_gpu(monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 7)
+    for there, jobs in ((False, 7), (True, 1)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert queue.default_jobs() == jobs
+
+
+def test_where_nothing_is_missing_no_process_is_started(monkeypatch, capsys):
+    monkeypatch.setattr(queue, "_start", None)
+    queue.run(of_lefts({TASKS[0]: Left(5, 0, 1, 0.0, without_measuring=False)}), 2)
+    assert capsys.readouterr().out.count("left: nothing") == 1
 
 
 def test_a_profile_without_data_is_named_and_the_others_go_on(tmp_path, monkeypatch, capsys):
