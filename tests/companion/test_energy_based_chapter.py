@@ -99,7 +99,11 @@ def test_on_mnist_the_row_with_a_multiplier_that_stays_is_ec_vae(runs):
     better = runs.assign(samples=runs["samples"] - stays, fd_refined=2.9)
     found = verdict("E-6.4-ec", {"mnist-5000": better})
     assert found["verdict"] == REPRODUCED
-    assert found["evidence"].endswith("(mnist-5000: EC-VAE, multiplier 1)")
+    _, _, substitute = found["evidence"].partition(" (mnist-5000: EC-VAE, multiplier 1")
+    assert substitute.startswith("; with EC-VAE as printed FD of samples not apart")
+    printed = better["label"].str.fullmatch("EC-VAE")
+    without = verdict("E-6.4-ec", {"mnist-5000": better[~printed]})
+    assert without["evidence"].endswith("(mnist-5000: EC-VAE, multiplier 1)")
     assert verdict("E-6.4-ec", {"digits": better})["verdict"] == NOT_REPRODUCED
     told = chapter.as_calibrated("mnist-5000", better)
     assert not told["label"].str.contains("multiplier").any()
