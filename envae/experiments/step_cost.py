@@ -11,7 +11,7 @@ from envae.datasets import Dataset
 from envae.experiments import records, runs
 from envae.experiments.records import Values
 from envae.experiments.runs import Point
-from envae.training import batch_sizes
+from envae.training import Pair, batch_sizes
 
 _EXPERIMENT = "step_cost"
 _BETWEEN = " | "  # a row and what is told of it, in the name of a metric
@@ -67,7 +67,8 @@ def seconds_in_training(case: Point, dataset: Dataset, *, steps: int = 4) -> flo
 def _step(case: Point, image_shape: tuple[int, int, int]) -> Callable[[], None]:
     """One step of training, as `training.fit` takes it, on one batch of random images."""
     vae, minimized = case.build(image_shape)
-    optimizer = torch.optim.Adam(vae.parameters(), lr=case.setting.lr, fused=True)
+    weights = Pair(vae, minimized).parameters()
+    optimizer = torch.optim.Adam(weights, lr=case.setting.lr, betas=minimized.betas, fused=True)
     x = torch.rand(
         case.setting.batch_size, *image_shape, generator=torch.Generator().manual_seed(0)
     )

@@ -12,6 +12,7 @@ import torch
 from envae import datasets
 from envae.experiments import step_cost
 from envae.experiments.runs import Point, Setting
+from envae.training import fit
 
 SHAPE = (1, 8, 8)
 
@@ -78,6 +79,28 @@ def test_a_step_is_one_of_adam_on_one_batch_of_images_at_the_rate_of_the_setting
 
 
 @pytest.mark.parametrize(
+    ("name", "options"), [("diag_i", {"estimate": "trainable"}), ("dt_vae", {"latent_dim": 4})]
+)
+def test_a_step_has_the_optimizer_that_a_training_has(monkeypatch, name, options):
+    """Of objectives with parameters of their own, one of them with moments of its own."""
+    made, adam = [], torch.optim.Adam
+
+    def kept(parameters, **given):
+        parameters = list(parameters)
+        made.append((given, [weight.shape for weight in parameters]))
+        return adam(parameters, **given)
+
+    monkeypatch.setattr(torch.optim, "Adam", kept)
+    case = Point(name, options, 0, Setting("mlp", 4, batch_size=5, lr=0.01))
+    step_cost._step(case, SHAPE)()
+    images = torch.rand(5, *SHAPE)
+    fit(*case.build(SHAPE), images, epochs=1, batch_size=5, lr=0.01, progress=False)
+    (given, weights), (its, trained) = made
+    assert given | {"capturable": False} == its
+    assert weights == trained
+
+
+@pytest.mark.parametrize(
     ("images", "given", "used", "seconds"),
     [
         (100, {}, 40, 1.5),
@@ -93,7 +116,7 @@ def test_seconds_of_a_step_are_those_of_the_last_epoch_over_its_batches(
 
     def train(case, dataset):
         trained.append((case, dataset))
-        return None, None, pd.DataFrame({"seconds": [9.0, 6.0]})
+        return None, None, pd.DataFrame({"seconds": [9.0, 8.0, 6.0]})
 
     monkeypatch.setattr(step_cost.runs, "train", train)
     case, digits = row("l2", 10), datasets.load("digits").subset(images)
