@@ -426,6 +426,60 @@ def test_a_ratio_that_cannot_be_trusted_is_told(codes, options, message):
 
 
 @pytest.mark.parametrize(
+    ("log_mean", "loss", "told"),
+    [
+        (0.0, math.nan, ""),
+        (0.0, 2.1 * math.log(2), ""),
+        (0.0, 2.3 * math.log(2), "does worse than chance on codes held out: a loss of 1.59, at"),
+        (math.log(9.9), math.nan, ""),
+        (math.log(10.1), math.nan, "r has a mean of 10 over it"),
+        (-math.log(9.9), math.nan, ""),
+        (-math.log(10.1), math.nan, "r has a mean of 0.099 over it"),
+    ],
+)
+def test_a_ratio_is_doubted_beyond_a_tenth_of_chance_and_ten_times_of_its_mean(
+    log_mean, loss, told
+):
+    """Chance is 2 ln 2, and the mean over the prior of a ratio of densities is 1."""
+    prior = known(lambda codes: log_mean + 0 * codes[:, 0], loss=loss)
+    doubt = prior._doubt(0)
+    assert told in doubt
+    assert bool(doubt) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("weights", "share"),
+    [([1.0, 1.0, 1.0, 1.0], 1.0), ([1.0, 0.0, 0.0, 0.0], 0.25), ([3.0, 1.0], 16 / 20),
+     ([1e-30, 1e-30], 1.0)],
+)  # fmt: skip
+def test_the_effective_share_of_weights_is_the_square_of_their_sum_by_that_of_squares(
+    weights, share
+):
+    log_weights = torch.tensor([weights, weights]).log()
+    torch.testing.assert_close(
+        priors.effective_share(log_weights), torch.full((2,), share, dtype=torch.float64)
+    )
+
+
+def test_the_standard_normal_takes_one_code_and_says_how_many_dimensions_it_has():
+    assert priors.StandardNormal.fit(torch.zeros(1, 5)) == priors.StandardNormal(5)
+    with pytest.raises(ValueError, match=r"N >= 1, received shape \(0, 5\)"):
+        priors.StandardNormal.fit(torch.zeros(0, 5))
+    with pytest.raises(ValueError, match="latent_dim must be an integer from 1 up, received 0"):
+        priors.NoiseContrastive(torch.nn.Identity(), 0)
+
+
+@pytest.mark.parametrize(("components", "least"), [(1, 2), (2, 2), (3, 3)])
+def test_a_mixture_takes_as_many_codes_as_components_and_two_at_least(components, least):
+    codes = torch.tensor([[0.0], [1.0], [5.0]])
+    mixture = priors.GaussianMixture.fit(codes[:least], components=components).mixture
+    assert mixture.n_components == components
+    assert (mixture.max_iter, mixture.random_state) == (2000, 0)
+    with pytest.raises(ValueError, match=f"N >= {least}, received"):
+        priors.GaussianMixture.fit(codes[: least - 1], components=components)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"draws": "gibbs"}, "unknown draws 'gibbs'"),
