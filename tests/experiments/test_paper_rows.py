@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from envae import datasets, priors
 from envae.experiments import kept_pictures, paper_rows, published, records
 from envae.experiments.measures import quality
-from envae.experiments.runs import Setting, Start
+from envae.experiments.runs import Point, Setting, Start
 from envae.metrics import extractor
 from envae.metrics.random_convolutions import RandomConvolutions
 from envae.objectives import objective
@@ -165,6 +166,127 @@ def test_what_is_reported_has_other_seeds_and_images_than_what_chose_it(experime
     assert set(reported["seed"]) == {1}
     with pytest.raises(ValueError, match=r"has seed 0: .* need others, received \(1, 0\)"):
         dataclasses.replace(experiment, seeds=(1, 0))
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "options"),
+    [
+        ("L1", 0.3, {"scale": 0.3}),
+        ("EnVAE, M = 2", 0.03, {"samples": 2, "alpha": 0.03}),
+        ("InfoVAE", 0.3, {"scaling": 1.0, "information": 0.7}),  # one less the KL weight
+        ("Diag-I, trainable", 0.01, {"estimate": "trainable"}),  # a learning rate
+    ],
+)
+def test_a_value_of_the_free_number_is_an_option_of_the_objective_or_the_rate(
+    experiment, label, value, options
+):
+    row = paper_rows.ROWS[label]
+    assert row.options_at(value) == options
+    if row.free != "lr":
+        assert row.value_in(options) == value
+    point = experiment._point(row, value, 3)
+    assert (point.objective, point.options, point.seed) == (row.objective, options, 3)
+    assert point.setting.lr == (value if row.free == "lr" else experiment.setting.lr)
+
+
+def test_a_row_is_judged_by_a_prior_of_its_own_or_by_none():
+    told = {label: row.priors for label, row in paper_rows.ALL_ROWS.items() if row.priors}
+    mixtures = dict.fromkeys(("AE", "RAE", "RAE-GP"), ("gmm10",))
+    contrastive = dict.fromkeys(("NCP-VAE", "NCP-VAE + EnL", "NCP-VAE + FEnL"), ("ncp",))
+    assert told == mixtures | contrastive
+
+
+@pytest.mark.parametrize(
+    ("count", "values"), [(1, [0.03]), (3, [0.01, 0.03, 0.1]), (5, [0.003, 0.01, 0.03, 0.1, 0.3])]
+)
+def test_values_stand_around_the_middle(count, values):
+    assert paper_rows.ROWS["L2"].around_middle(count) == values
+
+
+@pytest.mark.parametrize(
+    ("distances", "states", "end"),
+    [
+        ([1.0, 2.0, 3.0], "done done done", -1),
+        ([2.0, 1.0, 3.0], "done done done", 0),
+        ([3.0, 2.0, 1.0], "done done done", 1),
+        ([np.nan, 2.0, 3.0], "failed done done", 0),  # beyond the best one something was tried
+        ([1.0, np.nan, np.nan], "done failed failed", -1),
+        ([1.0, 2.0, np.nan], "done done missing", 0),
+        ([np.nan, np.nan, np.nan], "failed failed failed", 0),
+    ],
+)
+def test_an_end_is_best_where_no_value_beyond_it_was_tried(distances, states, end):
+    states = states.split()
+    found = pd.DataFrame(
+        {"fd": distances, "state": states, "done": [state == "done" for state in states]}
+    )
+    assert paper_rows._end(found, "fd") == end
+
+
+@pytest.mark.parametrize(
+    ("distances", "states", "inside"),
+    [
+        ([2.0, 1.0, 3.0], "done done done", True),
+        ([1.0, 2.0, 3.0], "done done done", False),
+        ([3.0, 2.0, 1.0], "done done done", False),
+        ([np.nan, 1.0, 3.0], "failed done done", False),  # it has no distance on that side
+        ([3.0, 1.0, np.nan], "done done failed", False),
+        ([3.0, 1.0, np.nan], "done done missing", False),
+        ([np.nan, np.nan, np.nan], "failed failed failed", False),
+    ],
+)
+def test_a_value_is_inside_where_runs_on_both_sides_have_a_distance(
+    experiment, monkeypatch, distances, states, inside
+):
+    states = states.split()
+    found = pd.DataFrame({
+        "fd_generated": distances, "state": states, "tried": [0.01, 0.03, 0.1],
+        "done": [state == "done" for state in states],
+    })  # fmt: skip
+    monkeypatch.setattr(paper_rows.Experiment, "search", lambda self, label, train: found)
+    assert experiment.inside("L2") is inside
+    assert not dataclasses.replace(experiment, numbers_of="elsewhere").inside("L2")
+
+
+def test_a_few_steps_are_timed_at_the_middle_from_the_searchs_seed(experiment, monkeypatch):
+    timed = []
+
+    def seconds(point, dataset):
+        timed.append((point, dataset))
+        return 0.25
+
+    monkeypatch.setattr(paper_rows.step_cost, "seconds_in_training", seconds)
+    many = dataclasses.replace(experiment, setting=Setting("mlp64", 3, 40, 32, 0.5))
+    assert many.step_seconds("L1") == 0.25
+    expected = Point("l1", {"scale": 0.1}, 0, Setting("mlp64", 3, 2, 32, 0.5))
+    assert timed == [(expected, many.dataset)]
+
+
+@pytest.mark.parametrize(
+    ("images", "searched", "reported"), [(400, 5, 7), (320, 4, 5), (321, 5, 6), (100, 2, 2)]
+)
+def test_a_search_trains_on_four_fifths_of_the_images(experiment, images, searched, reported):
+    """Three epochs of batches of 64, the last one smaller."""
+    setting = dataclasses.replace(experiment.setting, epochs=3)
+    of = dataclasses.replace(experiment, dataset=DIGITS.subset(images), setting=setting)
+    assert (of.steps(searched=True), of.steps(searched=False)) == (3 * searched, 3 * reported)
+
+
+def test_runs_that_wait_for_a_number_are_missing_from_every_seed(experiment):
+    waiting = dataclasses.replace(experiment, numbers_of="nothing_recorded", seeds=(4, 5))
+    found = waiting.runs("L2", train=False)
+    assert found[["seed", "state", "error", "epochs"]].values.tolist() == [
+        [4, "missing", "", 1], [5, "missing", "", 1]
+    ]  # fmt: skip
+
+
+def test_what_is_no_row_of_the_tables_is_an_error():
+    assert paper_rows._label("l2", {"alpha": 7.0}) == "L2"
+    assert paper_rows._label("l2", {"sigma2": 1.0}) == "VAE, variance 1"
+    with pytest.raises(ValueError, match=r"no row of the tables is l2 with {'sigma2': 2\.0}"):
+        paper_rows._label("l2", {"sigma2": 2.0})
+    with pytest.raises(ValueError, match="no row of the tables is huber"):
+        paper_rows._label("huber", {})
 
 
 def test_values_are_a_factor_of_about_three_apart():

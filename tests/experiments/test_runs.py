@@ -275,6 +275,19 @@ def test_what_a_start_leaves_is_the_objectives_own(epochs):
     assert Point("l2", {}, 0, setting).own_epochs == 5
 
 
+def test_a_point_sees_the_same_images_in_every_epoch_and_tells_a_posterior_if_it_has_one():
+    point = Point("l2", {"alpha": 0.1}, 3, Setting("mlp64", 2, 5, 32, 0.01))
+    assert not point.redraws
+    assert point.data(DIGITS, 4) is DIGITS
+    told = {
+        "network": "mlp64", "latent_dim": 2, "epochs": 5, "batch_size": 32, "lr": 0.01,
+        "objective": "l2", "options": {"alpha": 0.1}, "seed": 3, "dataset": "any",
+    }  # fmt: skip
+    assert point.parameters("any") == told
+    fixed = dataclasses.replace(point, setting=dataclasses.replace(point.setting, posterior=0.5))
+    assert fixed.parameters("any") == told | {"posterior": 0.5}
+
+
 @pytest.mark.parametrize("name", ["latent_dim", "epochs", "batch_size"])
 @pytest.mark.parametrize("value", [0, True, 2.0])
 def test_what_a_setting_counts_is_an_integer_from_1_up(name, value):
