@@ -537,8 +537,8 @@ def test_samples_are_measured_by_what_costs_and_knows_nothing():
             comparison.floors()
 
 
-def told_of(monkeypatch, distances, recall=0.6, epochs=30):
-    """What is concluded from these distances of each row's seeds."""
+def told_of(monkeypatch, distances, recall=0.6, epochs=30, **columns):
+    """What is concluded from these distances of each row's seeds, and columns of the table."""
     floors = {"the training images": 0.5, "the mean image alone": 6.0}
     comparison = object.__new__(compare.Comparison)
     comparison.rows, comparison._plan = tuple(distances), {"epochs": epochs}
@@ -552,10 +552,9 @@ def told_of(monkeypatch, distances, recall=0.6, epochs=30):
             },
             "squared error": 1.0,
             "from a mixture": 1.0,
-            "recall": recall,
             "chosen": "alpha 0.1",
         }
-    )
+    ).assign(recall=recall, **columns)
     monkeypatch.setattr(compare.Comparison, "runs", lambda self: runs)
     monkeypatch.setattr(
         compare.Comparison, "table", lambda self: table.sort_values("distance of samples")
@@ -587,6 +586,94 @@ def test_a_row_is_better_only_beyond_what_seeds_explain(monkeypatch):
     vague = told_of(monkeypatch, {"L2": [3.0, 1.0, 2.0], "EnVAE, M = 2": [1.0, 3.0, 1.9]})
     assert "beyond what seeds explain" not in vague
     assert "from L2 these runs do not tell it apart" in vague
+
+
+THREE = {"L2": [4.0, 4.1, 4.2], "EnVAE, M = 2": [2.0, 2.1, 2.05], "SSIM": [2.2, 2.0, 2.1]}
+
+
+def test_the_best_in_each_column_is_named_for_it(monkeypatch):
+    told = told_of(
+        monkeypatch, THREE, [0.2, 0.3, 0.45],
+        **{"squared error": [2.0, 3.0, 1.0], "from a mixture": [1.0, 2.0, 3.0]},
+    )  # fmt: skip
+    assert "samples are near 45% of the test images at most" in told
+    assert (
+        "the least squared error with SSIM, and samples from a mixture are closest with L2. "
+        in told
+    )
+    assert (
+        "Its distance is 2.05; a model that gave the training images back would have 0.50" in told
+    )
+    assert "Where the chosen number stands at an end" not in told
+    chosen = ["alpha 1", "alpha 1 (at an end)", "alpha 1"]
+    assert "Where the chosen number stands at an end" in told_of(monkeypatch, THREE, chosen=chosen)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told", "unless"),
+    [
+        ({"epochs": 19}, "Only 19 epochs fit into the time", {"epochs": 20}),
+        ({"epochs": 1}, "Only 1 epoch fit into the time", {"epochs": 20}),
+        ({"recall": 0.49}, "No loss draws most of what is in these images", {"recall": 0.5}),
+        ({"distances": {"L2": [6.0, 6.2], "SSIM": [6.1, 6.3]}}, "No loss has learned to draw these",
+         {"distances": {"L2": [5.5, 6.5], "SSIM": [6.1, 6.3]}}),
+        ({"distances": {"L2": [5.5, 6.5], "SSIM": [6.1, 6.3]}}, "Samples of SSIM are further away",
+         {"distances": {"L2": [5.0, 5.1], "SSIM": [5.5, 6.5]}}),
+        ({"distances": {"L2": [1.0, 2.0]}}, "Too few losses are done to compare any",
+         {"distances": {"L2": [1.0, 2.0], "SSIM": [1.0, 2.0]}}),
+        ({"distances": {"L2": [0.0, 0.0], "SSIM": [6.0, 6.1]}},
+         "closer than those of SSIM beyond what seeds", {}),
+    ],
+)  # fmt: skip
+def test_what_is_concluded_turns_at_its_numbers(monkeypatch, changed, told, unless):
+    """The mean image alone has a distance of 6."""
+    assert told in told_of(monkeypatch, **{"distances": THREE} | changed)
+    assert told not in told_of(monkeypatch, **{"distances": THREE} | unless)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"), [(["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
+)
+def test_names_are_listed_as_in_a_sentence(names, told):
+    assert compare._listed(names) == told
+
+
+@pytest.mark.parametrize("drawn", [{}, {"squared_error_draw": [2.0, np.nan]}])
+def test_draws_are_told_of_a_row_only_where_every_run_has_them(monkeypatch, drawn):
+    measured = dict.fromkeys(("distance", "fd_gmm10", "recall", "squared_error", "seconds"), 1.0)
+    runs = pd.DataFrame({"label": ["L2", "L2"]} | measured | drawn)
+    comparison = object.__new__(compare.Comparison)
+    comparison.experiment = types.SimpleNamespace(chosen=lambda _: 0.3, inside=lambda _: True)
+    monkeypatch.setattr(compare.Comparison, "runs", lambda self: runs)
+    monkeypatch.setattr(compare.Comparison, "_calibration", lambda self, found: 0.7)
+    assert comparison.table().loc["L2", ["of a draw", "spread / error"]].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ({"output_type": "stream", "text": ["a <", " b"]}, "<pre>a &lt; b</pre>"),
+        (
+            {"output_type": "display_data", "metadata": {"alt": 'a "b"'},
+             "data": {"image/png": ["aGk", "=\n"], "text/plain": "x"}},
+            '<div class="wide" tabindex="0"><img alt="a &quot;b&quot;" '
+            'src="data:image/png;base64,aGk="></div>',
+        ),
+        (
+            {"output_type": "display_data", "metadata": {}, "data": {"image/png": "aGk="}},
+            '<div class="wide" tabindex="0"><img alt="a figure" '
+            'src="data:image/png;base64,aGk="></div>',
+        ),
+        ({"output_type": "execute_result", "data": {"text/markdown": ["a", "b"], "text/html": "c"}},
+         "AB"),
+        ({"output_type": "execute_result", "data": {"text/html": ["<b>", "c"], "text/plain": "d"}},
+         '<div class="wide" tabindex="0"><b>c</div>'),
+        ({"output_type": "execute_result", "data": {"text/plain": "d > e"}}, "<pre>d &gt; e</pre>"),
+        ({"output_type": "execute_result", "data": {}}, "<pre></pre>"),
+    ],
+)  # fmt: skip
+def test_each_kind_of_output_has_its_html(output, told):
+    assert compare._shown(output, str.upper) == told
 
 
 def test_a_page_is_one_file_with_what_a_notebook_shows(tmp_path):
