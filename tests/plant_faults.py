@@ -31,7 +31,8 @@ import pytest
 
 _MOST = 1200.0  # seconds that tests may take: who ends later goes round in circles
 ROOT = Path(__file__).parents[1]
-# Their modules register what the tests of the whole room ask for by name.
+# Their modules register what the tests of the whole room, and others that import its `names`, ask
+# for by name.
 ROOMS = ("objectives", "datasets", "networks")
 OTHER = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
@@ -141,7 +142,7 @@ def faults_in(source: str) -> list[Fault]:
 
 
 def tests_of(path: Path, root: Path) -> list[Path]:
-    """Test files that import a module, or are in its room; those of its name first."""
+    """Test files that import a module, or are in its room or ask for all of it; its own first."""
     *folders, stem = path.relative_to(root).with_suffix("").parts
     if stem.startswith("_") and len(folders) > 1:  # private, or a package
         *folders, stem = folders
@@ -149,10 +150,14 @@ def tests_of(path: Path, root: Path) -> list[Path]:
     imported = re.compile(
         rf"^\s*((from|import) {package}\.{stem}\b|from {package} import [^#\n]*\b{stem}\b)", re.M
     )
+    rooms = {*ROOMS} & {*folders, stem}
+    named = re.compile(rf"^from envae\.({'|'.join(rooms) or '-'}) import [^#\n]*\bnames\b", re.M)
     found = [
         file
         for file in sorted((root / "tests").rglob("test_*.py"))
-        if {file.parent.name} & {*ROOMS} & {*folders, stem} or imported.search(file.read_text())
+        if file.parent.name in rooms
+        or imported.search(text := file.read_text())
+        or named.search(text)
     ]
     if not found:  # known to the package alone
         for other in sorted((root / "envae").rglob("*.py")):
