@@ -147,11 +147,12 @@ def tests_of(path: Path, root: Path) -> list[Path]:
     if stem.startswith("_") and len(folders) > 1:  # private, or a package
         *folders, stem = folders
     package = re.escape(".".join(folders))
+    among = r"import (\([^)]*|[^#\n]*)"  # on one line, or in brackets
     imported = re.compile(
-        rf"^\s*((from|import) {package}\.{stem}\b|from {package} import [^#\n]*\b{stem}\b)", re.M
+        rf"^\s*((from|import) {package}\.{stem}\b|from {package} {among}\b{stem}\b)", re.M
     )
     rooms = {*ROOMS} & {*folders, stem}
-    named = re.compile(rf"^from envae\.({'|'.join(rooms) or '-'}) import [^#\n]*\bnames\b", re.M)
+    named = re.compile(rf"^from envae\.({'|'.join(rooms) or '-'}) {among}\bnames\b", re.M)
     found = [
         file
         for file in sorted((root / "tests").rglob("test_*.py"))
