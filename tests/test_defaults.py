@@ -9,11 +9,31 @@ import inspect
 
 import pytest
 
-from envae import priors, training
-from envae.experiments import batched, fenvae, gradients, noise_recovery, paper_rows, runs
+from envae import priors, scores, training
+from envae.companion import beside, compare, differences
+from envae.datasets import faces, noise
+from envae.experiments import (
+    batched,
+    classifiers,
+    fenvae,
+    gradients,
+    noise_recovery,
+    one_pixel,
+    paper_rows,
+    runs,
+    step_cost,
+)
 from envae.experiments.measures import calibration, collapse, pictures, quality
-from envae.metrics import frechet, inception, interpolation, likelihood, two_sample, uncertainty
-from envae.theory import discrimination
+from envae.metrics import (
+    frechet,
+    inception,
+    interpolation,
+    likelihood,
+    spectrum,
+    two_sample,
+    uncertainty,
+)
+from envae.theory import discrimination, linear, linear_energy, one_draw, spread_balance
 
 STEPS = {"proposals": 200, "steps": 100, "step": 0.05}
 DEFAULTS = [
@@ -26,17 +46,32 @@ DEFAULTS = [
                              "random_space": True}),
     (fenvae.Case, {"initial_variance": 1.0}),
     (fenvae.latent_walk, {"between": 10}),
-    (gradients.gradient_noise, {"repeats": 200}),
+    (fenvae.weighted, {"seed": 1, "initial_variance": 1.0}),
+    (gradients.gradient_noise, {"repeats": 200, "seed": 0}),
     (gradients.gradient_signal, {"batch_size": 64, "batches": 200}),
     (noise_recovery.readings, {"draws": 4}),
+    (noise_recovery.follow, {"stops": 30}),
+    (noise_recovery.group, {"warm_up": 0}),
+    (noise_recovery.Noise, {"redraw": False}),
+    (noise.noisy, {"seed": 0}),
+    (noise.noisy_name, {"seed": 0}),
+    (faces.celeba64, {"crop": 140}),
+    (classifiers.Recipe, {"batch_size": 64, "lr": 1e-3, "weight_decay": 0.01, "one_cycle": False,
+                          "augmented": False, "left_out": 0}),
+    (one_pixel.train, {"seed": 0}),
+    (step_cost.step_seconds, {"repeats": 10}),
+    (step_cost.seconds_in_training, {"steps": 4}),
     # App. D.1 of takida2022 has 10,000 images, xu2025 50 draws.
     (collapse.measure, {"images": 10_000, "jacobians": 1000}),
     (pictures.measure, {"draws": 50, "images": 500}),
-    (calibration.measure, {"steps": 255, "images": 500}),
+    (calibration.measure, {"steps": 255, "images": 500, "others": ()}),
+    (calibration.forecasts, {"draws": 39}),
+    (calibration.balance, {"draws": 39}),
     (quality.measure, {"against": "train", "likelihood_draws": 0, "interpolate": False,
                        "two_sample": False, "priors": ()}),
-    (likelihood.negative_log_likelihood, {"draws": 500, "decoded_at_once": 1000}),
-    (frechet.floor, {"draws": 50}),
+    (likelihood.negative_log_likelihood, {"draws": 500, "decoded_at_once": 1000, "seed": 0}),
+    (frechet.floor, {"draws": 50, "seed": 0}),
+    (spectrum.energy_above, {"lowest": 0.25}),
     (inception.inception_score, {"splits": 10}),
     (interpolation.between_pairs, {"pairs": 10_000, "ratio": 0.5}),
     (two_sample.precision_recall, {"neighbours": 3}),
@@ -51,7 +86,25 @@ DEFAULTS = [
     (priors.NoiseContrastive.diagnostics, {"count": 1000, "seed": 0}),
     (discrimination.Field, {"channels": 1, "length": 2.0, "across": 0.9}),
     (discrimination.Forecast, {"shift": 0.0, "spread": 1.0, "kept": 1.0}),
-    (discrimination.images_needed, {"images": 200}),
+    (discrimination.images_needed, {"images": 200, "seed": 0}),
+    (linear.train, {"steps": 5000, "seed": 0}),
+    (spread_balance.suggested_weight, {"beta": 1.0, "share": 1 / 3}),
+    *[
+        (function, {"beta": 1.0})
+        for function in (
+            scores.energy_score, scores.EnergyScore, scores.cyclic_energy_score,
+            scores.fenvae_surrogate, scores.antithetic_score, discrimination.expected_score,
+            discrimination.relative_change, linear_energy.expected_loss, linear_energy.optimum,
+            one_draw.second_terms, spread_balance.weight, spread_balance.ratio,
+            spread_balance.linear_optimum,
+        )
+    ],
+    *[
+        (function, {"level": 0.95})
+        for function in (differences.paired, differences.unpaired, differences.simultaneous)
+    ],
+    (beside.agreement, {"resamples": 1000}),
+    (compare.Comparison, {"minutes": 10.0, "size": 32}),
 ]  # fmt: skip
 
 

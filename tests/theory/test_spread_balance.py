@@ -142,6 +142,9 @@ def test_out_of_range_is_an_error():
     for name in told:
         with pytest.raises(ValueError, match=f"{name} must be a positive number"):
             spread_balance.weight(1.5, **told | {name: -1.0})
+    for name in ("alpha", "error", "dimensions"):
+        with pytest.raises(ValueError, match=f"{name} must be a positive number"):
+            spread_balance.ratio(**{"alpha": 0.1} | told | {name: -1.0})
     assert spread_balance.weight(1.5, **told, beta=2.0) == 0
 
 
