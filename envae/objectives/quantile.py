@@ -96,8 +96,8 @@ def crps_of_quantiles(knots: Tensor, x: Tensor) -> Tensor:
     last_below = (knots[1:-1] < x).sum(0, keepdim=True)
     below = (x - knots.gather(0, last_below)[0]).clamp(min=0)
     above = (knots.gather(0, last_below + 1)[0] - x).clamp(min=0)
-    rise = below + above
-    crossing = torch.minimum(below, above).square() / rise.masked_fill(rise == 0, 1)
+    rise = (below + above).clamp(min=torch.finfo(x.dtype).tiny)  # of flat steps 0, as the other is
+    crossing = torch.minimum(below, above).square() / rise
     # Integral of (2u - 1) q(u), linear in the knots: the trapezoid rule but at the ends.
     u = torch.linspace(0, 1, segments + 1, device=x.device, dtype=x.dtype)
     weights = (2 * u - 1) / segments
