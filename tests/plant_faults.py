@@ -53,7 +53,7 @@ SHOWN = {
     "strict", "progress", "desc", "disable", "stacklevel", "optimize", "pad", "w_pad", "ha", "va",
     "rotation", "figsize", "dpi", "shrink", "anchor", "help", "metavar", "xticks", "yticks",
     "lw", "ms", "linewidth", "markersize", "markerscale", "fontsize", "loc", "bbox_to_anchor",
-    "ncols", "layout", "zorder", "encoding",
+    "ncols", "layout", "zorder", "rect", "encoding",
 }  # fmt: skip
 SWAPPED = PAIRS | {right: left for left, right in PAIRS.items()}
 

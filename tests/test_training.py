@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import warnings
 from contextlib import contextmanager
@@ -271,6 +272,19 @@ def test_resumed_run_gives_the_numbers_of_an_uninterrupted_one(tmp_path):
     for name, weight in whole_vae.state_dict().items():
         assert torch.equal(resumed_vae.state_dict()[name], weight), name
     assert [file.name for file in path.parent.iterdir()] == ["run.safetensors"]
+
+
+def test_a_bar_counts_all_epochs_where_a_training_goes_on_and_tells_the_loss(tmp_path, capsys):
+    path = tmp_path / "run"
+    trained(checkpoint=path, epochs=2)
+    assert capsys.readouterr().err == ""
+    history = fit(
+        model(), objective("envae", samples=2), IMAGES, epochs=3, accelerator="cpu", checkpoint=path
+    )
+    shown = capsys.readouterr().err.split("\r")
+    assert re.match(r"envae: +67%.* 2/3 ", shown[1])
+    assert re.match(r"envae: 100%.* 3/3 .*total=[\d.]+\]", shown[-1].rstrip())
+    assert f"total={history['total'].iloc[-1]:.3g}" in shown[-1]
 
 
 @pytest.mark.parametrize(("name", "options"), [("dt_vae", {"latent_dim": 4}), ("ec_vae", {})])
