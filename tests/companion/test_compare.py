@@ -332,6 +332,9 @@ def test_a_row_that_partly_failed_is_told_as_such_and_what_failed_is_no_run():
     )
     assert comparison.train("L2") == "L2: FloatingPointError: not finite"
     assert comparison.runs()[["seed", "distance"]].to_numpy().tolist() == [[1, 3.0]]
+    found = found[found["state"] == "failed"]
+    assert comparison.runs().empty
+    assert "distance" in comparison.runs()
 
 
 def test_every_column_of_the_table_is_its_own(monkeypatch):

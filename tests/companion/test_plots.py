@@ -85,6 +85,44 @@ def test_rows_stand_in_the_published_order_with_their_values_as_points():
     plt.close(figure)
 
 
+def test_distances_of_rows_have_plain_ticks_at_1_2_and_5_and_every_row_has_room():
+    figure, axis = plt.subplots()
+    plots.in_published_order(axis, pd.Series({"good": 10.0, "bad": 99.0}), {"good": [3.0, 90.0]})
+    axis.set_xlim(2, 100)
+    figure.canvas.draw()
+    shown = [(tick.get_loc(), tick.label1.get_text()) for tick in axis.xaxis.get_major_ticks()]
+    assert [text for at, text in shown if 2 <= at <= 100] == ["2", "5", "10", "20", "50", "100"]
+    assert list(axis.get_xticks(minor=True)) == []
+    low, high = axis.get_ylim()
+    assert -1 < low < 0
+    assert 1 < high < 2
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("draw", "columns"),
+    [
+        (lambda images: plots.image_rows({"a": images}), 10),
+        (lambda images: plots.image_table({"a": {"b": images}}), 5),
+        (lambda images: plots.kept_table({"a": {"test": images, "means": images,
+                                                "prior": images}}), 5),
+        (lambda images: plots.heat_rows(images, {"a": images}, label="b"), 10),
+    ],
+)  # fmt: skip
+def test_images_stand_on_grey_between_black_and_white_and_have_no_frame(draw, columns):
+    """As many as a page has room for."""
+    images = torch.rand(12, 1, 2, 3)
+    figure = draw(images)
+    strip = figure.axes[0].images[0]
+    assert strip.get_array().shape == (2, 4 * columns - 1)
+    assert (strip.get_array()[:, 3] == np.float32(0.85)).all()
+    assert (strip.get_clim(), strip.get_cmap().name) == ((0, 1), "gray")
+    for axis in (axis for axis in figure.axes if axis.images):
+        assert not any(spine.get_visible() for spine in axis.spines.values())
+        assert (list(axis.get_xticks()), list(axis.get_yticks())) == ([], [])
+    plt.close(figure)
+
+
 def test_a_logarithmic_axis_has_the_ticks_that_were_asked_for_and_no_others():
     figure, axis = plt.subplots()
     axis.plot([0.5, 40.0], [1, 2])
