@@ -295,7 +295,7 @@ class Comparison:
         data, network, count = experiment.dataset, experiment.extractor, experiment.samples
         if network is None or count is None:
             raise ValueError("no distances, no floors")
-        mean = data.train.mean(0, keepdim=True).expand(count, *data.image_shape)
+        mean = data.train.mean(0).expand(count, *data.image_shape)
         return {
             "as many test images drawn anew": frechet.floor(network, data.test, count),
             "the training images": frechet.fd(network, data.train, data.test),
