@@ -306,7 +306,7 @@ class Comparison:
         """A row per loss, the smallest distance first: means over seeds, and their range."""
         runs = self.runs()
         parts = {}
-        for label, found in runs.groupby("label", sort=False):
+        for label, found in runs.groupby("label"):
             drawn = "squared_error_draw" in found and found["squared_error_draw"].notna().all()
             parts[COMPARED[str(label)]] = {
                 "distance of samples": found["distance"].mean(),
@@ -340,7 +340,7 @@ class Comparison:
         """
         runs, order = self.runs(), list(self.table().index)
         found = {}
-        for label, rows in runs.groupby("label", sort=False):
+        for label, rows in runs.groupby("label"):
             kept = self._kept(rows)
             own = ALL_ROWS[str(label)].judged_by.removeprefix("fd_")
             found[COMPARED[str(label)]] = kept | {
@@ -354,7 +354,7 @@ class Comparison:
         runs = self.runs()
         by_label = {
             COMPARED[str(label)]: np.log(found["distance"].clip(lower=1e-9)).tolist()
-            for label, found in runs.groupby("label", sort=False)
+            for label, found in runs.groupby("label")
             if len(found) > 1
         }
         left = [COMPARED[label] for label in self.rows if COMPARED[label] not in by_label]

@@ -369,6 +369,22 @@ def test_a_scale_is_one_line(scale, line):
     assert str(scale) == line
 
 
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [(5976, "10 %"), (59_340, "99 %"), (59_760, "100 %"), (180_000, "300 %"), (126, "0.21 %")],
+)
+def test_a_share_has_two_digits_or_all_before_the_point(images, told):
+    scale = Scale("any", "8 x 8", "mlp", images, 1, 1, PUBLISHED["takida2022 Sec. 5.3"])
+    assert f", {told} of its training images, 1 seed" in str(scale)
+
+
+@pytest.mark.parametrize("wrong", [{"images": -1}, {"epochs": -1}, {"seeds": float("nan")},
+                                   {"paper": "xu2025"}])  # fmt: skip
+def test_a_scale_has_counts_and_what_a_paper_did(wrong):
+    with pytest.raises(ValueError, match="a scale has counts and a Published or None, received"):
+        dataclasses.replace(DIGITS, **wrong)
+
+
 def test_a_scale_reads_the_data_set():
     data = datasets.load("digits")
     paper = "takida2022 Sec. 4.2"
