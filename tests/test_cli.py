@@ -527,6 +527,44 @@ def test_any_text_is_a_value_of_the_declared_type_or_refused(source):
             assert parameter.parse(text) == value
 
 
+# Of each kind of name: values that are still in its range, and those beyond with what is said.
+LIMITS = {
+    "epochs: int = 60": ([1, 10**6], {0: "from 1 up", 10**6 + 1: "at most 1,000,000"}),
+    "max_epochs: int = 0": ([0, 10**6], {-1: "from 0 up", 10**6 + 1: "at most 1,000,000"}),
+    "seed: int = 1": ([0, 2**32 - 1], {-1: "from 0 up", 2**32: "at most 4,294,967,295"}),
+    "lr: float = 0.1": ([1e-300, 1e300], {0.0: "above 0", float("inf"): "finite numbers"}),
+    "weight: float = 1.0": ([-1e300, 0.0], {float("nan"): "finite numbers"}),
+    "level: int = 1": (
+        [1 - 2**63, 2**63 - 1], {2**63: "at most 9,223,372", -(2**63): "at most 9,223,372"}
+    ),
+    "sizes: list[int] = [1]": ([[1, 1], 1000 * [2]], {(): "from 1 up", (1, 0): "from 1 up",
+                                                      1001 * (2,): "at most 1,000 of them"}),
+    "seeds: list[int] = [1]": ([[0], [2, 1]], {(): "from 0 up", (2, 1, 2): "each one once"}),
+    "names: list[str] = []": ([[], ["a", "a"]], {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", LIMITS)
+def test_a_number_is_as_large_as_its_name_allows_and_no_larger(source):
+    [parameter] = notebook_parameters.declared(source).values()
+    within, beyond = LIMITS[source]
+    for value in within:
+        assert parameter.check(value) == value
+    for value, told in beyond.items():
+        wrong = list(value) if isinstance(value, tuple) else value
+        with pytest.raises(ValueError, match=rf"{parameter.name} takes .*, {told}"):
+            parameter.check(wrong)
+
+
+@pytest.mark.parametrize("length", [198, 199])
+def test_a_long_value_is_told_by_its_beginning(length):
+    [parameter] = notebook_parameters.declared("epochs: int = 3  # passes").values()
+    with pytest.raises(ValueError, match="epochs takes int") as told:
+        parameter.parse(length * "x")
+    shown = f"'{length * 'x'}'" if length == 198 else f"'{199 * 'x'}... (201 characters)"
+    assert str(told.value) == f"epochs takes int (passes), received {shown}"
+
+
 BROKEN = {
     "a null byte": "epochs: int = 5\0",
     "a slip": "epochs: int = 5 5",
