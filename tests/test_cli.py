@@ -527,6 +527,48 @@ def test_any_text_is_a_value_of_the_declared_type_or_refused(source):
             assert parameter.parse(text) == value
 
 
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        ("run 01", {"notebook": "01", "profile": "quick", "given": [], "output": None}),
+        ("run 01 -p a 1 -p b 2", {"given": [["a", "1"], ["b", "2"]]}),
+        ("times", {"notebooks": [], "cells": 3}),
+        ("times a b --cells 1", {"notebooks": [Path("a"), Path("b")], "cells": 1}),
+        ("claims", {"paper": None, "kind": None, "verdict": None}),
+        ("evidence", {"run": False, "jobs": None, "file": None, "given": []}),
+        ("evidence --run --jobs 2 -p a 1", {"run": True, "jobs": 2, "given": [["a", "1"]]}),
+        ("compare a", {"folder": Path("a"), "minutes": 10.0, "size": 32, "output": None}),
+        ("data mnist -p size 8", {"name": "mnist", "given": [["size", "8"]]}),
+    ],
+)
+def test_a_command_takes_its_words_and_what_is_left_out(words, taken):
+    found = vars(cli._parser().parse_args(words.split()))
+    assert found["command"] is getattr(cli, f"_{words.split()[0]}")
+    assert {name: found[name] for name in taken} == taken
+
+
+@pytest.mark.parametrize(
+    ("words", "called"),
+    [
+        ("", ("show", 5)),
+        ("--jobs 1", ("show", 1)),
+        ("--run", ("run", 5)),
+        ("--run --jobs 2", ("run", 2)),
+    ],
+)
+def test_evidence_is_shown_or_run_in_so_many_processes(monkeypatch, words, called):
+    from envae.companion import queue
+
+    calls = []
+    monkeypatch.setattr(queue, "default_jobs", lambda: 5)
+    monkeypatch.setattr(queue, "Queue", lambda file, given: (file, given))
+    for name in ("run", "show"):
+        monkeypatch.setattr(queue, name, lambda *told, name=name: calls.append((name, *told)))
+    assert cli.main(["evidence", *words.split(), "--file", "a", "-p", "epochs", "3"]) == 0
+    name, jobs = called
+    assert calls == [(name, (Path("a"), {"epochs": "3"}), jobs)]
+
+
 # Of each kind of name: values that are still in its range, and those beyond with what is said.
 LIMITS = {
     "epochs: int = 60": ([1, 10**6], {0: "from 1 up", 10**6 + 1: "at most 1,000,000"}),

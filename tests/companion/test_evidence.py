@@ -11,6 +11,8 @@ from envae.companion import evidence
     [
         (1.2e-16, 1e-9, "to 1e-9"),
         (0.0, 1e-4, "to 1e-4"),
+        (0.0, 0.01, "to 0.01"),
+        (0.0, 9e-3, "to 9e-3"),
         (-0.013, 0.02, "to 0.02"),
         (0.34, 1e-9, "only to 0.3"),
         (-3.1e-7, 1e-9, "only to 3e-7"),
