@@ -1,12 +1,13 @@
 """The classifiers whose features are stored: what they are trained on, and what is stored."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from envae import datasets
-from envae.experiments import classifiers
+from envae.experiments import classifiers, records
 from envae.experiments.classifiers import Recipe
 from envae.metrics import extractor
 
@@ -131,6 +132,43 @@ def test_a_classifier_is_trained_by_its_recipe_and_by_its_own_seed(colours, monk
 def test_other_data_sets_have_no_recipe(colours):
     with pytest.raises(ValueError, match="trained on digits, mnist, cifar10-jpeg, received cifar1"):
         classifiers.train(colours.subset(5))
+
+
+def test_a_manifest_says_what_was_trained_on_what(colours, monkeypatch):
+    """Nothing is trained: a recipe without an epoch."""
+    recipe = Recipe(0, batch_size=7, lr=0.3, weight_decay=0.2, left_out=25)
+    monkeypatch.setitem(classifiers.RECIPES, "cifar10-jpeg", recipe)
+    clock = SimpleNamespace(perf_counter=iter([10.0, 12.34]).__next__)
+    monkeypatch.setattr(classifiers, "time", clock)
+    _, manifest = classifiers.train(colours)
+    seen = colours.left_out(25)
+    expected = {
+        "name": "cifar10-cnn", "image_shape": [3, 32, 32], "classes": 10, "features": 32,
+        "training": {"epochs": 0, "batch_size": 7, "lr": 0.3, "weight_decay": 0.2,
+                     "one_cycle": False, "augmented": False, "left_out": 25, "seed": 0},
+        "data": {"name": "cifar10-jpeg-without-25", "checksum": seen.checksum, "train": 35,
+                 "test": 20},
+        "seconds": 2.3,
+    }  # fmt: skip
+    assert {name: manifest[name] for name in expected} == expected
+    assert records.manifest().keys() <= manifest.keys()
+
+
+def test_the_command_trains_on_a_data_set_with_a_recipe_and_stores_what_it_got(
+    colours, monkeypatch, capsys
+):
+    trained = []
+    monkeypatch.setattr(datasets, "load", lambda name: (name, colours))
+    monkeypatch.setattr(
+        classifiers, "train", lambda data: trained.append(data) or ("it", {"test_accuracy": 0.9876})
+    )
+    monkeypatch.setattr(classifiers, "store", lambda *it: f"weights of {it[0]}")
+    classifiers.main(["cifar10-jpeg"])
+    assert trained == [("cifar10-jpeg", colours)]
+    assert capsys.readouterr().out == "weights of it: test accuracy 0.988\n"
+    with pytest.raises(SystemExit, match="2"):
+        classifiers.main(["celeba64"])
+    assert "invalid choice: 'celeba64'" in capsys.readouterr().err
 
 
 @pytest.fixture
