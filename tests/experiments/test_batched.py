@@ -213,6 +213,15 @@ def test_models_of_a_stack_are_of_one_network():
         batched.fit(vaes[:1] * 2, objectives, DIGITS, epochs=1, seeds=[0, 1])
 
 
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "models"])
+def test_a_stack_has_models_epochs_and_batches(name):
+    vaes, objectives = build("l2", [{}] * (0 if name == "models" else 2))
+    given = {"epochs": 1, "batch_size": 16, "seeds": [0, 1]} | {name: 0}
+    given.pop("models", None)
+    with pytest.raises(ValueError, match=f"{name} must be an integer from 1 up, received 0"):
+        batched.fit(vaes, objectives, DIGITS, **given)
+
+
 @pytest.mark.parametrize("kind", [Asking, Uniform])
 def test_an_objective_that_cannot_be_evaluated_for_several_models_is_refused(kind):
     vaes, _ = build("l2", [{}] * 2)

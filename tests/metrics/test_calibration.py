@@ -147,6 +147,8 @@ def test_what_does_not_fit_is_an_error():
         calibration.coverage(torch.zeros(3), 50, 0.9)
     with pytest.raises(ValueError, match="40 ranks do not fill 7 bins evenly"):
         calibration.histogram(torch.zeros(3, dtype=torch.long), 39, 7)
+    with pytest.raises(ValueError, match="bins must be an integer from 1 up, received 0"):
+        calibration.histogram(torch.zeros(3, dtype=torch.long), 39, 0)
     with pytest.raises(ValueError, match="steps must be an integer from 1 up"):
         calibration.as_stored(torch.rand(3), 0)
     with pytest.raises(ValueError, match=r"of torch\.uint8: of 8-bit images take x / 255"):

@@ -108,8 +108,9 @@ def test_bad_sets_are_errors():
         precision_recall(torch.rand(3, 4), torch.rand(5, 4))
     with pytest.raises(ValueError, match="of more than 5 members"):
         reached(torch.rand(9, 4), torch.rand(5, 4))
-    with pytest.raises(ValueError, match="neighbours must be an integer from 1 up, received 0"):
-        precision_recall(torch.rand(5, 4), torch.rand(5, 4), neighbours=0)
+    for measure in (precision_recall, reached):
+        with pytest.raises(ValueError, match="neighbours must be an integer from 1 up, received 0"):
+            measure(torch.rand(5, 4), torch.rand(5, 4), neighbours=0)
 
 
 def test_close_sets_far_from_zero_keep_their_digits():

@@ -75,8 +75,10 @@ def test_an_energy_changes_no_faster_than_the_image_and_evaluation_changes_nothi
 def test_sizes_out_of_range_are_errors():
     with pytest.raises(ValueError, match="latent_dim must be an integer from 1 up, received 0"):
         JointEnergy((1, 8, 8), 0)
-    with pytest.raises(ValueError, match="hidden must be"):
+    with pytest.raises(ValueError, match="hidden must be an integer from 1 up, received 0"):
         ImageEnergy((1, 8, 8), hidden=0)
+    with pytest.raises(ValueError, match="hidden must be an integer from 1 up, received 0"):
+        JointEnergy((1, 8, 8), 2, hidden=0)
 
 
 # --- maximized (oracle 2) ---------------------------------------------------------------------
@@ -165,8 +167,13 @@ def test_a_diverging_energy_is_an_error():
         langevin(lambda x: x, torch.ones(3, 2), **numbers)
     with pytest.raises(ValueError, match="steps must be an integer from 0 up, received -1"):
         langevin(lambda x: x.sum(1), torch.ones(3, 2), **numbers | {"steps": -1})
-    with pytest.raises(ValueError, match="noise must be a number from 0 up, received nan"):
-        langevin(lambda x: x.sum(1), torch.ones(3, 2), **numbers | {"noise": math.nan})
+    for name in ("step_size", "noise"):
+        with pytest.raises(ValueError, match=f"{name} must be a number from 0 up, received nan"):
+            langevin(lambda x: x.sum(1), torch.ones(3, 2), **numbers | {name: math.nan})
+    with pytest.raises(ValueError, match="start must be a floating-point tensor"):
+        langevin(lambda x: x.sum(1), torch.ones(3, 2, dtype=torch.int64), **numbers)
+    with pytest.raises(ValueError, match="start must be finite"):
+        langevin(lambda x: x.sum(1), torch.full((3, 2), math.inf), **numbers)
 
 
 # --- likelihood of an energy (oracle 6) -------------------------------------------------------
