@@ -187,7 +187,7 @@ def of_lefts(lefts, not_here=()):
 
 
 TASKS = [Task("quick", "L1"), Task("mnist", "L2", "energy_based"), Task("gone", "CE"),
-         Task("gone", "L1")]  # fmt: skip
+         Task("gone", "L1"), Task("gone", "FFL")]  # fmt: skip
 
 
 def test_what_is_left_is_told_for_each_row_and_for_all_that_can_be_run(
@@ -204,7 +204,7 @@ def test_what_is_left_is_told_for_each_row_and_for_all_that_can_be_run(
     assert capsys.readouterr().out.splitlines() == [
         "quick: L1: 2 done, 3 missing, 30 core minutes",
         "mnist, energy_based: L2: 1 done, 4 missing, 2 failed, 1.5 core hours, without measuring",
-        "gone: 2 rows, no data here: get them",
+        "gone: 3 rows, no data here: get them",
         "left of what has its data here: 7 runs, 2.0 core hours, until Fri 27 Nov 15:30 with 2 at "
         "a time",
     ]
@@ -239,6 +239,29 @@ def test_a_line_of_a_process_is_printed_with_what_is_left_after_it(afternoon, ca
         "until Fri 27 Nov 15:30 with 3 at a time\n"
     )
     assert found == {TASKS[0]: other, TASKS[1]: after}
+
+
+class Told(io.StringIO):
+    """What is written, and what had been written whenever somebody could read it."""
+
+    def __init__(self):
+        super().__init__()
+        self.flushed = []
+
+    def flush(self):
+        self.flushed.append(self.getvalue())
+
+
+def test_every_line_can_be_read_as_soon_as_it_is_known(monkeypatch):
+    """Timing the next row takes a while, and who watches reads a pipe or a file."""
+    out = Told()
+    monkeypatch.setattr(sys, "stdout", out)
+    lefts = {task: Left(2, 3, 0, 1800.0, without_measuring=False) for task in TASKS[:2]}
+    queue.show(of_lefts(lefts), 2)
+    queue._report("0\tseed 1: done, 3 s\n", of_lefts(lefts), lefts, 2)
+    lines = out.getvalue().splitlines(keepends=True)
+    assert len(lines) == 4
+    assert out.flushed == ["".join(lines[: count + 1]) for count in range(4)]
 
 
 def test_what_became_of_a_run_is_one_short_line():
@@ -339,12 +362,6 @@ def test_a_run_that_fails_is_one_line_and_not_tried_again(tmp_path, monkeypatch)
         raise ValueError("no\nnumber")
 
     monkeypatch.setattr(paper_rows.quality, "measure", measure)
-    flushed = []
-
-    class Told(io.StringIO):
-        def flush(self):
-            flushed.append(self.getvalue())
-
     tasks, told = Queue(listed(tmp_path), SMALL), Told()
     for session in ("one", "two"):
         queue.work(tasks, session, told)
@@ -352,7 +369,7 @@ def test_a_run_that_fails_is_one_line_and_not_tried_again(tmp_path, monkeypatch)
     assert told.getvalue().splitlines() == [
         f"0\tscale {value}: failed, ValueError: no number" for value in values
     ]
-    assert flushed[-1] == told.getvalue()  # who is killed later has told of them
+    assert told.flushed[-1] == told.getvalue()  # who is killed later has told of them
     assert tasks.left(Task("quick", "L1")).failed == len(values) + 2
 
 

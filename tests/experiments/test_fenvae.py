@@ -119,6 +119,11 @@ def test_a_ramp_begins_with_the_first_term_and_ends_with_the_loss(digits):
     assert ramped.steps == 6
 
 
+def test_a_ramp_takes_a_step_at_least():
+    with pytest.raises(ValueError, match="ramp must be an integer from 1 up, received 0"):
+        fenvae.Ramped(ramp=0)
+
+
 def test_a_ramp_in_a_stack_is_that_of_each_alone(digits):
     points = [
         case("ramped", {"ramp": 5, "alpha": a}, network="mlp64", epochs=1) for a in (0.1, 0.3)
