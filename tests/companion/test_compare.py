@@ -1,5 +1,6 @@
 """`envae compare`: from a folder of anybody's images to one page."""
 
+import dataclasses
 import json
 import re
 import sys
@@ -170,6 +171,52 @@ def test_fewer_features_are_measured_where_the_smaller_of_two_sets_has_too_few_i
     expected = RandomConvolutions(images, few=few)
     assert network.name == expected.name == ("random-conv-few" if few else "random-conv")
     assert torch.equal(network.features(images), expected.features(images))
+
+
+@pytest.mark.parametrize(("gpu", "network"), [(False, "mlp"), (True, "conv")])
+def test_a_plan_is_made_of_steps_that_as_many_processes_take_at_once(monkeypatch, gpu, network):
+    """Three runs of each kind in two processes, one after the other: as two runs of each.
+
+    A search trains on 320 images, 10 steps an epoch, the others on 400, 13 steps: 46 in all.
+    """
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(compare.joblib, "effective_n_jobs", lambda jobs: {-1: 2}[jobs])
+    monkeypatch.setattr(
+        compare, "side_by_side", lambda calls: [call(*a, **k) for call, a, k in calls]
+    )
+    took = {"L2": iter([1.0, 3.0]), "AE": iter([0.5, 0.5])}
+    monkeypatch.setattr(
+        paper_rows.Experiment, "step_seconds", lambda self, label: next(took[label])
+    )
+    comparison = comparison_of(400)
+    comparison.rows, comparison._seconds, comparison._begun = ("L2", "AE"), 1000.0, 10.0
+    monkeypatch.setattr(compare.time, "monotonic", lambda: 110.0)
+    assert comparison._planned() == {
+        "network": network, "step": {"L2": 2.0, "AE": 0.5}, "seconds": {"L2": 92.0, "AE": 23.0},
+        "epochs": 5, "images": 400,  # 0.7 of 900 s
+    }  # fmt: skip
+
+
+def test_a_comparison_measures_test_images_in_a_random_order_and_follows_its_plan(
+    records, monkeypatch
+):
+    given = comparison_of(300, 60)._dataset
+    given = dataclasses.replace(given, place="there", test_labels=torch.arange(60))
+    loaded = []
+    monkeypatch.setattr(compare, "load", lambda *told: loaded.append(told) or given)
+    records.mkdir()
+    plan = {"network": "mlp64", "epochs": 7, "images": 250}
+    (records / "plan-discs-2.5.json").write_text(json.dumps(plan))
+    comparison = compare.Comparison("folder", minutes=2.5, size=8)
+    assert loaded == [("folder", 8)]
+    assert comparison.rows == tuple(compare.COMPARED)
+    assert (comparison._seconds, comparison._pace, comparison._beside) == (150.0, 0.0, 0.0)
+    assert (comparison.place, comparison.found) == ("there", (300, 60))
+    setting, dataset = comparison.experiment.setting, comparison.experiment.dataset
+    assert (setting.network, setting.epochs, len(dataset.train)) == ("mlp64", 7, 250)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(dataset.test_labels, order)
+    assert torch.equal(dataset.test, given.test[order])
 
 
 @pytest.mark.parametrize(("epochs", "told"), [(1, "1 epoch, "), (30, "30 epochs, ")])
