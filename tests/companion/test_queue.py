@@ -327,6 +327,29 @@ def test_processes_that_end_without_a_run_are_an_error_and_killed_ones_are_repla
         assert capsys.readouterr().out.count(f"a process ended with status {status}\n") == count
 
 
+@pytest.mark.parametrize(
+    ("script", "lines", "status"),
+    [
+        ("exit 0", 0, 0),  # what is missing may be another call's, which has it locked
+        ("printf '0\\tseed 1: done, 3 s\\n'", 2, 0),
+        ("printf '0\\tseed 1: done, 3 s\\n'; exit 3", 2, 2),  # some was done
+    ],
+)
+def test_processes_that_end_early_are_no_error_where_something_was_done_or_nothing_failed(
+    tmp_path, monkeypatch, capsys, script, lines, status
+):
+    monkeypatch.setattr(paper_rows.Experiment, "step_seconds", lambda self, label: 0.1)
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(queue.sys, "executable", str(program))
+    queue.run(Queue(listed(tmp_path), SMALL), 2)
+    told = capsys.readouterr().out
+    assert told.count("quick: L1, seed 1: done, 3 s; left: 7 runs, ") == lines
+    assert told.count("a process ended with status 3") == status
+    assert told.count("quick: L1: 7 missing") == 2  # before and after
+
+
 def take(due, session="one", count=2):
     return runs.taken(
         due.points[:count], dataset=due.dataset, experiment=due.experiment, session=session
