@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+import types
 import typing
 
 import numpy as np
@@ -55,6 +56,7 @@ class Known:
         return gaussian(torch.tensor([[1.0], [0.0]]), torch.tensor([[1.0], [2.0]]))
 
     def decode(self, z):
+        assert z.shape == (2, 1), "one code for each"
         return 0 * z.expand(-1, 2)
 
 
@@ -231,6 +233,30 @@ def test_values_of_images_are_from_0_to_1_and_not_beyond():
             base.check_images(first=least, x=wrong)
     with pytest.raises(ValueError, match="x must be"):
         base.check_images(first=least, x=torch.tensor([0, 1]))
+
+
+def test_the_range_of_images_on_a_gpu_is_looked_at_once_by_each_objective(monkeypatch):
+    """A look makes a GPU wait; on the CPU every batch is looked at."""
+    looked = []
+
+    def look(**images):
+        looked.append(set(images))
+        if "bad" in images:
+            raise ValueError("bad must have values in [0, 1]")
+
+    monkeypatch.setattr(base, "check_images", look)
+    there, here = (types.SimpleNamespace(device=torch.device(kind)) for kind in ("cuda", "cpu"))
+    first, second = objective("bernoulli"), objective("bernoulli")
+    for _ in range(2):  # what is refused was no batch
+        with pytest.raises(ValueError, match=r"^bernoulli takes x of shape \(B, .*\]: bad must"):
+            first.check_range(x=there, bad=there)
+    first.check_range(x=there)
+    first.check_range(bad=there)
+    assert looked == [{"x", "bad"}, {"x", "bad"}, {"x"}]
+    second.check_range(x=there)
+    assert len(looked) == 4
+    with pytest.raises(ValueError, match="bad must have values"):
+        first.check_range(bad=here, x=there)
 
 
 def test_values_that_are_not_finite_are_counted():
