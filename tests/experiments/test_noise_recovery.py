@@ -1,5 +1,7 @@
 """Estimated variance, residual and spread, against models whose noise is known."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 import torch
@@ -243,6 +245,40 @@ def test_readings_are_those_of_one_setting_on_the_noise_of_table_3(monkeypatch, 
         records.save("readings", OF_READINGS | other, metrics, units=dict.fromkeys(metrics, ""))
     found = noise_recovery.recorded_readings("readings", "blank-9", SHORT)
     assert found["value"].tolist() == [0.0] * 4
+
+
+def test_a_group_has_a_point_for_each_noise_from_its_seed():
+    setting = Setting("mlp64", 2, epochs=9)
+    noises = [noise_recovery.Noise("uniform", 0.2, 5), noise_recovery.Noise("ring", 0.1, 7)]
+    points = noise_recovery.group("l2", {"alpha": 0.1}, iter(noises), setting)
+    assert [point.noise for point in points] == noises
+    for point, seed in zip(points, (5, 7), strict=True):
+        assert (point.objective, point.options) == ("l2", {"alpha": 0.1})
+        assert (point.seed, point.setting, point.start) == (seed, setting, None)
+    [warm, _] = noise_recovery.group("diag_i", {}, noises, setting, warm_up=4)
+    assert warm.start == runs.Start("iso_i", {}, 4)
+    assert warm.own_epochs == 5
+
+
+def test_a_noisy_run_is_recorded_under_its_noise_and_one_that_is_lost_under_its_epoch():
+    noise = noise_recovery.Noise("uniform", 0.2, 5, law="laplace", redraw=True)
+    setting = Setting("mlp64", 2, epochs=9)
+    [point] = noise_recovery.group("l2", {}, [noise], setting, warm_up=4)
+    told = point.parameters("any")
+    assert told["dataset"] == "any+uniform-laplace-0.2-5"
+    assert (told["redraw"], told["warm_up"], told["seed"]) == (True, 4, 5)
+    assert "start" not in told
+    [plain] = noise_recovery.group("l2", {}, [dataclasses.replace(noise, redraw=False)], setting)
+    told = plain.parameters("any")
+    assert (told["redraw"], told["warm_up"]) == (False, 0)
+    assert (point.redraws, plain.redraws) == (True, False)
+    assert (point.stacked, plain.stacked) == (True, True)
+    assert point.lost(3) == {"diverged_epoch": (3, "epochs")}
+    clean = datasets.load("digits").subset(20)
+    for epoch, seed in ((0, 5), (2, 2_000_011)):
+        drawn = noisy(clean, "uniform", 0.2, law="laplace", seed=seed)
+        assert torch.equal(point.data(clean, epoch).train, drawn.train)
+        assert torch.equal(point.data(clean, epoch).test, drawn.test)
 
 
 def test_noise_that_is_fixed_stays_and_noise_that_is_redrawn_changes_with_the_epoch():
