@@ -193,6 +193,19 @@ def test_times_of_cells_are_told_and_stay_out_of_the_repository(tmp_path, capsys
     assert nbformat.read(committed, as_version=4) == document
 
 
+def test_chapters_begin_in_the_order_of_what_others_wait_for_and_of_what_they_took(tmp_path):
+    took = {"01_quick": 5.0, "07_gpu_fid_experiments": 2.0, "09_slow": 900.5, "10_unknown": None}
+    notebooks = [tmp_path / f"{name}.ipynb" for name in took]
+    for path, seconds in zip(notebooks, took.values(), strict=True):
+        document = nbformat.v4.new_notebook()
+        document.metadata["envae"] = {} if seconds is None else {"seconds": seconds}
+        nbformat.write(document, path)
+    assert [notebook_run.seconds(path) for path in notebooks] == [5, 2, 900.5, 0]
+    order = sorted(notebooks, key=notebook_run.priority, reverse=True)
+    assert [path.stem[:2] for path in order] == ["07", "09", "01", "10"]
+    assert [notebook_run.priority(path) for path in order[1:]] == [900.5, 5, 0]
+
+
 def test_pieces_of_a_stream_are_one_output():
     def stream(name, text):
         return nbformat.v4.new_output("stream", name=name, text=text)

@@ -507,6 +507,19 @@ def test_each_draw_is_decoded_with_the_context_of_its_image(name):
         loss(Given(model, labels[:1]), x)
 
 
+def test_a_head_is_given_the_context_of_its_image_too():
+    """Two draws for each of three images, whose labels shift what is decoded beside an image."""
+
+    class WithHead:
+        def decode_with_head(self, z, label):
+            return torch.cat([z, z], 1), label[:, None].float()
+
+    codes, labels = torch.rand(2, 3, 2).flatten(0, 1), torch.tensor([7, 8, 9])
+    images, head = Given(WithHead(), labels).decode_with_head(codes)
+    assert torch.equal(images, torch.cat([codes, codes], 1))
+    assert head[:, 0].tolist() == [7, 8, 9, 7, 8, 9]
+
+
 def mixture():
     parts = Independent(Normal(torch.randn(2, 3), torch.ones(2, 3)), 1)
     return MixtureSameFamily(Categorical(torch.ones(2)), parts)

@@ -43,6 +43,11 @@ def test_every_published_row_and_column_has_one_of_ours(paper, number, dataset):
     assert list(theirs) == list(printed["metric"].unique())
 
 
+def test_an_agreement_is_told_with_its_interval_and_its_rows():
+    told = beside.Agreement(0.814, -0.5, 1.0, 7)
+    assert str(told) == "0.81 [-0.50, 1.00], 7 rows"
+
+
 def test_published_values_are_at_their_labels():
     table = beside.as_published("takida2022", 4, "MNIST")
     assert table.loc["Diag-D, mle", "FID_GMM10"] == 10.05

@@ -119,6 +119,33 @@ def test_a_ramp_begins_with_the_first_term_and_ends_with_the_loss(digits):
     assert ramped.steps == 6
 
 
+def test_an_antithetic_pair_is_one_draw_and_its_mirror_image():
+    """Of a decoder that gives its code: x beside m + s and m - s, which are 2 s apart."""
+
+    class Codes:
+        def encode(self, x):
+            return gaussian(torch.full((len(x), 1), 3.0), torch.full((len(x), 1), 0.5))
+
+        def decode(self, z):
+            return z
+
+    loss = fenvae.Antithetic(beta=1.0, alpha=0.2)
+    assert (loss.samples, loss.beta, loss.kl_weight) == (2, 1.0, 0.2)
+    torch.manual_seed(0)
+    first, second = loss.draw(Codes().encode(torch.zeros(4, 1)))
+    torch.testing.assert_close(first + second, torch.full((4, 1), 6.0))
+    torch.manual_seed(0)
+    found = loss(Codes(), torch.zeros(4, 1))
+    near = (first.abs() + second.abs()).mean() / 2
+    # A pair of draws is 2 sqrt(2) times as far apart as one draw is from the mean, not 2.
+    apart = (first - second).abs().mean() / (2 * math.sqrt(2))
+    assert found.reconstruction.item() == pytest.approx((near - apart).item())
+    kl = 0.5 * (9 + 0.25 - math.log(0.25) - 1)
+    assert found.regularizer.item() == pytest.approx(0.2 * kl)
+    assert set(found.parts) == {"kl"}
+    assert fenvae.Antithetic(beta=0.5).beta == 0.5
+
+
 def test_a_ramp_takes_a_step_at_least():
     with pytest.raises(ValueError, match="ramp must be an integer from 1 up, received 0"):
         fenvae.Ramped(ramp=0)
