@@ -77,3 +77,48 @@ def test_source_tells_runs_commits_days_and_folder(monkeypatch, tmp_path):
     assert line in repr(Captioned(TABLE, "", recorded=["some_rows"]))
     with pytest.raises(ValueError, match="no_rows"):
         source("no_rows")
+
+
+@pytest.mark.parametrize(
+    ("runs", "line"),
+    [
+        ([("a" * 40, "2026-01-02T10:00", "CPU")],
+         "1 run at aaaaaaa, on 2026-01-02, CPU"),
+        ([("b" * 40, "2026-01-02T10:00", "CPU"), ("a" * 40, "2026-01-02T23:00", "GPU"),
+          ("c" * 40, "2026-01-02T11:00", "CPU")],
+         "3 runs at aaaaaaa, bbbbbbb, ccccccc, on 2026-01-02, CPU, GPU"),
+        ([(letter * 40, f"2026-01-0{day}T10:00", "CPU") for letter, day in zip("dcba", (3, 2, 5, 4),
+                                                                              strict=True)],
+         "4 runs at 4 commits, from 2026-01-02 to 2026-01-05, CPU"),
+    ],
+)  # fmt: skip
+def test_a_line_names_three_commits_and_counts_more(monkeypatch, runs, line):
+    found = pd.DataFrame(runs, columns=["commit", "date", "device"])
+    monkeypatch.setattr(records, "load", {"some_rows": found}.get)
+    expected = f"Recorded: {line}; data/runs/some_rows"
+    assert source("some_rows") == expected
+    html = Captioned(TABLE, "Distances.", recorded=["some_rows"])._repr_html_()
+    below = expected.replace("data/runs/some_rows", "<code>data/runs/some_rows</code>")
+    assert f'<p class="recorded">{below}</p>' in html
+
+
+def test_a_caption_says_what_is_bold_only_where_something_is():
+    for given, told in (({}, ""), ({"low": ["FD"]}, " Bold: the best of its column."),
+                        ({"high": ["recall"]}, " Bold: the best of its column.")):  # fmt: skip
+        table = Captioned(TABLE, "Distances.", **given)
+        assert repr(table).partition("\n")[0] == f"Distances.{told}"
+        assert f"<figcaption>Distances.{told}</figcaption>" in table._repr_html_()
+
+
+def test_the_name_of_the_rows_stands_in_the_corner_where_no_other_name_is():
+    table = pd.DataFrame({"FD": [1.0]}, index=pd.Index(["L2"], name="row"))
+    heads = Captioned(table, "")._repr_html_().partition("</thead>")[0]
+    assert heads.count("<tr") == 1
+    assert heads.index("<th>row</th>") < heads.index("<th>FD</th>")
+    grouped = pd.concat({"ours": table}, axis=1)
+    heads = Captioned(grouped, "")._repr_html_().partition("</thead>")[0]
+    assert heads.count("<tr") == 2
+    assert heads.rindex("<th>row</th>") > heads.index("ours</th>")
+    named = Captioned(table.rename_axis(columns="measure"), "")._repr_html_()
+    assert "<th>measure</th>" in named
+    assert "<th>row</th>" in named
