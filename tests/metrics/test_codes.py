@@ -61,6 +61,28 @@ def test_groups_that_are_far_apart_stay_apart_in_the_plane():
     assert np.linalg.norm(centers[0] - centers[1]) > sum(radii)
 
 
+@pytest.mark.parametrize(("given", "seed"), [({}, 0), ({"seed": 3}, 3)])
+def test_an_embedding_is_that_of_its_seed_from_components_in_half_of_the_iterations(
+    monkeypatch, given, seed
+):
+    """Asked of scikit-learn, whose solver draws numbers for many codes alone."""
+    asked = {}
+
+    class Plane:
+        def __init__(self, **options):
+            asked.update(options)
+
+        def fit_transform(self, points):
+            return points[:, :2]
+
+    monkeypatch.setattr("sklearn.manifold.TSNE", Plane)
+    groups = NORMAL[:7], NORMAL[7:9], NORMAL[9:12]
+    planes = codes.in_plane(*groups, **given)
+    assert asked == {"init": "pca", "max_iter": 500, "random_state": seed}
+    for plane, group in zip(planes, groups, strict=True):
+        np.testing.assert_array_equal(plane, group[:, :2].numpy())
+
+
 def test_embedding_keeps_the_classes_of_digits_together():
     images, labels = load_digits(n_class=4, return_X_y=True)
     (plane,) = codes.in_plane(torch.from_numpy(images[:200]).float())
