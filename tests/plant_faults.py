@@ -120,6 +120,10 @@ def faults_in(source: str) -> list[Fault]:
             return
         if isinstance(node, ast.keyword) and node.arg in SHOWN:
             return
+        match node:  # as many at once, which are put together again: memory and time
+            case ast.Call(ast.Attribute(_, "split") as method, [ast.Constant(int())], []):
+                visit(method, around, inside)
+                return
         for kind, new in faults_at(node):
             old = node.test if kind == "condition" else node  # type: ignore[attr-defined]
             first = starts[old.lineno - 1] + old.col_offset
