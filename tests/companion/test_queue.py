@@ -327,6 +327,54 @@ def test_processes_that_end_without_a_run_are_an_error_and_killed_ones_are_repla
         assert capsys.readouterr().out.count(f"a process ended with status {status}\n") == count
 
 
+class Scripted:
+    """A queue of rows whose runs end as they are told to: what was run, and whether others run."""
+
+    def __init__(self, monkeypatch, script):
+        self.tasks = [Task("quick", label) for label in script]
+        self.script = {label: list(turns) for label, turns in script.items()}
+        self.asked, self.slept, self.out = [], [], io.StringIO()
+        monkeypatch.setattr(queue, "_run_some", self.run_some)
+        monkeypatch.setattr(queue, "time", types.SimpleNamespace(sleep=self.slept.append))
+
+    def experiment(self, source):
+        assert source == "quick"
+        return types.SimpleNamespace(due=lambda label: label if self.script[label] else None)
+
+    def run_some(self, due, session):
+        assert session == "one"
+        self.asked.append(due)
+        return self.script[due].pop(0)
+
+
+def test_what_is_of_more_value_is_asked_again_after_every_run_and_others_are_waited_for(
+    monkeypatch,
+):
+    others, nothing = ([], True), ([], False)
+    tasks = Scripted(
+        monkeypatch,
+        {
+            "L1": [others, others, (["a: done", "b: done"], False)],
+            "L2": [(["c: done"], False)],
+            "CE": [others],
+        },
+    )
+    queue.work(tasks, "one", tasks.out)
+    assert tasks.asked == ["L1", "L2", "L1", "CE", "L1"]
+    assert tasks.slept == [5.0]  # once, where others had all that was left
+    assert tasks.out.getvalue() == "1\tc: done\n0\ta: done\n0\tb: done\n"
+    given_up = Scripted(monkeypatch, {"L1": [nothing, nothing], "L2": [nothing]})
+    queue.work(given_up, "one", given_up.out)
+    assert (given_up.asked, given_up.slept) == (["L1", "L2"], [])
+
+
+def test_rows_without_their_data_are_left_out(monkeypatch):
+    tasks = Scripted(monkeypatch, {"L1": [([], True)]})
+    monkeypatch.setattr(tasks, "experiment", lambda source: None)
+    queue.work(tasks, "one", tasks.out)
+    assert (tasks.asked, tasks.slept) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("script", "lines", "status"),
     [
