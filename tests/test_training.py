@@ -5,7 +5,7 @@ import os
 import re
 import resource
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -272,6 +272,90 @@ def test_resumed_run_gives_the_numbers_of_an_uninterrupted_one(tmp_path):
     for name, weight in whole_vae.state_dict().items():
         assert torch.equal(resumed_vae.state_dict()[name], weight), name
     assert [file.name for file in path.parent.iterdir()] == ["run.safetensors"]
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Steps of one model that a GPU would launch or replay, and what was done, without a GPU."""
+    done, waits = [], []
+
+    class Graph:
+        def replay(self):
+            done.append("replayed")
+
+    class Stream:
+        def wait_stream(self, other):
+            assert isinstance(other, Stream)
+
+    class Logged(_step.Step):
+        def _launched(self, batch):
+            done.append("launched")
+            return batch[0].sum(1)
+
+    for name, fake in {
+        "Stream": Stream, "current_stream": Stream, "CUDAGraph": Graph,
+        "stream": lambda stream: nullcontext(), "graph": lambda graph, stream: nullcontext(),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(_step, "_waits", lambda: nullcontext(waits))
+    counting = nn.Linear(1, 1)
+    counting.calls = 0
+    return Logged(None, counting, None, 4), counting, done, waits
+
+
+BATCH = (torch.ones(4, 2),)
+
+
+def did(step, done, batch=BATCH):
+    """What a step on a batch did."""
+    before = len(done)
+    step(batch)
+    return done[before:]
+
+
+def test_the_fourth_step_is_recorded_and_replayed_from_there_on(steps):
+    step, _, done, _ = steps
+    assert [did(step, done) for _ in range(3)] == 3 * [["launched"]]
+    assert did(step, done) == ["launched", "replayed"]  # what is recorded is not done thereby
+    assert did(step, done, (torch.rand(3, 2),)) == ["launched"]  # the last batch of an epoch
+    other = torch.rand(4, 2)
+    assert did(step, done, (other,)) == ["replayed"]
+    [held] = step._batch
+    assert torch.equal(held, other)
+    assert held is not other
+
+
+def test_a_step_that_counts_elsewhere_is_recorded_anew_in_the_next_epoch(steps):
+    """A step before is launched again: what is made at first use must be there."""
+    step, counting, done, _ = steps
+    for _ in range(4):
+        step(BATCH)
+    step.begin()
+    assert did(step, done) == ["replayed"]
+    counting.calls = 7
+    assert did(step, done) == ["replayed"]  # nobody looks within an epoch
+    step.begin()
+    assert [did(step, done) for _ in range(3)] == [
+        ["launched"], ["launched", "replayed"], ["replayed"]
+    ]  # fmt: skip
+    step.begin()
+    assert did(step, done) == ["replayed"]
+
+
+@pytest.mark.parametrize("fault", ["waits", "counts"])
+def test_a_step_that_waits_for_the_gpu_or_counts_is_never_recorded(steps, monkeypatch, fault):
+    step, counting, done, waits = steps
+    if fault == "waits":
+        waits.append("called a synchronizing operation")
+    else:
+        launched = step._launched
+
+        def counts(batch):
+            counting.calls += 1
+            return launched(batch)
+
+        monkeypatch.setattr(step, "_launched", counts)
+    assert [did(step, done) for _ in range(6)] == 6 * [["launched"]]
 
 
 def test_a_bar_counts_all_epochs_where_a_training_goes_on_and_tells_the_loss(tmp_path, capsys):

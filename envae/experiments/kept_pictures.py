@@ -232,10 +232,9 @@ def load(experiment: str, key: str) -> dict[str, Tensor]:
 def _read(path: Path, experiment: str, key: str) -> dict[str, Tensor]:
     """The images of a file, in bytes; raises what its parts raise where it is not as written."""
     with Image.open(path, formats=["png"]) as image:
-        image.load()
-        text = image.info
-        mode, (width, height) = image.mode, image.size
         values = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+        text = image.info  # some of it may stand behind the pixels
+        mode, (width, height) = image.mode, image.size
     if (text["experiment"], text["key"]) != (experiment, key):
         raise ValueError(f"it belongs to {text['experiment']}/{text['key']}")
     shape, counts = json.loads(text["image"]), json.loads(text["kinds"])

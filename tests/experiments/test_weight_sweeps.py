@@ -87,3 +87,16 @@ def test_what_has_no_record_is_run_and_suggestions_are_recorded(tmp_path, monkey
     expected = spread_balance.suggested_weight(small.train, 4)
     assert row["suggested"] == pytest.approx(expected)
     assert {"missed", "fd_generated", *weight_sweeps.JUDGES} <= set(row.index)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.5])
+def test_a_suggestion_is_for_the_exponent_and_the_latent_dimension(tmp_path, monkeypatch, beta):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    monkeypatch.setattr(weight_sweeps, "complete", lambda *_, **__: None)
+    wanted = weight_sweeps.points(Setting(latent_dim=3), [0.1, 0.3], [beta], [1, 2])
+    weight_sweeps.record("digits", 200, wanted)
+    told = {"dataset": "digits-200", "latent_dim": 3, "beta": beta}
+    [found] = records.load(weight_sweeps.SUGGESTED, [told]).to_dict("records")
+    images = datasets.load("digits", train_size=200).train
+    expected = spread_balance.suggested_weight(images, 3, beta=beta)
+    assert found["suggested"] == pytest.approx(expected)
