@@ -342,6 +342,15 @@ def test_a_step_that_counts_elsewhere_is_recorded_anew_in_the_next_epoch(steps):
     assert did(step, done) == ["replayed"]
 
 
+def test_what_waits_for_the_gpu_at_first_use_alone_is_recorded(steps):
+    step, _, done, waits = steps
+    waits.append("called a synchronizing operation")
+    assert [did(step, done) for _ in range(2)] == 2 * [["launched"]]
+    waits.clear()
+    assert did(step, done) == ["launched"]
+    assert did(step, done) == ["launched", "replayed"]
+
+
 @pytest.mark.parametrize("fault", ["waits", "counts"])
 def test_a_step_that_waits_for_the_gpu_or_counts_is_never_recorded(steps, monkeypatch, fault):
     step, counting, done, waits = steps
