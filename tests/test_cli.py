@@ -431,7 +431,7 @@ def test_measurements_are_printed_with_their_scale(capsys):
     printed = capsys.readouterr().out
     assert "E-Eq1-strict" not in printed
     assert "T-T3-emp  [" in printed
-    assert "    tried on digits 8 x 8, mlp64, " in printed
+    assert "    tried on mnist-10000 28 x 28, mlp64, " in printed
     assert "measurements of the papers, " in printed
     assert cli.main(["claims", "--kind", "guess"]) == 2
     assert "statement, measurement" in capsys.readouterr().err
