@@ -73,13 +73,14 @@ def device_of(model: object) -> torch.device | None:
 
 
 def batches(model: object, images: Tensor, size: int = AT_ONCE) -> Iterator[Tensor]:
-    """Images a batch at a time on the model's device, which need not have room for all.
+    """Images a batch at a time, as :func:`placed` gives them: a device needs no room for all."""
+    return (placed(model, batch) for batch in images.split(size))
 
-    And in its precision, if its weights have one in common.
-    """
-    device = device_of(model)
+
+def placed(model: object, images: Tensor) -> Tensor:
+    """Images or codes on the model's device, in its precision if its weights have one in common."""
     dtype = _precision_of(model) if images.is_floating_point() else None
-    return (batch.to(device=device, dtype=dtype) for batch in images.split(size))
+    return images.to(device=device_of(model), dtype=dtype)
 
 
 def _precision_of(model: object) -> torch.dtype | None:

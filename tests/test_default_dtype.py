@@ -1,13 +1,16 @@
 """What is defined in float32 is float32, whatever torch's default is: features, priors, samples."""
 
+import functools
 import warnings
 
 import pytest
 import torch
 from torch import nn
 
-from envae import datasets, networks
+from envae import datasets, networks, objective
 from envae.evaluation import batches, decode, decoded_draws, encode, single_precision
+from envae.experiments import fenvae
+from envae.experiments.measures import calibration, collapse, pictures, quality
 from envae.metrics import extractor, frechet
 from envae.metrics.random_convolutions import RandomConvolutions
 from envae.priors import GaussianMixture, NoiseContrastive, SecondStageVAE, StandardNormal
@@ -86,3 +89,28 @@ def test_weights_of_several_kinds_take_images_as_they_are():
     assert batch.dtype == torch.float16
     [batch] = batches(nn.Linear(2, 2).half(), torch.zeros(3, 2, dtype=torch.uint8))
     assert batch.dtype == torch.uint8  # bytes are no images: who takes them says so
+
+
+MEASURES = {
+    "quality": functools.partial(
+        quality.measure, extractor=extractor.load("digits-cnn")[0], against="test",
+        priors=("gmm10",), two_sample=True, samples=60,
+    ),
+    "pictures": functools.partial(pictures.measure, draws=4, images=40),
+    "collapse": functools.partial(collapse.measure, images=100, jacobians=20),
+    "fenvae": functools.partial(
+        fenvae.measure_with_lipschitz, extractor=extractor.load("digits-cnn")[0], samples=60
+    ),
+    "calibration": functools.partial(calibration.measure, extractor=None, steps=16, images=40),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("of", MEASURES)
+def test_a_model_in_double_precision_is_measured_alike(of):
+    digits = datasets.load("digits").subset(200)
+    minimized = objective("envae", samples=2)
+    vae = networks.build("mlp", digits.image_shape, 3, seed=0)
+    single = MEASURES[of](vae, minimized, digits, 1)
+    double = MEASURES[of](vae.double(), minimized, digits, 1)
+    for name, (value, _) in single.items():
+        assert double[name][0] == pytest.approx(value, rel=0.05, abs=0.05), name

@@ -62,7 +62,7 @@ def measure_with_lipschitz(
 ) -> Values:
     """:func:`measure`, and lower bounds of the Lipschitz constants of encoder mean and decoder."""
     values = measure(vae, minimized, dataset, seed, extractor=extractor, samples=samples)
-    images = dataset.test[:500].to(evaluation.device_of(vae))
+    images = evaluation.placed(vae, dataset.test[:500])
     with evaluating(vae):
         with torch.no_grad():
             codes = vae.encode(images[:100]).mean
@@ -170,6 +170,6 @@ def measure_walks(vae: VAE, minimized: Objective, dataset: Dataset, seed: int) -
         "unevenness": f"largest step over the mean one, walks {told}",
         "mean_image": f"sum over pixels, mean over {len(images)} test images",
     }
-    values = walked(vae, images.to(evaluation.device_of(vae)))
+    values = walked(vae, evaluation.placed(vae, images))
     values["mean_image"] = evaluation.squared_error(dataset.train.mean(0), images)
     return {name: (value, units[name]) for name, value in values.items()}

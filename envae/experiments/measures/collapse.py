@@ -8,7 +8,7 @@ from torch import Tensor
 
 from envae import evaluation
 from envae.datasets import Dataset
-from envae.evaluation import device_of, evaluating, seeded, squared_error
+from envae.evaluation import evaluating, seeded, squared_error
 from envae.experiments.records import Values
 from envae.metrics.information import mutual_information
 from envae.metrics.smoothness import expected_gap, expected_local_smoothness, smoothness_from_gap
@@ -47,8 +47,7 @@ def measure(
         If the posterior has a variance also `posterior_variance`, `kl`, `kl_test`, `mi_code_low`,
         `mi_code_high`.
     """
-    device = device_of(vae)
-    x, test = dataset.train[:images].to(device), dataset.test.to(device)
+    x, test = (evaluation.placed(vae, of) for of in (dataset.train[:images], dataset.test))
     with evaluating(vae), seeded(seed):
         with torch.no_grad():
             posterior, of_test = evaluation.encode(vae, x), evaluation.encode(vae, test)

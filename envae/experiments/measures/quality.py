@@ -13,7 +13,15 @@ from torch import Generator, Tensor
 
 from envae._unknown import unknown
 from envae.datasets import Dataset
-from envae.evaluation import AT_ONCE, device_of, encode, evaluating, seeded, squared_error
+from envae.evaluation import (
+    AT_ONCE,
+    batches,
+    encode,
+    evaluating,
+    placed,
+    seeded,
+    squared_error,
+)
 from envae.experiments.records import Values
 from envae.metrics import frechet
 from envae.metrics.frechet import HasFeatures
@@ -172,7 +180,7 @@ def measure(
                 values[f"fd_refined{ending}"] = (distance, f"{unit}, {compared}")
         if isinstance(objective, WithEnergy):
             with seeded(seed):
-                parts = objective(vae, test[:AT_ONCE].to(device_of(vae))).parts
+                parts = objective(vae, placed(vae, test[:AT_ONCE])).parts
             values |= {
                 name: (parts[name].item(), unit)
                 for name, unit in _OF_ENERGY.items()
@@ -207,8 +215,8 @@ class _Model:
 
     def decode(self, codes: Tensor, after: Callable[[Tensor], Tensor] = _same) -> Iterator[Tensor]:
         """Images of codes `(N, d_z)`, in batches, on the CPU, after what is done to them."""
-        for batch in codes.split(AT_ONCE):
-            yield after(self.vae.decode(batch.to(device_of(self.vae)))).cpu()
+        for batch in batches(self.vae, codes):
+            yield after(self.vae.decode(batch)).cpu()
 
     def pictures(
         self, codes: Tensor, after: Callable[[Tensor], Tensor] = _same
