@@ -7,6 +7,7 @@ place it was at.
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -74,20 +75,21 @@ def device_of(model: object) -> torch.device | None:
 
 def batches(model: object, images: Tensor, size: int = AT_ONCE) -> Iterator[Tensor]:
     """Images a batch at a time, as :func:`placed` gives them: a device needs no room for all."""
-    return (placed(model, batch) for batch in images.split(size))
+    where = _place(model, images)
+    return (batch.to(**where) for batch in images.split(size))
 
 
 def placed(model: object, images: Tensor) -> Tensor:
     """Images or codes on the model's device, in its precision if its weights have one in common."""
-    dtype = _precision_of(model) if images.is_floating_point() else None
-    return images.to(device=device_of(model), dtype=dtype)
+    return images.to(**_place(model, images))
 
 
-def _precision_of(model: object) -> torch.dtype | None:
-    """The one floating type of a model's weights; None where they have none, or several."""
+def _place(model: object, images: Tensor) -> dict[str, Any]:
+    """Device and type that such images are given to a model in; None leaves them as they are."""
     weights = model.parameters() if isinstance(model, nn.Module) else iter(())
     found = {weight.dtype for weight in weights if weight.is_floating_point()}
-    return found.pop() if len(found) == 1 else None
+    one = images.is_floating_point() and len(found) == 1
+    return {"device": device_of(model), "dtype": found.pop() if one else None}
 
 
 def _beside(

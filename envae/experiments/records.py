@@ -172,6 +172,13 @@ def save_values(
     return metrics
 
 
+def check_done(rows: "pd.DataFrame", experiment: str) -> None:
+    """Raise a LookupError if :func:`load` found no record of some of the runs expected."""
+    if not rows["done"].all():
+        count = (~rows["done"]).sum()
+        raise LookupError(f"{count} of {len(rows)} runs of {experiment!r} have no record")
+
+
 def load(experiment: str, expected: Iterable[Mapping[str, Any]] | None = None) -> "pd.DataFrame":
     """All records of an experiment, one row each.
 

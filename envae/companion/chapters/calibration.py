@@ -221,16 +221,16 @@ def of_coverage(at_samples: Mapping[str, float], by_weight: Mapping[str, pd.Seri
     by_weight
         By row: the same at each weight that was tried.
     """
-    reliable = [miss <= TOLERANCE for miss in at_samples.values()]
-    somewhere = {row: of_row.min() <= TOLERANCE for row, of_row in by_weight.items()}
+    reliable = {row: bool(miss <= TOLERANCE) for row, miss in at_samples.items()}
+    somewhere = {row: bool(of_row.min() <= TOLERANCE) for row, of_row in by_weight.items()}
     said = {True: "yes", False: "no"}
     return Finding(
-        all(reliable),
-        any(reliable) or any(somewhere.values()),
+        all(reliable.values()),
+        any(reliable.values()) or any(somewhere.values()),
         f"coverage misses by at most {100 * TOLERANCE:.0f} points at the weight for samples: "
-        + ", ".join(f"{row} {said[bool(of <= TOLERANCE)]}" for row, of in at_samples.items())
+        + ", ".join(f"{row} {said[found]}" for row, found in reliable.items())
         + "; at the best of the weights tried, on the same images: "
-        + ", ".join(f"{row} {said[bool(found)]}" for row, found in somewhere.items()),
+        + ", ".join(f"{row} {said[found]}" for row, found in somewhere.items()),
     )
 
 

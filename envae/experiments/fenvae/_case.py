@@ -121,14 +121,11 @@ def searched(
     trials = (tried or lookup)([case(label, alpha, 0) for label in rows for alpha in alphas])
     distances = trials["fd_generated"].to_numpy().reshape(len(rows), len(alphas))
     found = pd.DataFrame(distances, index=pd.Index(list(rows)), columns=alphas)
-    found.index.names = ["row", "start"][: found.index.nlevels]
+    found.index.names = _levels(rows)
     chosen = found.idxmin(axis=1)
     points = [(label, seed) for label in rows for seed in seeds]
     runs = lookup([case(label, chosen[label], seed) for label, seed in points])
-    runs.index = pd.MultiIndex.from_tuples(
-        [(*_names(label), seed) for label, seed in points], names=[*found.index.names, "seed"]
-    )
-    return found, runs
+    return found, _indexed(runs, points, [*_levels(rows), "seed"])
 
 
 def at_lengths(
@@ -168,12 +165,20 @@ def at_lengths(
             for label, n, seed in points
         ]
     )  # fmt: skip
-    of_label = ["row", "start"][: len(_names(points[0][0]))]
-    found.index = pd.MultiIndex.from_tuples(
-        [(*_names(label), n, seed) for label, n, seed in points],
-        names=[*of_label, "epochs", "seed"],
-    )
-    return found.sort_index()
+    return _indexed(found, points, [*_levels(rows), "epochs", "seed"]).sort_index()
+
+
+def _levels(rows: Iterable[Label]) -> list[str]:
+    """What the levels of an index of these labels are called."""
+    return ["row", "start"][: len(_names(next(iter(rows))))]
+
+
+def _indexed(
+    records: pd.DataFrame, points: Iterable[tuple[Any, ...]], levels: list[str]
+) -> pd.DataFrame:
+    """Records of points, each a label and what else tells it apart, indexed by them."""
+    keys = [(*_names(label), *rest) for label, *rest in points]
+    return records.set_axis(pd.MultiIndex.from_tuples(keys, names=levels))
 
 
 def _names(label: Label) -> tuple[str, ...]:

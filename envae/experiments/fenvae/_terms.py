@@ -122,9 +122,7 @@ def recorded_terms(cases: Mapping[Key, Case], *, dataset: str, experiment: str) 
     """
     told = _parameters(cases, dataset)
     found = records.load(experiment, told.values())
-    if not found["done"].all():
-        missing = (~found["done"]).sum()
-        raise LookupError(f"{missing} of {len(found)} runs of {experiment!r} have no record")
+    records.check_done(found, experiment)
     found.index = pd.MultiIndex.from_tuples(told, names=["row", "seed"])
     return found[list(_PLACES)]
 

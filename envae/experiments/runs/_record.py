@@ -253,9 +253,7 @@ def recorded(points: Iterable[Point], *, dataset: str, experiment: str) -> pd.Da
         If a point was not recorded.
     """
     rows = progress(points, dataset=dataset, experiment=experiment)
-    if not rows["done"].all():
-        count = (~rows["done"]).sum()
-        raise LookupError(f"{count} of {len(rows)} runs of {experiment!r} have no record")
+    records.check_done(rows, experiment)
     if rows.empty:
         return rows
     options = pd.DataFrame(list(rows["options"]), index=rows.index)
