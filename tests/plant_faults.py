@@ -9,6 +9,7 @@ test notices is a test that is missing, or no fault: what it does not change can
 import argparse
 import ast
 import contextlib
+import hashlib
 import importlib
 import json
 import multiprocessing
@@ -183,6 +184,9 @@ def starts_python(code: types.CodeType, given: dict[str, Any]) -> bool:
     return started or code.co_filename.endswith("loky/reusable_executor.py")
 
 
+_IMPORT = ""  # what a file calls when it is imported, among its tests
+
+
 class _Watch:
     """Plugin of pytest: which functions of envae/ each test calls, and how long it takes."""
 
@@ -192,7 +196,17 @@ class _Watch:
         self.seen: dict[str, tuple[float, list[list[str]]]] = {}
 
     @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Iterator[None]:
+        with self._watching(_IMPORT):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        with self._watching(item.nodeid):
+            return (yield)
+
+    @contextlib.contextmanager
+    def _watching(self, name: str) -> Iterator[None]:
         called: set[tuple[str, str]] = set()
 
         def trace(frame: types.FrameType, event: str, _: object) -> None:
@@ -205,12 +219,12 @@ class _Watch:
         threading.settrace(trace)
         sys.settrace(trace)
         try:
-            return (yield)
+            yield
         finally:
             sys.settrace(None)
             threading.settrace(None)  # type: ignore[arg-type]
-            functions = [[str(Path(file).relative_to(self.root)), name] for file, name in called]
-            self.seen[item.nodeid] = time.perf_counter() - began, functions
+            functions = [[str(Path(file).relative_to(self.root)), at] for file, at in called]
+            self.seen[name] = time.perf_counter() - began, functions
 
 
 class _Chosen:
@@ -267,14 +281,22 @@ class Tests:
         The copy.
     kept
         File with the seconds and the functions of tests, from run to run: those that are known not
-        to call a function are not asked about it. None, and nothing is known.
+        to call a function are not asked about it. A file of tests that has changed since is not
+        known. None, and nothing is known.
     """
 
     def __init__(self, root: Path, kept: Path | None):
         self.root, self.kept = root, kept
         self.failed, self.faults = root / ".failed", 0
-        there = kept is not None and kept.exists()
-        self.known = json.loads(kept.read_text(encoding="utf-8")) if there else {}
+        self.known: dict[str, dict[str, tuple[float, list[list[str]]]]] = {}
+        if kept is not None and kept.exists():
+            before = json.loads(kept.read_text(encoding="utf-8"))
+            same = {name: told for name, (of, told) in before.items() if of == self._sum(name)}
+            self.known.update(same)
+
+    def _sum(self, name: str) -> str:
+        file = self.root / name
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
 
     def learn(self, file: Path) -> None:
         """Run a file of tests as it is, and keep what it calls and takes."""
@@ -285,7 +307,8 @@ class Tests:
         ):
             self.known[name] = json.loads(told.read_text(encoding="utf-8"))
             if self.kept is not None:
-                self.kept.write_text(json.dumps(self.known), encoding="utf-8")
+                sums = {name: (self._sum(name), told) for name, told in self.known.items()}
+                self.kept.write_text(json.dumps(sums), encoding="utf-8")
 
     def notice(self, module: Path, function: str, source: bytes) -> str:
         """How the tests of a module end with another source: `green`, `red`, or `late`.
@@ -310,8 +333,10 @@ class Tests:
             for test, (seconds, called) in tests.items()
             if any(where == name and at.startswith(function) for where, at in called)
         }
+        # What a file calls when it is imported may turn each of its tests red: all are asked.
+        whole = set(files) if calling.pop(_IMPORT, None) is not None else set(files) - {*self.known}
         without: set[str] = set()
-        if calling:  # or else where a module is imported: all are asked
+        if calling:  # or else all are asked: nothing is known
             calling |= {
                 test: seconds
                 for file in files
@@ -319,9 +344,10 @@ class Tests:
                 if [_PROCESSES, ""] in called
             }
             within = {test.partition("::")[0] for test in calling}
-            files = [file for file in files if file not in self.known] + sorted(within)
-            without = {test for file in within for test in self.known[file]} - {*calling}
-        last = sorted(calling, key=calling.__getitem__)
+            files = [file for file in files if file in whole] + sorted(within - whole)
+            without = {test for file in within - whole for test in self.known[file]} - {*calling}
+        rest = (test for file in whole for test in self.known.get(file, {}) if test not in calling)
+        last = [*sorted(calling, key=calling.__getitem__), *rest]
         while True:
             with self._planted(module, source):
                 ended = self._end(files, last, without)

@@ -24,10 +24,35 @@ from envae.vae import gaussian
 MODELS = ("FEnVAE", "EnVAE, M = 2")
 
 
+def numbered(axis):
+    """Whether numbers stand at an axis, none of them a category."""
+    shown = [label for label in axis.get_ticklabels() if label.get_visible()]
+    texts = [label.get_text().replace("\N{MINUS SIGN}", "-").strip("$") for label in shown]
+    return bool(texts) and not any(text[:1].isalpha() for text in texts)
+
+
+def without_a_label(figure):
+    """Axes of numbers whose quantity nobody names; a panel's title may name what is upwards.
+
+    A plane, a picture of points by their coordinates, has a title alone.
+    """
+    for panel in figure.axes:
+        named_x = bool(panel.get_xlabel() or figure.get_supxlabel())
+        named_y = bool(panel.get_ylabel() or figure.get_supylabel())
+        plane = panel.get_title() and not named_x and not named_y
+        if panel.axison and not plane:
+            if numbered(panel.xaxis) and not named_x:
+                yield f"x of panel {panel.get_title()!r}"
+            if numbered(panel.yaxis) and not named_y and not panel.get_title():
+                yield f"y of panel {panel.get_title()!r}"
+
+
 @pytest.fixture(autouse=True)
-def _closed():
+def _labelled_and_closed():
     yield
+    nameless = [each for n in plt.get_fignums() for each in without_a_label(plt.figure(n))]
     plt.close("all")
+    assert nameless == []
 
 
 def lines(axis):

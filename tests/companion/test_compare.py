@@ -6,6 +6,7 @@ import re
 import sys
 import time
 import types
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -247,6 +248,19 @@ def test_an_epoch_on_all_images_says_how_many_of_how_many(seconds, left, epochs,
     comparison = object.__new__(compare.Comparison)
     comparison._dataset = types.SimpleNamespace(train=range(100 if images == 100 else 60_000))
     assert comparison._length(seconds, left) == {"epochs": epochs, "images": images}
+
+
+def test_who_is_told_how_many_images_it_takes_is_told_the_same_number(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["compare", "--help"])
+    told = {"help": capsys.readouterr().out}
+    root = Path(__file__).parents[2]
+    for page in ("README.md", "book/reproduce.md", "notebooks/18_use_the_loss.ipynb"):
+        told[page] = (root / page).read_text(encoding="utf-8")
+    for place, text in told.items():
+        numbers = re.findall(r"(\d+)(?: image files)? or more|(\d+) images or more", text)
+        found = {int(number) for pair in numbers for number in pair if number}
+        assert found == {compare._FEWEST_IMAGES}, place
 
 
 def test_too_few_images_are_one_line(tmp_path, capsys):

@@ -89,6 +89,16 @@ def test_what_has_no_record_is_run_and_suggestions_are_recorded(tmp_path, monkey
     assert {"missed", "fd_generated", *weight_sweeps.JUDGES} <= set(row.index)
 
 
+@pytest.mark.parametrize(("dataset", "steps"), [("digits", 16), ("mnist", 255)])
+def test_ranks_are_of_as_many_steps_as_a_data_set_has_grey_levels(monkeypatch, dataset, steps):
+    small = datasets.load("digits", train_size=50)
+    monkeypatch.setattr(datasets, "load", lambda name, train_size: small)
+    measured = []
+    monkeypatch.setattr(weight_sweeps, "complete", lambda *_, measure, **__: measured.append(measure))
+    weight_sweeps.record(dataset, None, [])
+    assert measured[0].keywords["steps"] == steps
+
+
 @pytest.mark.parametrize("beta", [0.5, 1.5])
 def test_a_suggestion_is_for_the_exponent_and_the_latent_dimension(tmp_path, monkeypatch, beta):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))

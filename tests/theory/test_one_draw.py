@@ -60,6 +60,16 @@ def test_surrogate_is_the_score_of_an_affine_decoder_only(maps, mean, generator)
         assert (abs(surrogate.deviation(score)) < 4) == same
 
 
+def test_surrogate_and_score_in_closed_form(generator):
+    """z -> z in the plane, at x: E||s e|| - E||sqrt(2) s e|| / 2, where E||e|| = sqrt(pi / 2)."""
+    estimates = one_draw.surrogate_and_score(
+        lambda z: z, torch.zeros(1, 1, 2).double(), SIGMA, draws=40_000, generator=generator
+    )
+    expected = (1 - 0.5**0.5) * SIGMA * (math.pi / 2) ** 0.5
+    for found in estimates:
+        assert found.mean == pytest.approx(expected, rel=0.03)
+
+
 def test_one_noise_and_two_have_one_mean(maps, mean, generator):
     single, double = one_draw.one_noise_and_two(
         lambda z: (2 * z).sin() @ maps, mean, SIGMA, draws=20_000, generator=generator
