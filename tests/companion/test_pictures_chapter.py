@@ -11,6 +11,7 @@ from envae.companion.chapters.pictures import (
     of_sharpness,
     of_spectra,
     sharpness_of_kept,
+    standard_error,
 )
 from envae.experiments.measures.pictures import contours
 
@@ -91,3 +92,14 @@ def test_what_was_hoped_for_is_reproduced(rule):
 )
 def test_one_number_short_of_it_is_not(rule, row, changed, verdict):
     assert RULES[rule](measured(**{row: changed}), "EnVAE")[:2] == verdict
+
+
+def test_the_standard_error_is_that_of_the_row_whose_samples_differ_most():
+    """Sharpness is the mean step to a neighbour: 2 on the test image, 1 and 3 on the samples."""
+    step = torch.tensor([[0.0, 1.0], [1.0, 2.0]])  # 1 to the right and 1 down
+    test, one, three = (scale * step[None, None] for scale in (2.0, 1.0, 3.0))
+    alike = {"prior": torch.cat([one, one]), "test": test}
+    apart = {"prior": torch.cat([one, three]), "test": test}
+    # A standard deviation of 2 ** 0.5 times the sharpness of `step`, of two samples, over twice it.
+    assert standard_error([alike, apart, alike]) == pytest.approx(0.5)
+    assert standard_error([alike]) == 0

@@ -94,7 +94,8 @@ def test_ranks_are_of_as_many_steps_as_a_data_set_has_grey_levels(monkeypatch, d
     small = datasets.load("digits", train_size=50)
     monkeypatch.setattr(datasets, "load", lambda name, train_size: small)
     measured = []
-    monkeypatch.setattr(weight_sweeps, "complete", lambda *_, measure, **__: measured.append(measure))
+    keep = lambda *_, measure, **__: measured.append(measure)  # noqa: E731
+    monkeypatch.setattr(weight_sweeps, "complete", keep)
     weight_sweeps.record(dataset, None, [])
     assert measured[0].keywords["steps"] == steps
 

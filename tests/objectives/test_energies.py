@@ -272,3 +272,13 @@ def test_a_multiplier_at_its_limit_is_told_at_the_end():
     stays = objective("ec_vae", image_shape=(1, 8, 8), calibration=100.0, rate=0.0)
     stays(vae, x)
     stays.eval()  # as it was asked for
+
+
+@pytest.mark.parametrize(
+    ("shape", "convolved"),
+    [((1, 16, 16), True), ((3, 16, 40), True), ((1, 15, 40), False), ((1, 40, 15), False),
+     ((20, 20), False), ((20,), False)],
+)  # fmt: skip
+def test_an_image_is_convolved_if_both_its_sides_are_long_enough(shape, convolved):
+    layers = ImageEnergy(shape, hidden=4).modules()
+    assert any(isinstance(layer, torch.nn.Conv2d) for layer in layers) == convolved

@@ -1,10 +1,11 @@
 """Chapter 14: figures that stand beside the papers' pictures, and rules of verdicts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
@@ -17,6 +18,7 @@ from envae.experiments.measures.pictures import contours, contrast, correlation,
 from envae.metrics import spectrum
 from envae.vae import Posterior
 
+_STYLES = ("-", "--", ":")  # of the lines of rows that have one colour
 Spectrum = tuple[Tensor, Tensor]  # frequencies and decibels, as `spectrum.decibels` gives them
 
 
@@ -73,6 +75,23 @@ def sharpness_of_kept(kept: Mapping[str, Mapping[str, Tensor]]) -> pd.DataFrame:
     ).T
 
 
+def standard_error(kept: Iterable[Mapping[str, Tensor]]) -> float:
+    """Largest standard error, over rows, of the sharpness of samples from the prior.
+
+    Over the sharpness of the test images, as :func:`sharpness_of_kept` has it.
+
+    Parameters
+    ----------
+    kept
+        Of each row, as :func:`sharpness_of_kept` takes it; two samples or more.
+    """
+    errors = []
+    for pictures in kept:
+        of_each = torch.tensor([sharpness(image) for image in pictures["prior"]])
+        errors.append(of_each.std() / len(of_each) ** 0.5 / sharpness(pictures["test"]))
+    return float(max(errors))
+
+
 def maps_of_kept(kept: Mapping[str, Mapping[str, Tensor]]) -> pd.DataFrame:
     """How clearly the kept maps of uncertainty follow the contours of their images.
 
@@ -121,15 +140,19 @@ def spectra(of_rows: Mapping[str, Sequence[tuple[Spectrum, Spectrum]]]) -> Figur
         For each row and seed the spectra of reconstructions from draws and of samples.
     """
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
-    for row, of_seeds in of_rows.items():
+    colours = [plots.colour_of(row) for row in of_rows]
+    for number, (row, of_seeds) in enumerate(of_rows.items()):
+        color = colours[number]
+        style = _STYLES[colours[:number].count(color)]
         for seed, pair in enumerate(of_seeds):
             label = None if seed else row
             for axis, (frequencies, ratio) in zip(axes, pair, strict=True):
                 axis.plot(
                     frequencies[1:],
                     ratio[1:],
+                    style,
                     linewidth=1.5,
-                    color=plots.colour_of(row),
+                    color=color,
                     label=label,
                 )
     for axis, title in zip(axes, ("reconstructions, draws", "samples"), strict=True):
