@@ -9,7 +9,7 @@ from torch import nn
 
 from envae import datasets, networks, objective
 from envae.evaluation import batches, decode, decoded_draws, encode, single_precision
-from envae.experiments import fenvae
+from envae.experiments import batched, fenvae
 from envae.experiments.measures import calibration, collapse, pictures, quality
 from envae.metrics import extractor, frechet
 from envae.metrics.random_convolutions import RandomConvolutions
@@ -66,6 +66,12 @@ def test_priors_and_their_samples_are_the_same(doubles):
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one, other)
+
+
+def test_numbers_in_which_the_members_of_a_stack_differ_are_in_single_precision(doubles):
+    found = batched._different_numbers([objective("l2", alpha=alpha) for alpha in (0.1, 0.5)])
+    assert found
+    assert {value.dtype for value in found.values()} == {torch.float32}
 
 
 def test_a_model_is_given_what_its_weights_are():

@@ -229,6 +229,9 @@ def test_table_e8_draws_each_source_and_the_linear_model():
         if ours != "mi_code_low":
             assert found[3] == points([-1, 0], published[{"els": "ELS", "kl": "KL"}[ours]])
         assert found[-1] == [(-1, 0), (-1, 1)]  # the threshold, from the bottom to the top
+        colours = [to_hex(line.get_color()) for line in axis.lines]
+        assert colours.count(to_hex("0.8")) == 1  # that of no curve
+        assert colours[-1] == to_hex("0.8")
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["computed", "linear model", "recorded", "published"]
     assert [axis.get_title() for axis in figure.axes] == [
@@ -497,6 +500,16 @@ def test_kept_draws_and_samples_have_the_spectra_of_their_kinds(monkeypatch):
     torch.testing.assert_close(of_prior[1][1:], torch.full_like(of_prior[1][1:], -6.0206))
     expected = pictures.spectrum.decibels(draws, test)
     assert all(map(torch.equal, of_draws, expected))
+
+
+def test_rows_of_one_colour_have_lines_of_their_own():
+    pair = (torch.arange(3.0), torch.arange(3.0))
+    rows = {row: [(pair, pair)] * 2 for row in ("FEnVAE", "L2", "FEnVAE, after L2")}
+    for axis in pictures.spectra(rows).axes:
+        drawn = [(line.get_color(), line.get_linestyle()) for line in axis.lines[:-1]]
+        assert drawn[0] == drawn[1]  # seeds
+        assert drawn[0][0] == drawn[4][0] == colour_of("FEnVAE")
+        assert [style for _, style in drawn[::2]] == ["-", "-", "--"]
 
 
 def test_codes_of_one_image_lie_among_those_of_all():

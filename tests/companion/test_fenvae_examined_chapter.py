@@ -48,6 +48,7 @@ def by_exponent(low, high):
 def test_both_ends_of_the_exponent_are_worse_than_the_better_middle(ends, verdict):
     found = chapter.of_exponents({"FEnVAE": by_exponent(*ends), "EnVAE": by_exponent(9, 1)})
     assert (found.reproduced, found.in_part) == verdict
+    assert found.told.startswith("every seed worse than in the middle: ")
     assert "EnVAE at β = 0.1" in found.told
     assert ("FEnVAE at β = 2" in found.told) == (ends[1] > 2.5)
 
@@ -90,6 +91,7 @@ def walks(**sharpness):
 def test_walks_are_sharper_and_as_even(given, fast_decodes, verdict):
     found = chapter.of_walks(walks(**given), fast_decodes=fast_decodes)
     assert (found.reproduced, found.in_part) == verdict
+    assert ("as the ends are posterior means" in found.told) == (not fast_decodes)
 
 
 def test_a_walk_that_jumps_is_not_smooth():

@@ -80,6 +80,8 @@ def test_at_the_smaller_variance_an_interval_that_reaches_the_bound_is_inside():
         return 1.3 + 0.2 * (seed - 1.5) if (model, kind, s2) == ("Iso-I", "noisy", 0.01) else 1
 
     assert verdicts(off)["Iso-I"] == (True, True)
+    told = chapter.findings(cells(off), cells(), tolerance=0.05)["Iso-I"].told
+    assert told.endswith("no 95 % interval wholly beyond 25 %, at either variance")
 
 
 def test_runs_that_were_lost_are_told_by_their_models():

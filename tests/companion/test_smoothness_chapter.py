@@ -97,6 +97,19 @@ def test_what_a_sweep_does_not_show_changes_its_own_verdict_alone(
     assert verdicts(found) == whole | expected
 
 
+def test_overfitting_is_told_by_seeds():
+    """One seed by less than was asked, and with the smaller held-out loss."""
+    stochastic = sweep()
+    seed = (slice(None), 2)
+    stochastic.loc[seed, "squared_error_test"] = 1.1
+    stochastic.loc[(-2.0, 2), ["squared_error_test", "kl_test"]] = [1.15, 0.0]
+    assert chapter.worse_held_out(stochastic, 4).to_dict() == {1: True, 2: False}
+    found = chapter.of_table_one(stochastic, codes(), pixels=4)["overfitting"]
+    assert (found.reproduced, found.in_part) == (False, False)
+    assert "on 2 of 2 seeds, by the 0.1 asked on 1;" in found.told
+    assert found.told.endswith("worse than at its best in between on 1")
+
+
 @pytest.mark.parametrize(("name", "sign"), chapter.TRENDS.items())
 def test_a_criterion_that_roughly_goes_with_the_variance_does_not_agree(name, sign):
     """One point at the wrong end: a rank correlation of 1/2 in the table, 9/14 above."""
@@ -152,3 +165,5 @@ def test_of_two_models_the_flatter_encoder_has_the_flatter_decoder(decoders, ver
     found = chapter.of_lipschitz(encoders, pd.DataFrame(decoders).T)
     assert (found.reproduced, found.in_part) == verdict
     assert f" {told} pairs" in found.told
+    alike, apart = chapter.pairs_alike(encoders, pd.DataFrame(decoders).T)
+    assert f"{alike} of {apart}" == told

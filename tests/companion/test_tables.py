@@ -110,6 +110,10 @@ def test_a_caption_says_what_is_bold_only_where_something_is():
         assert f"<figcaption>Distances.{told}</figcaption>" in table._repr_html_()
 
 
+def test_lines_of_a_table_are_the_books_own():
+    assert "border=" not in Captioned(TABLE, "")._repr_html_()
+
+
 def test_the_name_of_the_rows_stands_in_the_corner_where_no_other_name_is():
     table = pd.DataFrame({"FD": [1.0]}, index=pd.Index(["L2"], name="row"))
     heads = Captioned(table, "")._repr_html_().partition("</thead>")[0]

@@ -10,7 +10,7 @@ from torch.distributions import Independent, Normal
 
 from envae import networks
 from envae.evaluation import seeded
-from envae.objectives import objective
+from envae.objectives import Objective, base, objective
 from envae.objectives.energies import Bounded, ImageEnergy, JointEnergy, langevin, maximized
 
 
@@ -282,3 +282,29 @@ def test_a_multiplier_at_its_limit_is_told_at_the_end():
 def test_an_image_is_convolved_if_both_its_sides_are_long_enough(shape, convolved):
     layers = ImageEnergy(shape, hidden=4).modules()
     assert any(isinstance(layer, torch.nn.Conv2d) for layer in layers) == convolved
+
+
+class Scaled(Objective):
+    """A loss of one's own, with a weight for every pixel."""
+
+    def __init__(self, alpha: float = 1.0):
+        super().__init__()
+        self.kl_weight = alpha
+        self.scale = nn.UninitializedParameter()
+
+    def prepare(self, image_shape):
+        if isinstance(self.scale, nn.UninitializedParameter):
+            self.scale.materialize(image_shape)
+            nn.init.ones_(self.scale)
+
+    def per_image(self, x, image, head=None):
+        return (self.scale * (image - x)).square().flatten(1).sum(1)
+
+
+@pytest.mark.parametrize("name", ["dt_vae", "ec_vae"])
+def test_the_loss_beneath_an_energy_is_made_for_the_images_too(monkeypatch, name):
+    monkeypatch.setitem(base._REGISTRY, "scaled", Scaled)
+    code = {"latent_dim": 3} if name == "dt_vae" else {}
+    minimized = objective(name, loss="scaled", **code)
+    minimized.prepare((2, 4, 5))
+    assert minimized.base.scale.shape == (2, 4, 5)
