@@ -56,7 +56,17 @@ SHOWN = {
     "lw", "ms", "linewidth", "markersize", "markerscale", "fontsize", "loc", "bbox_to_anchor",
     "ncols", "layout", "zorder", "rect", "encoding",
 }  # fmt: skip
+# Calls that draw, whose `alpha` says how opaque; elsewhere it is a weight.
+DRAWING = {"plot", "scatter", "stairs", "fill_between", "axhline", "axvline", "errorbar"}
 SWAPPED = PAIRS | {right: left for left, right in PAIRS.items()}
+
+
+def shown(call: ast.AST) -> set[str]:
+    """Arguments of a call that decide how something looks."""
+    match call:
+        case ast.Call(ast.Attribute(_, name)) if name in DRAWING:
+            return SHOWN | {"alpha"}
+    return SHOWN
 
 
 def faults_at(node: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
@@ -84,7 +94,7 @@ def faults_at(node: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
             yield "name", ast.Attribute(value, SWAPPED[name])
         case ast.Call(function, arguments, keywords):
             for index, keyword in enumerate(keywords):
-                if keyword.arg not in SHOWN:
+                if keyword.arg not in shown(node):
                     left = keywords[:index] + keywords[index + 1 :]
                     yield "argument", ast.Call(function, arguments, left)
         case ast.Expr(ast.Call(ast.Attribute(_, "tight_layout"))):
@@ -119,8 +129,6 @@ def faults_in(source: str) -> list[Fault]:
     def visit(node: ast.AST, around: str, inside: str) -> None:
         if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
             return
-        if isinstance(node, ast.keyword) and node.arg in SHOWN:
-            return
         match node:  # as many at once, which are put together again: memory and time
             case ast.Call(ast.Attribute(_, "split") as method, [ast.Constant(int())], []):
                 visit(method, around, inside)
@@ -139,6 +147,8 @@ def faults_in(source: str) -> list[Fault]:
                 around = f"{inside}.<locals>."
             if name not in ("annotation", "returns", "decorator_list"):
                 for child in value if isinstance(value, list) else [value]:
+                    if isinstance(child, ast.keyword) and child.arg in shown(node):
+                        continue
                     if isinstance(child, ast.AST):
                         visit(child, around, inside)
 

@@ -512,3 +512,9 @@ def test_a_ratio_is_one_number_per_code_and_in_evaluation_mode():
 @pytest.mark.parametrize("proposals", [1, 2, 3])
 def test_few_proposals_that_do_their_work_have_not_collapsed(proposals):
     known(lambda codes: 0.5 * codes[:, 0], proposals=proposals).sample(50, generator())
+
+
+@pytest.mark.parametrize("shape", [(30, 0), (2, 30, 0)])
+def test_codes_without_a_dimension_are_refused_before_a_classifier_is_trained(shape):
+    with pytest.raises(ValueError, match="latent_dim must be an integer from 1 up, received 0"):
+        NoiseContrastive.fit(torch.zeros(shape))
