@@ -517,4 +517,4 @@ def test_few_proposals_that_do_their_work_have_not_collapsed(proposals):
 @pytest.mark.parametrize("shape", [(30, 0), (2, 30, 0)])
 def test_codes_without_a_dimension_are_refused_before_a_classifier_is_trained(shape):
     with pytest.raises(ValueError, match="latent_dim must be an integer from 1 up, received 0"):
-        NoiseContrastive.fit(torch.zeros(shape))
+        priors.NoiseContrastive.fit(torch.zeros(shape))
