@@ -298,7 +298,11 @@ def of_exponents(by_row: Mapping[str, pd.DataFrame]) -> Finding:
     """
     found = {row: worse_ends(distances) for row, distances in by_row.items()}
     told = [f"{row} at β = {end:g}" for row, ends in found.items() for end in ends]
-    return Finding(len(found["FEnVAE"]) == 2, bool(found["FEnVAE"]), f"{', '.join(told) or 'none'}")
+    return Finding(
+        len(found["FEnVAE"]) == 2,
+        bool(found["FEnVAE"]),
+        f"every seed worse than in the middle: {', '.join(told) or 'none'}",
+    )
 
 
 def of_shares(shares: pd.Series) -> Finding:
@@ -327,7 +331,7 @@ def of_walks(walks: pd.DataFrame, *, fast_decodes: bool) -> Finding:
         `sharpness` and `unevenness`, as `fenvae.walked` gives them, indexed by `row` and `seed`:
         L2, FEnVAE, and rows of EnVAE.
     fast_decodes
-        Whether FEnVAE's posterior means decode to images at all.
+        Whether FEnVAE's posterior means, the ends of its walks, decode to images at all.
     """
     mean = walks.groupby(level=0).mean()
     sharper = mean["sharpness"] > mean.loc["L2", "sharpness"]
@@ -341,5 +345,5 @@ def of_walks(walks: pd.DataFrame, *, fast_decodes: bool) -> Finding:
         f"EnVAE's walks {'sharper' if sharper[energy].all() else 'not sharper'} than L2's, their "
         "largest step over the mean one "
         f"{'within' if smooth[energy].all() else 'not within'} 25 % of L2's; FEnVAE's, from "
-        f"scratch, {'of images' if fast_decodes else 'of no images'}",
+        f"scratch, of {'images' if fast_decodes else 'no images, as the ends are posterior means'}",
     )

@@ -162,6 +162,7 @@ def findings(
     at_both = within & (noisy["at_both"] < _MARGIN)
     averages = (mixed < _MARGIN).all(axis=None)
     off = cells.query("sufficient")["deviation"].abs().max()
+    beyond = f"95 % interval wholly beyond {_percent(_MARGIN)}, at either variance"
     found = {
         "all": claims.Finding(
             bool(at_both.all()),
@@ -178,14 +179,14 @@ def findings(
             bool(averages),
             False,
             f"mixed cells {'' if averages else 'not '}within {_percent(_MARGIN)} of target at the "
-            f"larger variance, {'no' if averages else 'or a'} 95 % interval outside at both",
+            f"larger variance, {'no' if averages else 'or a'} {beyond}",
         ),
         "differences": _differences(cells),
     }
     for model in within.index:
         told = f"{'' if within[model] else 'not '}within {_percent(_MARGIN)} at the larger variance"
         if within[model]:
-            told += f", {'no' if at_both[model] else 'a'} 95 % interval outside at both"
+            told += f", {'no' if at_both[model] else 'a'} {beyond}"
         cure = model == "Diag-D" and cured < _MARGIN_OF_CURE
         if cure:
             told += f"; within {_percent(_MARGIN_OF_CURE)} after a warm-up, with a floor"

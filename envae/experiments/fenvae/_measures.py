@@ -133,7 +133,8 @@ def normalized_apart(vae: VAE, images: Tensor, *, seed: int) -> dict[str, float]
 def latent_walk(vae: VAE, images: Tensor, *, between: int = 10) -> Tensor:
     """Decoded codes on the line between the means of two images, `(between + 2, P, C, H, W)`.
 
-    Image k is paired with image k + P, of 2 P images, as in Figs. 21-23 of xu2025.
+    Image k is paired with image k + P, of 2 P images. Figs. 21-23 of xu2025 are such walks between
+    two sampled points; Sec. 6.12 does not say from what these are drawn.
     """
     with evaluating(vae), torch.no_grad():
         start, end = vae.encode(images).mean.chunk(2)
