@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _FEWEST = 20  # codes: a tenth of fewer says nothing
 _AT_ONCE = 10_000  # codes in one call of a classifier
+_PRIOR_DRAWS = 10_000  # of the prior, that a ratio's loss and mean are taken over
 _LOOK = 25  # updates between looks at the codes held out
 _CHANCE = 2 * math.log(2)  # cross entropy of both classes of a classifier that knows nothing
 _WORSE = 1.1  # so many times that one is worse, and not only noisy
@@ -340,7 +341,7 @@ class NoiseContrastive:
                 f"the classifier of the codes does worse than chance on codes held out: a loss of "
                 f"{self.loss:.3g}, at chance {_CHANCE:.3g}; try a smaller learning rate"
             )
-        draws = self._proposed(_AT_ONCE, Generator().manual_seed(seed))
+        draws = self._proposed(_PRIOR_DRAWS, Generator().manual_seed(seed))
         mean = self.log_ratio(draws).double().exp().mean().item()
         if not 1 / _FAR <= mean <= _FAR:
             return (
@@ -482,7 +483,7 @@ def _classifier(
     def loss_on(codes: Tensor, prior: Tensor) -> Tensor:
         return softplus(-ratio(codes)).mean() + softplus(ratio(prior)).mean()
 
-    fixed = torch.randn(_AT_ONCE, train.shape[1])
+    fixed = torch.randn(_PRIOR_DRAWS, train.shape[1])
     best, state = math.inf, copy.deepcopy(ratio.state_dict())
     for update in range(1, updates + 1):
         batch = train[torch.randint(len(train), (batch_size,))]
