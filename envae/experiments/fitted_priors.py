@@ -45,7 +45,9 @@ def points(experiment: str, rows: Collection[str], seeds: Collection[int]) -> li
 def _point(run: dict[str, Any]) -> Point:
     fields = [field for field in dataclasses.fields(Setting) if pd.notna(run.get(field.name))]
     # A table's integers are floats where another run lacks the column.
-    told = {of.name: int(run[of.name]) if of.type is int else run[of.name] for of in fields}
+    told: dict[str, Any] = {
+        of.name: int(run[of.name]) if of.type is int else run[of.name] for of in fields
+    }
     return Point(run["objective"], run["options"], int(run["seed"]), Setting(**told))
 
 
