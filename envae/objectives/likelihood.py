@@ -177,6 +177,17 @@ class StudentT(Likelihood):
         # Written out, since torch's refuses what training has diverged to: see `vae.gaussian`.
         half = 0.5 * freedom
         nats = (half + 0.5) * torch.log1p(precision * (x - image).square() / freedom)
-        constant = torch.lgamma(half) - torch.lgamma(half + 0.5)
-        constant = constant + 0.5 * torch.log(math.pi * freedom / precision)
+        constant = 0.5 * torch.log(math.pi * freedom / precision) - _log_gamma_rise(half)
         return (nats + constant).flatten(1).sum(1)
+
+
+def _log_gamma_rise(half: Tensor) -> Tensor:
+    """ln Gamma(h + 1/2) - ln Gamma(h), elementwise, for positive h.
+
+    Both grow like h ln h and agree in more and more digits: single precision has none left of their
+    difference at a million. From 32 on it is Stirling's series, to the last digit of a double.
+    """
+    inverse = 1 / half
+    square = inverse.square()
+    series = 0.5 * half.log() - inverse * (1 / 8 - square * (1 / 192 - square / 640))
+    return torch.where(half < 32, torch.lgamma(half + 0.5) - torch.lgamma(half), series)

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax, logsigmoid, threshold
+from torch.nn.functional import hardtanh, log_softmax, logsigmoid, threshold
 
 from envae.objectives.base import (
     WITH_CHANNELS,
@@ -17,6 +17,7 @@ from envae.objectives.base import (
 from envae.objectives.likelihood import Likelihood
 
 _FAR = 1e30  # endless, but zero when multiplied by zero
+_WIDE = 15.0  # log scale of a logistic that is flat over all levels, to rounding
 
 
 @register("mol", paper="Table 4 of takida2022")
@@ -96,13 +97,18 @@ def _log_mass(value: Tensor, deviation: Tensor, log_scale: Tensor, levels: int) 
     """
     half = 1 / (levels - 1)
     # How far a level reaches to both sides of its value.
-    down = torch.full_like(value, half).masked_fill(value < half - 1, _FAR)
-    up = torch.full_like(value, half).masked_fill(value > 1 - half, _FAR)
-    precision = torch.exp(-log_scale)
+    lowest, highest = value < half - 1, value > 1 - half
+    down = torch.full_like(value, half).masked_fill(lowest, _FAR)
+    up = torch.full_like(value, half).masked_fill(highest, _FAR)
+    capped = hardtanh(log_scale, -_WIDE, _WIDE)  # at the upper end; the lower one is out of reach
+    precision = torch.exp(-capped)
     # ln(sigmoid(a) - sigmoid(-b)) = ln(sigmoid(a) sigmoid(b) (1 - exp(-a - b))), whose factors
-    # neither vanish nor cancel; where a or b is far, its factor and the last one are 1.
+    # neither vanish nor cancel; where a or b is far, its factor and the last one are 1. Where the
+    # logistic is wide, the last one is a + b, which would underflow if it were wider still.
+    inside = (~(lowest | highest)).to(log_scale.dtype)
     return (
         logsigmoid((up + deviation) * precision)
         + logsigmoid((down - deviation) * precision)
         + torch.log(-torch.expm1(-(up + down) * precision))
+        - inside * (log_scale - capped)
     )

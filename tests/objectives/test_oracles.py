@@ -6,6 +6,7 @@ objective to be made of it.
 """
 
 import datetime
+import functools
 import math
 import socket
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import pytorch_msssim
 import scipy.integrate
+import scipy.special
 import scipy.stats
 import torch
 from focal_frequency_loss import FocalFrequencyLoss
@@ -169,6 +171,21 @@ def test_student_t_is_a_gaussian_with_its_precision_integrated_out():
     assert integral == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("freedom", [1e-3, 3.0, 63.9, 64.1, 1e3, 1e5, 1e7])
+def test_student_t_of_any_freedom_is_scipys_in_single_precision(freedom):
+    """Towards a Gaussian the normalization is a small difference of large numbers."""
+    head = torch.tensor([2.0, freedom]).reshape(1, 2, 1, 1).requires_grad_()
+    image, x = torch.full((1, 1, 1, 1), 0.3), torch.full((1, 1, 1, 1), 0.9)
+    loss = objective("student_t").per_image(x, image, head)
+    loss.sum().backward()
+    precision, nu = np.logaddexp(0, [2.0, freedom]) + 1e-4
+    density = functools.partial(scipy.stats.t.logpdf, 0.9, loc=0.3, scale=precision**-0.5)
+    assert loss.item() == pytest.approx(-density(nu), rel=1e-5)
+    slope = (density(1.001 * nu) - density(0.999 * nu)) / (0.002 * nu)
+    slope *= scipy.special.expit(freedom)  # of the softplus
+    assert head.grad[0, 1].item() == pytest.approx(-slope, rel=0.01, abs=1e-9)
+
+
 # --- mixture of logistics ---------------------------------------------------------------------
 
 
@@ -222,6 +239,33 @@ def test_mixture_of_logistics_against_scipy():
     lower = np.where(value == -1, 0, logistic.cdf(value - 1 / 255))
     expected = -np.log((weight.numpy() * (upper - lower)).sum(1)).sum()
     assert loss.per_image(x, image, head).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("log_scale", [-7.0, 3.0, 14.9, 15.1, 60.0, 90.0, 120.0, 500.0])
+def test_a_component_without_weight_may_drift_to_any_width(log_scale):
+    """Its gradient is no number where the mass of a level is zero in single precision."""
+    grid = torch.tensor([0.0, 0.2, 1.0]).reshape(1, 1, 1, 3)
+    maps = torch.zeros(1, 2, 3, 1, 3)  # components; of each weight, offset, log scale
+    maps[:, 0, 0] = -30.0
+    maps[:, 0, 2] = log_scale
+    head = maps.flatten(1, 2).requires_grad_()
+    image = torch.full((1, 1, 1, 3), 0.4).requires_grad_()
+    MixtureOfLogistics(components=2).per_image(grid, image, head).sum().backward()
+    assert image.grad.isfinite().all()
+    assert head.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("log_scale", [14.9, 15.1, 60.0, 90.0, 120.0, 500.0])
+@pytest.mark.parametrize("levels", [2, 17, 256])
+def test_a_wide_logistic_has_half_its_mass_at_each_end_and_its_density_between(levels, log_scale):
+    grid = torch.linspace(0, 1, levels).reshape(-1, 1, 1, 1)
+    head = torch.zeros(levels, 3, 1, 1)
+    head[:, 2] = log_scale
+    loss = MixtureOfLogistics(components=1, levels=levels)
+    nats = loss.per_image(grid, torch.full_like(grid, 0.4), head)
+    expected = torch.full((levels,), log_scale + math.log(2 * (levels - 1)))
+    expected[[0, -1]] = math.log(2)
+    torch.testing.assert_close(nats, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_logistic_is_no_narrower_than_in_pixelcnn():
