@@ -175,6 +175,14 @@ def test_quick_profile_is_the_defaults_and_output_is_free_of_run_metadata(notebo
     assert [cell.id for cell in executed.cells] == [cell.id for cell in source.cells]
 
 
+def test_a_notebook_that_names_no_language_is_run_as_python(notebook):
+    document = nbformat.read(notebook, as_version=4)
+    document.metadata.clear()
+    nbformat.write(document, notebook)
+    status, output = run(notebook, "-p", "epochs", "3")
+    assert (status, printed(output)) == (0, "3 0.001 ['l2'] None True\n")
+
+
 def test_times_of_cells_are_told_and_stay_out_of_the_repository(tmp_path, capsys):
     slow = "__import__('time').sleep(0.3)\n1"
     _, output = run(write_notebook(tmp_path / "small.ipynb", slow, SHOW))

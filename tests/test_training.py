@@ -576,6 +576,20 @@ def test_early_stopping_goes_back_to_the_best_epoch():
         assert torch.equal(vae.state_dict()[name], weight), name
 
 
+@pytest.mark.parametrize("interrupted", [1, 3])
+def test_a_resumed_run_goes_back_to_a_best_epoch_before_the_interruption(tmp_path, interrupted):
+    """Some epochs after it; and with a rate that makes all later ones worse."""
+    path, given = tmp_path / "run", {"images": IMAGES[:20], "validation": IMAGES[100:], "lr": 0.05}
+    whole, history = trained(epochs=30, patience=4, **given)
+    best = int(history["validation"].idxmin()) + 1
+    assert len(history) == best + 4 < 30
+    trained(epochs=best + interrupted, checkpoint=path, **given)
+    vae, resumed = trained(epochs=30, patience=4, checkpoint=path, **given)
+    assert values(resumed).equals(values(history))
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(vae.state_dict()[name], weight), name
+
+
 def test_bfloat16_trains():
     _, history = trained(epochs=6, precision="bf16-mixed")
     assert history["total"].iloc[-1] < history["total"].iloc[0]

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgba_array
 from matplotlib.patches import StepPatch
 
 from envae.companion.chapters import (
@@ -17,7 +17,7 @@ from envae.companion.chapters import (
     noisy_mnist_variance,
     pictures,
 )
-from envae.companion.plots import colour_of
+from envae.companion.plots import _COLOURS, colour_of
 from envae.theory import linear
 from envae.vae import gaussian
 
@@ -47,12 +47,26 @@ def without_a_label(figure):
                 yield f"y of panel {panel.get_title()!r}"
 
 
+def of_a_rows_colour(figure):
+    """References, drawn all across a panel or up it, in a colour of a row or of what is there."""
+    of_rows = {to_hex(colour) for colour in (*_COLOURS.values(), *(f"C{n}" for n in range(10)))}
+    for panel in figure.axes:
+        drawn = [line for line in panel.lines if line.get_transform() == panel.transData]
+        taken = of_rows | {to_hex(line.get_color()) for line in drawn}
+        for line in panel.lines:
+            if line not in drawn and to_hex(line.get_color()) in taken:
+                yield f"{to_hex(line.get_color())} in panel {panel.get_title()!r}"
+
+
 @pytest.fixture(autouse=True)
 def _labelled_and_closed():
     yield
-    nameless = [each for n in plt.get_fignums() for each in without_a_label(plt.figure(n))]
+    figures = [plt.figure(number) for number in plt.get_fignums()]
+    nameless = [each for figure in figures for each in without_a_label(figure)]
+    mistaken = [each for figure in figures for each in of_a_rows_colour(figure)]
     plt.close("all")
     assert nameless == []
+    assert mistaken == []
 
 
 def lines(axis):
@@ -71,9 +85,25 @@ def levels(axis):
 
 
 def named(axis):
-    """Names in an axis' legend, and the lines' colours under them."""
-    handles, names = axis.get_legend_handles_labels()
-    return dict(zip(names, handles, strict=True))
+    """Names in the legend that an axis shows, else its figure, and what stands beside each."""
+    box = axis.get_legend() or axis.figure.legends[0]
+    names = [text.get_text() for text in box.get_texts()]
+    return dict(zip(names, box.legend_handles, strict=True))
+
+
+def colour(drawn):
+    """Of a line, or of the edge of anything else."""
+    of = drawn.get_color if hasattr(drawn, "get_color") else drawn.get_edgecolor
+    return to_hex(to_rgba_array(of())[0])
+
+
+def colours(axis):
+    """Names in that legend, and their colours."""
+    return {name: colour(handle) for name, handle in named(axis).items()}
+
+
+def of_rows(rows):
+    return {row: to_hex(colour_of(row)) for row in rows}
 
 
 def points(xs, ys):
@@ -117,7 +147,17 @@ def test_deviations_stand_in_their_rows_and_panels():
     for axis in (first, second):
         band = axis.patches[0].get_extents().transformed(axis.transData.inverted())
         assert (band.y0, band.y1) == pytest.approx((-7, 7))
-    assert set(named(second)) == {"noisy", "clean"}
+        kinds = [colour(kind.lines[0]) for kind in axis.containers]
+        assert len({*kinds, colour(axis.patches[0])}) == 3
+    assert colours(first) == dict(zip(("noisy", "clean"), kinds, strict=True))
+
+
+def test_one_level_of_noise_has_a_panel():
+    cells = pd.DataFrame(
+        [("Iso-I", 0.1, "noisy", 0.5, 0.1)], columns=["row", "s2", "kind", "deviation", "half"]
+    )
+    [axis] = noisy_mnist_variance.deviations(cells, [0.1], tolerance=0.07).axes
+    assert axis.containers[0].lines[0].get_ydata().tolist() == [50]
 
 
 def test_maps_are_means_of_two_groups_with_a_gap_between():
@@ -270,6 +310,7 @@ def test_a_runaway_is_drawn_by_epoch():
         assert named(terms)[f"{row}: spread"].get_linestyle() == "--"
         assert to_hex(named(errors)[row].get_color()) == to_hex(colour_of(row))
     assert levels(errors) == [3.5]
+    assert list(named(errors)) == [*MODELS, "mean training image"]
     assert len(ticks(errors.yaxis)) > 2
 
 
@@ -287,6 +328,7 @@ def test_one_change_at_a_time_stands_at_its_name():
     assert [text.get_text() for text in axes[0].get_yticklabels()] == ["none", "beta"]
     assert axes[0].get_yticks().tolist() == [0, -1]
     assert [axis.get_xlabel().split()[0] for axis in axes] == ["stand-in", "squared"]
+    assert colours(axes[1]) == of_rows(MODELS)
 
 
 def test_quality_stands_beside_the_number_of_decodes():
@@ -337,7 +379,7 @@ def test_convergence_is_of_means_over_seeds():
         for row in MODELS:
             mean = curves.loc[row].groupby("stop").mean()
             assert of_colour(axis, colour_of(row)) == [points(mean[x], mean["fd_generated"])]
-        assert list(named(axis)) == list(MODELS[::-1])
+    assert list(colours(axes[1]).items()) == list(of_rows(MODELS[::-1]).items())
 
 
 def test_numbers_of_draws_stand_beside_the_published_ones():
@@ -352,6 +394,9 @@ def test_numbers_of_draws_stand_beside_the_published_ones():
         expected = [of_data.mean(axis=1), of_data[1], of_data[2]]
         assert lines(axis) == [points([2, 10], each) for each in expected]
         assert levels(axis) == [level]
+        assert list(named(axis)) == ["L2, best weight"]
+        mean, *seeds = (colour(line) for line in axis.lines[:3])
+        assert seeds == 2 * [seeds[0]] != 2 * [mean]
         assert axis.get_title() == name
     assert [axis.get_ylabel() for axis in ours] == ["FD of samples", "FD2 of samples"]
     assert lines(theirs) == [
@@ -377,6 +422,13 @@ def test_exponents_have_means_and_seeds():
         assert all(low <= tick <= high for tick in ticks(axis.yaxis))
     half = "half the distance of two draws"
     assert [axis.get_ylabel() for axis in axes] == ["FD of samples", half, "FD2 of samples", half]
+    assert colours(axes[0]) == of_rows(MODELS)
+
+
+def test_exponents_of_one_data_set_have_a_row():
+    runs = frame(by(["row", "beta", "seed"], MODELS, [0.5, 1.0], [1, 2]), "fd_generated", "spread")
+    axes = fenvae_examined.exponent({"ours": runs}, spaces={"ours": "FD"}).axes
+    assert [axis.get_title() for axis in axes] == ["ours", "ours"]
 
 
 COLORS = fenvae_warm_start.COLORS
@@ -398,6 +450,7 @@ def test_starts_are_the_rows_of_a_figure():
         assert heights[:, 0].mean() == pytest.approx(0)
     assert [text.get_text() for text in axes[0].get_yticklabels()] == ["cold", "L2"]
     assert axes[0].get_yticks().tolist() == [0, -1]
+    assert colours(axes[0]) == of_rows(COLORS)
 
 
 def test_lengths_have_a_panel_for_each_start():
@@ -413,6 +466,7 @@ def test_lengths_have_a_panel_for_each_start():
             assert of_colour(axis, colour) == [points([50, 100], each) for each in expected]
         assert ticks(axis.xaxis) == [50, 100]
     assert len(ticks(axes[0].yaxis)) > 2
+    assert colours(axes[0]) == of_rows(COLORS)
 
 
 def test_sizes_have_a_panel_for_each_measure():
@@ -427,6 +481,7 @@ def test_sizes_have_a_panel_for_each_measure():
             assert of_colour(axis, COLORS[row]) == [points([2, 16], each) for each in expected]
         assert ticks(axis.xaxis) == [2, 16]
         assert len(ticks(axis.yaxis)) > 2
+    assert colours(axes[0]) == of_rows(MODELS)
 
 
 def test_draws_lie_across_and_means_up():
@@ -439,6 +494,8 @@ def test_draws_lie_across_and_means_up():
             points(of["squared_error_draw"], of["squared_error"])
         ]
     assert levels(axis) == [4.5]
+    assert colours(axis).items() > of_rows(MODELS).items()
+    assert list(named(axis)) == [*MODELS, "mean training image"]
     assert axis.get_xlabel().endswith("decoded draws")
 
 
@@ -450,6 +507,7 @@ def test_terms_are_correlated_row_by_row():
     for axis, row in zip(axes, "ab", strict=True):
         assert axis.get_title() == row
         assert lines(axis) == [points(*other[row]), points(*own[row])]
+        assert [colour(line) for line in axis.lines] == [to_hex("C2"), to_hex("C0")]
 
 
 # --- 14 ---------------------------------------------------------------------------------------
@@ -458,11 +516,12 @@ def test_terms_are_correlated_row_by_row():
 def test_residuals_are_densities_of_each_row():
     of_means = {"L2": torch.tensor([0.01, 0.02, -1.19]), "FEnVAE": torch.tensor([[1.19], [0.0]])}
     of_draws = {row: -values for row, values in of_means.items()}
-    for axis, of_rows in zip(
+    for axis, of_kind in zip(
         pictures.residuals(of_means, of_draws).axes, (of_means, of_draws), strict=True
     ):
+        assert colours(axis) == of_rows(of_kind)
         drawn = [patch for patch in axis.patches if isinstance(patch, StepPatch)]
-        for patch, (row, values) in zip(drawn, of_rows.items(), strict=True):
+        for patch, (row, values) in zip(drawn, of_kind.items(), strict=True):
             heights, edges, _ = patch.get_data()
             width = edges[1] - edges[0]
             assert (edges[0], edges[-1], width) == pytest.approx((-1.2, 1.2, 0.05))
@@ -477,15 +536,15 @@ def test_spectra_leave_the_mean_out_and_have_a_line_for_each_seed():
     def spectrum():
         return torch.linspace(0, 0.5, 4), torch.rand(4)
 
-    of_rows = {row: [(spectrum(), spectrum()) for _ in range(2)] for row in ("L2", "FEnVAE")}
-    axes = pictures.spectra(of_rows).axes
+    each = {row: [(spectrum(), spectrum()) for _ in range(2)] for row in ("L2", "FEnVAE")}
+    axes = pictures.spectra(each).axes
     for place, (axis, title) in enumerate(
         zip(axes, ("reconstructions, draws", "samples"), strict=True)
     ):
         assert axis.get_title() == title
-        assert list(named(axis)) == ["L2", "FEnVAE"]
+        assert list(colours(axis).items()) == list(of_rows(["L2", "FEnVAE"]).items())
         assert levels(axis) == [0]
-        for row, of_seeds in of_rows.items():
+        for row, of_seeds in each.items():
             assert of_colour(axis, colour_of(row)) == [
                 points(frequencies[1:], ratio[1:])
                 for frequencies, ratio in (pair[place] for pair in of_seeds)
@@ -522,6 +581,8 @@ def test_codes_of_one_image_lie_among_those_of_all():
         np.testing.assert_allclose(of_one.mean(0), [5, -3], atol=0.05)
         np.testing.assert_allclose(of_one.std(0), [0.1, 0.2], rtol=0.15)
         np.testing.assert_allclose(everything.mean(0), [0, 0], atol=0.03)
+        marks = [*axis.collections, *axis.patches]
+        assert [colour(mark) for mark in marks] == [*map(to_hex, ("0.7", "C1", "C0", "C0"))]
         assert [patch.get_radius() for patch in axis.patches] == [1, 2]
         assert {tuple(patch.center) for patch in axis.patches} == {(0, 0)}
         assert (axis.get_xlabel(), axis.get_ylabel()) == tuple(f"coordinate {n}" for n in numbers)
@@ -541,7 +602,10 @@ def test_codes_are_coloured_by_their_class():
         np.testing.assert_allclose(of_prior.get_offsets(), prior)
         np.testing.assert_allclose(of_images.get_offsets(), codes)
         assert of_images.get_array().tolist() == labels.tolist()
-    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "prior"
+        assert colour(of_prior) == to_hex("pink")  # of no class
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [text.strip("$").removeprefix(r"\mathdefault{")[0] for text in texts] == [*"012p"]
+    assert (texts[-1], colours(figure.axes[0])["prior"]) == ("prior", to_hex("pink"))
 
 
 # --- 15 and 16 --------------------------------------------------------------------------------
@@ -566,6 +630,15 @@ def test_histograms_of_ranks_have_their_mean_and_each_seed():
             assert levels(axis) == [1]
 
 
+@pytest.mark.parametrize(("forecasts", "kinds"), [(1, 1), (1, 2), (2, 1)])
+def test_ranks_of_one_forecast_or_of_one_kind_have_their_panels(forecasts, kinds):
+    of_kinds = {f"kind {number}": np.ones((2, 5)) for number in range(kinds)}
+    figure = calibration.rank_histograms({f"row {number}": of_kinds for number in range(forecasts)})
+    axes = np.reshape(figure.axes, (kinds, forecasts))
+    assert [axis.get_title() for axis in axes[0]] == [f"row {n}" for n in range(forecasts)]
+    assert [axis.get_ylabel() for axis in axes[:, 0]] == [*of_kinds]
+
+
 def test_coverage_is_a_mean_over_seeds_beside_the_nominal_one():
     nominal = [0.5, 0.8, 0.9]
     of_forecasts = {
@@ -575,6 +648,7 @@ def test_coverage_is_a_mean_over_seeds_beside_the_nominal_one():
     assert lines(axis) == [
         *(points(nominal, of.mean()) for of in of_forecasts.values()), points(nominal, nominal)
     ]  # fmt: skip
+    assert colours(axis) == of_rows(of_forecasts) | {"calibrated": to_hex("black")}
     assert list(named(axis)) == [*of_forecasts, "calibrated"]
     assert [line.get_linestyle() for line in axis.lines] == ["--", "-", ":"]
 
@@ -597,6 +671,8 @@ def test_spread_and_distance_are_drawn_by_weight():
     assert levels(axes[0]) == [1]
     assert all(1 in ticks(axis.yaxis) for axis in axes)
     assert list(named(axes[0])) == [*MODELS, f"{MODELS[1]}: predicted"]
+    first, second, predicted = colours(axes[0]).values()
+    assert first != second == predicted
     assert axes[1].get_ylabel() == "FD"
 
 
@@ -613,6 +689,7 @@ def test_each_run_lies_at_its_prediction():
     ends = round(runs.to_numpy().min(), 6), round(runs.to_numpy().max(), 6)
     assert (low, high) == ((ends[0],) * 2, (ends[1],) * 2)
     assert list(named(axis)) == NAMES
+    assert len({colour(line) for line in axis.lines}) == len(NAMES) + 1
 
 
 def test_quality_is_relative_to_the_best_weight_of_each_set():
@@ -648,8 +725,10 @@ def test_power_is_drawn_by_dimension_and_error():
             points([64, 3072], of[name].clip(lower=1))
             for of in of_errors for name in ("images", "likelihood")
         ]  # fmt: skip
-        assert list(named(column[0])) == ["mean", "scale"]
         assert ticks(column[1].xaxis) == [64, 3072]
+        mean, scale = (colour(line) for line in column[0].lines)
+        assert [colour(line) for line in column[1].lines] == [mean, mean, scale, scale]
+    assert colours(axes[0, 1]) == {"mean": mean, "scale": scale}
 
 
 # --- 11 ---------------------------------------------------------------------------------------
@@ -666,6 +745,8 @@ def test_figures_of_energies_draw_what_they_are_given():
         assert lines(axis) == [points(*prior.T)]
         np.testing.assert_allclose(axis.collections[0].get_offsets(), shown.numpy())
         assert axis.collections[0].get_array().tolist() == labels.tolist()
+        classes = axis.collections[0].to_rgba(torch.arange(10))
+        assert colour(axis.lines[0]) not in map(to_hex, classes)
     [axis] = energy_based_models.ratios(of_images[:, 0], of_images[:, 1]).axes
     assert points(*axis.lines[0].get_data()) == points(*of_images.T)
     assert (axis.lines[1].get_xy1(), axis.lines[1].get_slope()) == ((0, 0), 1)

@@ -239,6 +239,24 @@ def test_parameters_of_the_objective_are_trained_too():
     assert not torch.equal(objectives[0].log_variance, objectives[1].log_variance)
 
 
+def test_objectives_of_a_stack_learn_the_shape_of_its_images():
+    """From a model that knows none of them, as `training.fit` tells it to them."""
+    own = DIGITS[:80].reshape(2, 40, *SHAPE)
+    options = {"name": "diag_i", "estimate": "trainable"}
+    for images, of_member in ((DIGITS, [DIGITS] * 2), (own, own)):
+        vaes, _ = build("l2", [{}] * 2)
+        others, _ = build("l2", [{}] * 2)
+        pair = [objective(**options) for _ in vaes]
+        together = batched.fit(vaes, pair, images, epochs=1, seeds=[0, 1])
+        for seed, history in enumerate(together):
+            alone = training.fit(
+                others[seed], objective(**options), of_member[seed], epochs=1, seed=seed,
+                accelerator="cpu", progress=False,
+            )  # fmt: skip
+            assert history["total"].tolist() == pytest.approx(alone["total"].tolist(), rel=1e-5)
+            assert pair[seed].log_variance.shape == SHAPE
+
+
 def test_images_may_be_drawn_anew_and_the_models_are_up_to_date_after_each_epoch():
     vaes, objectives = build("rae", [{}] * 2)
     asked, seen = [], []

@@ -129,6 +129,25 @@ def test_a_classifier_is_trained_by_its_recipe_and_by_its_own_seed(colours, monk
     assert all(map(torch.equal, again.state_dict().values(), network.state_dict().values()))
 
 
+def test_a_classifier_is_trained_as_by_a_loop_of_ones_own(colours, monkeypatch):
+    recipe = Recipe(2, batch_size=25, lr=3e-3, weight_decay=0.3)
+    monkeypatch.setitem(classifiers.RECIPES, "cifar10-jpeg", recipe)
+    found, _ = classifiers.train(colours)
+    torch.manual_seed(classifiers._SEED)
+    network = extractor.Extractor("cifar10-cnn", (3, 32, 32), 10)
+    adam = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.3)
+    for part in (part for _ in range(2) for part in torch.randperm(60).split(25)):
+        scores = network(colours.train[part])
+        loss = torch.nn.functional.cross_entropy(scores, colours.train_labels[part])
+        for weight, gradient in zip(
+            network.parameters(), torch.autograd.grad(loss, [*network.parameters()]), strict=True
+        ):
+            weight.grad = gradient
+        adam.step()
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value)
+
+
 def test_other_data_sets_have_no_recipe(colours):
     with pytest.raises(ValueError, match="trained on digits, mnist, cifar10-jpeg, received cifar1"):
         classifiers.train(colours.subset(5))

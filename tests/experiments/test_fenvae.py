@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -27,6 +28,14 @@ def digits():
 @pytest.fixture(scope="module")
 def features():
     return extractor.load("digits-cnn")[0]
+
+
+@pytest.fixture
+def a_second_an_epoch(monkeypatch):
+    """Clocks of both trainings that go on by a second whenever somebody looks."""
+    for module in ("training._loop", "experiments.batched"):
+        clock = SimpleNamespace(perf_counter=itertools.count(7).__next__)
+        monkeypatch.setattr(f"envae.{module}.time", clock)
 
 
 def case(name, options=None, *, initial_variance=1.0, **setting):
@@ -229,16 +238,19 @@ def test_normalized_apart_leaves_the_model_alone(digits):
         torch.testing.assert_close(value, before[name])
 
 
-def test_a_followed_run_ends_as_a_run_in_one_piece(digits, features):
+def test_a_followed_run_ends_as_a_run_in_one_piece(digits, features, a_second_an_epoch):
     point = case("envae", {"samples": 2}, latent_dim=4, epochs=2)
     whole, *_ = runs.train(point, digits)
     pieces, frame = fenvae.follow(point, [1, 2], dataset=digits, extractor=features)
     assert frame["epoch"].tolist() == [1, 2]
+    assert frame["seconds"].tolist() == [1, 2]  # so far
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(pieces.state_dict()[name], value)
 
 
-def test_cases_followed_as_a_stack_are_those_followed_alone(digits, features, monkeypatch):
+def test_cases_followed_as_a_stack_are_those_followed_alone(
+    digits, features, monkeypatch, a_second_an_epoch
+):
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # for two, they would be a stack each
     start = Start("l2", {"alpha": 0.03}, 1)
     cases = [
@@ -250,7 +262,9 @@ def test_cases_followed_as_a_stack_are_those_followed_alone(digits, features, mo
     found = fenvae.follow_all(cases, [2, 3], dataset=digits, extractor=features)
     for point, (_, frame) in zip(cases, found, strict=True):
         _, alone = fenvae.follow(point, [2, 3], dataset=digits, extractor=features)
-        assert frame["seconds"].is_monotonic_increasing
+        # Of the row's own epochs, not of the start's; two models of a stack share a second.
+        assert alone["seconds"].tolist() == [1, 2]
+        assert frame["seconds"].tolist() == [0.5, 1]
         pd.testing.assert_frame_equal(
             frame.drop(columns="seconds"), alone.drop(columns="seconds"), rtol=1e-3
         )

@@ -484,6 +484,7 @@ def test_records_find_their_rows_without_the_data(experiment):
     here = experiment.all_runs()
     assert set(here["state"]) == {"done", "missing"}
     assert len(here) == len(paper_rows.ROWS)
+    assert here.index.is_unique
     expected = here.dropna(subset="key").set_index("key")["label"]
     assert expected.to_dict() == found.set_index("key")["label"].to_dict()
 
@@ -511,6 +512,7 @@ def test_rows_are_trained_in_other_numbers_of_epochs_at_the_chosen_value(experim
     experiment.complete("L2")
     done = experiment.lengths("L2", [1, 2], train=True)
     assert done["epochs"].tolist() == [1, 2]
+    assert done.index.is_unique
     assert done["options"].tolist() == 2 * [{"alpha": experiment.chosen("L2")}]
     assert done["fd_generated"].notna().all()
     assert len(list(tmp_path.glob(f"{experiment.name}_epochs/*.json"))) == 1

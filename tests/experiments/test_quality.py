@@ -1,5 +1,6 @@
 """How many images the likelihood is measured on; what is measured beside the first extractor."""
 
+import dataclasses
 import functools
 
 import pytest
@@ -38,6 +39,23 @@ def test_all_images_are_measured_where_there_are_no_more(measure):
     assert everything[1].endswith("for each of 500 test images")
     assert measure(likelihood_images=500)["nll"] == everything
     assert measure(likelihood_images=10_000)["nll"] == everything
+
+
+def test_all_test_images_are_measured_where_fewer_are_trained_on(measure):
+    vae, loss, *_ = measure.args
+    few = dataclasses.replace(
+        DIGITS, train=DIGITS.train[:110], train_labels=DIGITS.train_labels[:110]
+    )
+    network = extractor.load("digits-cnn")[0]
+    found = quality.measure(vae, loss, few, 0, extractor=network, likelihood_draws=1)
+    with torch.no_grad():
+        images = vae.decode(vae.encode(DIGITS.test).mean)
+    error = (images - DIGITS.test).square().sum((1, 2, 3)).mean().item()
+    assert found["squared_error"][0] == pytest.approx(error, rel=1e-5)
+    expected = frechet.fd(network, images.clamp(0, 1), DIGITS.test)
+    assert found["fd_reconstructed"][0] == pytest.approx(expected, rel=1e-4)
+    assert found["nll"][1].endswith("for each of 500 test images")
+    assert found["fd_generated"][1].endswith("110 samples against the train split")
 
 
 def test_no_images_are_an_error(measure):

@@ -175,6 +175,24 @@ def test_mended_constant_passes_and_printed_one_fails(place):
     assert not agrees(**printed)
 
 
+def test_several_images_at_once_are_each_of_them_alone():
+    """As many as pixels: an axis that is lost would not be noticed."""
+    residual, jacobian, mean = normal(4, 4), normal(4, 4, 2, seed=1), normal(4, 2, seed=2)
+    variance, of_pixels = normal(4, 2, seed=3).exp(), normal(4, 4, seed=4).exp()
+    given = residual, jacobian, mean, variance
+    calls = [
+        (errata.kl_shared, (mean, variance[:, 0]), {}),
+        (errata.kl_term, (mean, variance), {}),
+        (errata.linearized_objective, (*given, of_pixels[:, 0]), {}),
+        (errata.diag_d_objective, (*given, of_pixels), {}),
+        (errata.diag_d_objective, (*given, of_pixels), {"whole_residual": True}),
+        (errata.squared_gradient, (jacobian,), {}),
+    ]
+    for formula, tensors, constants in calls:
+        alone = [formula(*each, **constants) for each in zip(*tensors, strict=True)]
+        torch.testing.assert_close(formula(*tensors, **constants), torch.stack(alone))
+
+
 def test_information_of_one_draw_among_two_codes_by_hand():
     """At one code, two units from the other, in a plane, with variance 4: e^0 and e^(-1/2)."""
     draw, codes = torch.zeros(1, 2), torch.tensor([[0.0, 0.0], [0.0, 2.0]])
