@@ -76,9 +76,9 @@ def test_an_unknown_scale_is_an_error():
 
 def test_a_scale_has_as_many_seeds_as_the_row_with_the_fewest():
     by_row = recorded_rows.runs("mnist").groupby("label")["seed"].nunique()
-    assert by_row["Iso-I, mle"] > by_row["CE"] == 1
+    assert by_row["Iso-I, mle"] > by_row["CE"]
     scale = recorded_rows.scale("mnist", "takida2022 Sec. 6", ["Iso-I, mle", "CE"])
-    assert (scale.seeds, scale.images, scale.epochs) == (1, 60_000, 50)
+    assert (scale.seeds, scale.images, scale.epochs) == (by_row["CE"], 60_000, 50)
     assert "50 % of the paper's" in str(scale)
     assert recorded_rows.scale("mnist", "xu2025", ["L2"]).seeds == by_row["L2"]
     assert recorded_rows.scale("mnist", "xu2025", []).seeds == 0
@@ -149,7 +149,7 @@ def test_a_row_has_a_value_in_each_chapter_with_what_tells_the_runs_apart():
     assert examined["L2"] == f"{runs['fd_generated'].mean():.2f} (0.03)"
     assert examined["epochs":"samples, split"].tolist() == ["30", "0.001", "3", "1,297, train"]
     of_tables = found[found["samples, split"] == "10,000, test"]
-    assert of_tables["seeds"].tolist() == ["3", "1 to 3"]
+    assert of_tables["seeds"].tolist() == ["3", "2 to 3"]
     assert of_tables.loc["8", "L2"].endswith("(0.1)")  # not the weight that was taken first
     assert pd.isna(found.loc["15", "EnVAE, M = 2"])  # not run there
     runs = records.load("fid_digits")

@@ -186,6 +186,26 @@ def test_student_t_of_any_freedom_is_scipys_in_single_precision(freedom):
     assert head.grad[0, 1].item() == pytest.approx(-slope, rel=0.01, abs=1e-9)
 
 
+@pytest.mark.parametrize("size", [1.0, 30.0, 100.0, 300.0])
+@pytest.mark.parametrize("name", ["student_t", "distvae", "mol"])
+def test_a_head_may_be_as_large_as_training_makes_it(name, size):
+    """In single precision loss and gradients are those in double, whatever the decoder says."""
+    loss = objective(name)
+    generator = torch.Generator().manual_seed(0)
+    pattern = torch.randn(15, loss.head_maps(1), 2, 3, generator=generator)
+    pattern[:5], pattern[5:10] = 1.0, -1.0
+    levels = torch.tensor([0.0, 0.2, 0.4, 0.8, 1.0]).repeat(3).reshape(15, 1, 1, 1)
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        head = (size * pattern).to(dtype).requires_grad_()
+        image = torch.full((15, 1, 2, 3), 0.3, dtype=dtype, requires_grad=True)
+        of_images = loss.per_image(levels.expand_as(image).to(dtype), image, head)
+        of_images.sum().backward()
+        found.append([each.double() for each in (of_images.detach(), head.grad, image.grad)])
+    for single, double in zip(*found, strict=True):
+        assert (single - double).norm() <= 0.01 * (1 + double.norm())
+
+
 # --- mixture of logistics ---------------------------------------------------------------------
 
 
