@@ -175,6 +175,15 @@ def test_quick_profile_is_the_defaults_and_output_is_free_of_run_metadata(notebo
     assert [cell.id for cell in executed.cells] == [cell.id for cell in source.cells]
 
 
+def test_a_run_leaves_the_environment_as_it_was(notebook, tmp_path):
+    before = dict(os.environ)
+    assert run(notebook)[0] == 0
+    assert dict(os.environ) == before
+    failing = write_notebook(tmp_path / "failing.ipynb", "1 / 0")
+    assert run(failing)[0] != 0
+    assert dict(os.environ) == before
+
+
 def test_a_notebook_that_names_no_language_is_run_as_python(notebook):
     document = nbformat.read(notebook, as_version=4)
     document.metadata.clear()

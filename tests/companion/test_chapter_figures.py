@@ -88,6 +88,7 @@ def named(axis):
     """Names in the legend that an axis shows, else its figure, and what stands beside each."""
     box = axis.get_legend() or axis.figure.legends[0]
     names = [text.get_text() for text in box.get_texts()]
+    assert len(set(names)) == len(names)
     return dict(zip(names, box.legend_handles, strict=True))
 
 
@@ -148,7 +149,7 @@ def test_deviations_stand_in_their_rows_and_panels():
         band = axis.patches[0].get_extents().transformed(axis.transData.inverted())
         assert (band.y0, band.y1) == pytest.approx((-7, 7))
         kinds = [colour(kind.lines[0]) for kind in axis.containers]
-        assert len({*kinds, colour(axis.patches[0])}) == 3
+        assert len({*kinds, to_hex(axis.patches[0].get_facecolor())}) == 3
     assert colours(first) == dict(zip(("noisy", "clean"), kinds, strict=True))
 
 

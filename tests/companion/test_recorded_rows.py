@@ -30,7 +30,9 @@ def test_every_scale_is_what_its_records_say(data):
 
 
 def test_rows_that_came_nearer_at_another_number_have_it():
-    found = recorded_rows.runs("mnist").set_index("label")
+    found = recorded_rows.runs("mnist")
+    assert found.index.is_unique
+    found = found.set_index("label")
     l2 = found.loc[["L2"]]
     assert l2["options"].map(lambda options: options["alpha"]).unique().tolist() == [0.1]
     assert l2["experiment"].unique().tolist() == ["fid_tables_mnist_beside"]

@@ -288,6 +288,24 @@ class Counting(Objective):
         return self.calls * (x - image).square().flatten(1).sum(1)
 
 
+class InfiniteOnce(Counting):
+    """A loss that is no number at the second call, and whose gradient is one."""
+
+    def per_image(self, x, image, head=None):
+        loss = super().per_image(x, image, head)
+        return loss + torch.inf if self.calls == 2 else loss
+
+
+def test_a_history_ends_before_a_loss_that_is_not_finite_even_if_later_ones_are():
+    vaes, _ = build("l2", [{}] * 2)
+    pair, seen = [InfiniteOnce(), InfiniteOnce()], []
+    histories = batched.fit(
+        vaes, pair, DIGITS, epochs=3, seeds=[0, 1], batch_size=120, after_epoch=seen.append
+    )
+    assert seen == [1, 2, 3]
+    assert [history["epoch"].tolist() for history in histories] == [[1], [1]]
+
+
 @pytest.mark.parametrize(
     "make",
     [lambda: objective("envae"), lambda: fenvae.Ramped(ramp=4), Counting],

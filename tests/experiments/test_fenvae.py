@@ -270,6 +270,13 @@ def test_cases_followed_as_a_stack_are_those_followed_alone(
         )
 
 
+def test_a_followed_case_of_a_stack_that_is_lost_is_an_error(digits, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    cases = [case("l2", {"sigma2": sigma2}, latent_dim=2, epochs=2) for sigma2 in (1.0, 1e-39)]
+    with pytest.raises(FloatingPointError, match="not finite at epoch 1"):
+        fenvae.follow_all(cases, [1, 2], dataset=digits.subset(64), extractor=None)
+
+
 def test_a_search_may_see_other_images_and_rows_may_start_warm():
     rows = {"warm": ("fenvae", {}), "cold": ("fenvae", {})}
     start = Start("l2", {"alpha": 0.03}, 2)

@@ -270,6 +270,22 @@ def test_a_run_whose_pictures_fail_has_its_record_and_tells_the_error(folder):
     assert [*folder.glob("try/*")] == [path]
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_pictures_of_an_older_run_do_not_stand_beside_a_new_record(folder, fails):
+    def nothing(*_):
+        if fails:
+            raise ValueError("no picture")
+        return {}
+
+    points = [Point("l2", {}, 0, Setting(epochs=1))]
+    shared = {"dataset": DIGITS, "experiment": "try", "measure": constant, "jobs": 1}
+    runs.complete(points, draw=lambda *_: {"prior": noise(2, 1, 8, 8)}, **shared)
+    [picture] = folder.glob("try/*.png")
+    picture.with_suffix(".json").unlink()
+    assert runs.complete(points, draw=nothing, **shared)["done"].tolist() == [True]
+    assert not picture.exists()
+
+
 # --- committed --------------------------------------------------------------------------------
 
 

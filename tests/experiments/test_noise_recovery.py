@@ -107,7 +107,7 @@ def test_every_reading_of_every_case_is_in_the_table(outcomes):
 
 @pytest.fixture(scope="module")
 def exact():
-    """Cells of readings without any error, over a clean-data variance of 0.02."""
+    """Cells of readings without any error, in no order, over a clean-data variance of 0.02."""
     sizes = noise_recovery.sizes(datasets.load("digits"))
     lines = [
         (model, pattern, s2, seed, part, 0.02 + share * s2)
@@ -119,7 +119,17 @@ def exact():
         for part in union.split("+")
     ]
     columns = ["model", "pattern", "s2", "seed", "part", "value"]
-    return noise_recovery.cells(pd.DataFrame(lines, columns=columns), sizes)
+    readings = pd.DataFrame(lines, columns=columns).sample(frac=1, random_state=0)
+    return noise_recovery.cells(readings, sizes)
+
+
+def test_cells_come_in_the_order_of_the_printed_table(exact):
+    assert exact.index.tolist() == [
+        (model, pattern, 0.1, part)
+        for model, parts in noise_recovery.COLUMNS.items()
+        for pattern in PATTERNS
+        for part in parts
+    ]
 
 
 def test_exact_readings_meet_their_targets(exact):
@@ -173,14 +183,18 @@ def test_another_clean_level_moves_the_targets_of_one_model_alone(exact):
     assert (of_model["deviation"] * of_model["target"]).to_numpy() == pytest.approx(-0.1)
 
 
-def test_following_a_group_reads_both_splits_of_every_model_at_every_stop(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("stops", "steps"), [(2, [4, 8]), (30, [2, 4, 6, 8])])
+def test_following_a_group_reads_both_splits_of_every_model_at_every_stop(
+    monkeypatch, tmp_path, stops, steps
+):
+    """Of 4 epochs of 2 batches; there are no more stops than epochs."""
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     noises = [noise_recovery.Noise("uniform", 0.1, seed) for seed in (1, 2)]
     points = noise_recovery.group("iso_i", {}, noises, runs.Setting("mlp64", 4, 4))
     clean = datasets.load("digits").subset(100)
-    lines = noise_recovery.follow(points, clean=clean, experiment="test", stops=2)
-    assert list(lines["step"].unique()) == [4, 8]  # after 2 and 4 epochs of 2 batches
-    assert len(lines) == 2 * 2 * 2  # stops, splits, models
+    lines = noise_recovery.follow(points, clean=clean, experiment="test", stops=stops)
+    assert list(lines["step"].unique()) == steps
+    assert len(lines) == len(steps) * 2 * 2  # splits, models
     assert set(lines["images"]) == {100}
     assert (lines["value"] > 0.1).all()  # the noise, and what the model has not learned
 
@@ -304,3 +318,16 @@ def test_noise_that_is_fixed_stays_and_noise_that_is_redrawn_changes_with_the_ep
     )
     assert fixed[0] == pytest.approx(redrawn[0], rel=1e-5)
     assert abs(fixed[1] - redrawn[1]) > 1e-5 * fixed[1]
+
+
+def test_noise_that_is_redrawn_goes_on_after_a_warm_up_and_does_not_begin_anew(monkeypatch):
+    clean, asked = datasets.load("digits").subset(100), []
+    data = noise_recovery.NoisyPoint.data
+    monkeypatch.setattr(
+        noise_recovery.NoisyPoint, "data",
+        lambda point, dataset, epoch=0: asked.append(epoch) or data(point, dataset, epoch),
+    )  # fmt: skip
+    noises = [noise_recovery.Noise("uniform", 0.1, seed, redraw=True) for seed in (1, 2)]
+    setting = Setting("mlp64", 2, epochs=5)
+    runs.train_stack(noise_recovery.group("iso_d", {}, noises, setting, warm_up=2), clean)
+    assert set(asked) == set(range(5))

@@ -394,6 +394,8 @@ def test_what_an_experiment_says_is_measured(experiment, monkeypatch):
     dataclasses.replace(full, random_space=False).runs("NCP-VAE", train=True)
     assert asked[full.name]["priors"] == ("gmm10", "gmm100", "ncp", "ncp_sir")
     assert asked[full.name]["others"] == ()
+    full.runs("AE", train=True)
+    assert asked[full.name]["priors"] == ("gmm10", "gmm100")  # its own is one of them
     full.lengths("L2", [3], train=True)
     assert asked[f"{full.name}_epochs"] == shared | {"priors": ("gmm10", "gmm100")}
     full._search(paper_rows.ROWS["AE"], [])
@@ -454,6 +456,9 @@ def test_a_row_has_failed_where_a_reported_run_has_or_every_run_of_the_search(ex
     assert told[["label", "state", "error"]].to_numpy().tolist() == [
         ["FFL", "failed", f"in {experiment.search_name}"], ["L1", "failed", f"in {experiment.name}"]
     ]  # fmt: skip
+    done = experiment._point(rows["L2"], 0.1, 1).parameters("digits-400")
+    records.save(experiment.name, done, {"fd_generated": 1.0})
+    assert paper_rows.labelled(experiment.name)["label"].to_dict() == {0: "L2", 1: "FFL", 2: "L1"}
 
 
 def test_what_waits_for_numbers_from_elsewhere_is_due_without_runs(experiment):

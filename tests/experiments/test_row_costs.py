@@ -42,6 +42,15 @@ def test_a_run_takes_its_steps_and_what_measuring_took_elsewhere(experiment, mon
     assert timed == ["L1", "L1"]
 
 
+def test_it_is_told_where_measuring_lacks_in_the_search_alone(experiment, monkeypatch):
+    monkeypatch.setattr(paper_rows.Experiment, "step_seconds", lambda self, label: 0.5)
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "device_name", lambda: "another")
+        experiment.search("CE", train=True)
+    experiment.complete("CE")
+    assert Costs(experiment, lambda label: None).left("L1").without_measuring
+
+
 def test_a_run_takes_what_those_of_its_row_took_on_such_a_machine(experiment, monkeypatch):
     monkeypatch.setattr(paper_rows.Experiment, "step_seconds", lambda self, label: 1000.0)
     due = experiment.due("L1")

@@ -250,6 +250,13 @@ def test_a_warm_start_is_two_calls_of_fit(tmp_path):
         torch.testing.assert_close(mine, its, rtol=0, atol=1e-4)
 
 
+def test_of_a_warm_start_nothing_is_left_beside_its_record(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    point = Point("envae", {}, 0, Setting("linear", 2, epochs=2), Start("l2", {}, 1))
+    runs.run(point, dataset=DIGITS.subset(64), experiment="try", measure=weights)
+    assert [path.suffix for path in tmp_path.glob("try/*")] == [".json"]
+
+
 def test_a_start_is_recorded_where_there_is_one():
     start = Start("l2", {"alpha": 0.1}, 20)
     with_start = Point("fenvae", {}, 0, start=start).parameters("digits")

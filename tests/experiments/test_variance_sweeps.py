@@ -35,8 +35,9 @@ RUNS = pd.DataFrame(
 )
 
 
-def test_a_recorded_sweep_takes_the_longest_run_of_each_seed_at_each_variance(monkeypatch):
-    monkeypatch.setattr(records, "load", lambda experiment: RUNS)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_recorded_sweep_takes_the_longest_run_of_each_seed_at_each_variance(monkeypatch, order):
+    monkeypatch.setattr(records, "load", lambda experiment: RUNS[::order])
     over_option = variance_sweeps.recorded_sweep("l2", "sigma2")
     assert over_option["kl"].to_dict() == {(-1.0, 0): 1.0, (0.0, 0): 2.0, (0.0, 1): 8.0}
     over_posterior = variance_sweeps.recorded_sweep("iso_i")
