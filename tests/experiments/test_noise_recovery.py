@@ -318,6 +318,9 @@ def test_noise_that_is_fixed_stays_and_noise_that_is_redrawn_changes_with_the_ep
     )
     assert fixed[0] == pytest.approx(redrawn[0], rel=1e-5)
     assert abs(fixed[1] - redrawn[1]) > 1e-5 * fixed[1]
+    # Alone as well, as where there are as many processes as points.
+    [(_, _, history)] = runs.train_stack([points[1]], clean)
+    assert history["total"].tolist() == pytest.approx(redrawn, rel=1e-5)
 
 
 def test_noise_that_is_redrawn_goes_on_after_a_warm_up_and_does_not_begin_anew(monkeypatch):

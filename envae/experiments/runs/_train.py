@@ -169,12 +169,11 @@ def train_stack(
 
 def _images(points: Sequence[Point], dataset: Dataset) -> Callable[[int], Tensor]:
     """Training images of an epoch: `(N, C, H, W)` for all points, or `(M, N, C, H, W)`."""
-
     first = [point.data(dataset).train for point in points]
-    if all(images is first[0] for images in first):
+    anew = [index for index, point in enumerate(points) if point.redraws]
+    if not anew and all(images is first[0] for images in first):
         return lambda epoch: first[0]
     held = torch.stack(first)
-    anew = [index for index, point in enumerate(points) if point.redraws]
 
     def of_epoch(epoch: int) -> Tensor:
         for index in anew if epoch else []:
