@@ -758,3 +758,52 @@ def test_figures_of_energies_draw_what_they_are_given():
     assert [axis.get_title() for axis in axes] == [
         "squared distance moved", "multiplier", "energy of samples less data"
     ]  # fmt: skip
+
+
+# --- one panel --------------------------------------------------------------------------------
+
+ONE_START = frame(by(["row", "start", "seed"], COLORS, ["cold"], [1, 2]), "fd_generated")
+ONE_PANEL = {
+    "starts": lambda: fenvae_warm_start.by_start(ONE_START, {"fd_generated": "FD"}),
+    "lengths": lambda: fenvae_warm_start.by_length(
+        frame(by(["row", "start", "epochs", "seed"], COLORS, ["cold"], [50, 100], [1, 2]),
+              "fd_generated").sort_index(),
+        label="FD",
+    ),
+    "sizes": lambda: fenvae_warm_start.by_size(
+        frame(by(["d_z", "row", "seed"], [2, 16], MODELS, [1, 2]), "fd_generated"),
+        {"fd_generated": "FD"},
+    ),
+    "terms": lambda: fenvae_warm_start.correlation(
+        {"a": tuple(torch.rand(2, 4))}, {"a": tuple(torch.rand(2, 4))}
+    ),
+    "maps": lambda: noisy_mnist_variance.pattern_maps(
+        {"ring": {"Iso-I": torch.rand(4, 1, 3, 2)}},
+        torch.tensor([True, False, False, True]),
+        highest=0.4,
+    ),
+    "codes of one image": lambda: pictures.one_posterior(
+        {"L2": ([0, 1], gaussian(torch.rand(9, 2), torch.rand(9, 2)))}
+    ),
+    "energies": lambda: energy_based_models.codes(
+        {"VAE": tuple(torch.rand(2, 5, 2))}, torch.arange(5)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ONE_PANEL)
+def test_what_has_a_panel_for_each_of_several_may_have_one(name):
+    axes = ONE_PANEL[name]().axes
+    assert [axis for axis in axes if axis.lines or axis.collections or axis.images]
+
+
+def test_one_image_has_a_row_of_maps():
+    images, iso = torch.rand(2, 5, 2, 4, 4)
+    figure = noisy_mnist_variance.single_images(images, {"Iso-D": iso}, [3], highest=0.3)
+    assert [axis.get_title() for axis in figure.axes] == ["noisy image", "Iso-D"]
+
+
+def test_the_power_of_one_field_has_a_column():
+    index = by(["field", "error", "pixels"], ["white"], ["mean", "scale"], [64, 3072])
+    rows = (frame(index, "change", "images", "likelihood") - 1).sort_index()
+    assert len(calibration.power(rows).axes) == 2

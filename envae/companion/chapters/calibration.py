@@ -253,8 +253,9 @@ def power(rows: pd.DataFrame) -> Figure:
     """
     fields = rows.index.unique("field")
     figure, axes = plt.subplots(
-        2, len(fields), figsize=(9, 6), sharex=True, sharey="row", layout="constrained"
-    )
+        2, len(fields), figsize=(9, 6),
+        sharex=True, sharey="row", layout="constrained", squeeze=False,
+    )  # fmt: skip
     for column, field in zip(axes.T, fields, strict=True):
         for number, error in enumerate(rows.index.unique("error")):
             of_error = rows.loc[field].loc[error]
@@ -267,5 +268,5 @@ def power(rows: pd.DataFrame) -> Figure:
         label_ticks(column[1].xaxis, rows.index.unique("pixels"))
     axes[0, 0].set_ylabel("score rises by (%)")
     axes[1, 0].set_ylabel("images needed to see it")
-    axes[0, 1].legend(fontsize="small")
+    axes[0, -1].legend(fontsize="small")
     return figure

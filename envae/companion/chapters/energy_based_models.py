@@ -213,7 +213,7 @@ def missing(runs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
 
 def codes(places: dict[str, tuple[Tensor, Tensor]], labels: Tensor) -> Figure:
     """Codes of images, coloured by class, and draws of the prior, `(N, 2)`: `fig-energy-codes`."""
-    figure, axes = plt.subplots(1, len(places), figsize=(4.2 * len(places), 3.8))
+    figure, [axes] = plt.subplots(1, len(places), figsize=(4.2 * len(places), 3.8), squeeze=False)
     for axis, (title, (of_images, of_prior)) in zip(axes, places.items(), strict=True):
         axis.plot(*of_prior.T, ".", color="0.75", markersize=3, label="prior")
         axis.scatter(*of_images.T, s=6, c=labels, cmap="tab10", label="images")

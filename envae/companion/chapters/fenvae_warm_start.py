@@ -27,7 +27,7 @@ def by_start(runs: pd.DataFrame, columns: dict[str, str]) -> Figure:
         What each measure is called.
     """
     starts = list(runs.index.unique("start"))
-    figure, axes = plt.subplots(1, len(columns), figsize=(9.5, 3.2), sharey=True)
+    figure, [axes] = plt.subplots(1, len(columns), figsize=(9.5, 3.2), sharey=True, squeeze=False)
     for axis, (column, label) in zip(axes, columns.items(), strict=True):
         for i, (row, color) in enumerate(COLORS.items()):
             values = runs.xs(row, level="row")[column]
@@ -55,7 +55,7 @@ def by_length(runs: pd.DataFrame, *, label: str) -> Figure:
         What the distances are.
     """
     starts = runs.index.unique("start")
-    figure, axes = plt.subplots(1, len(starts), figsize=(8.5, 3.3), sharey=True)
+    figure, [axes] = plt.subplots(1, len(starts), figsize=(8.5, 3.3), sharey=True, squeeze=False)
     for axis, start in zip(axes, starts, strict=True):
         for row, color in COLORS.items():
             values = runs.loc[row, start]["fd_generated"].unstack("seed")
@@ -81,7 +81,7 @@ def by_size(runs: pd.DataFrame, panels: dict[str, str]) -> Figure:
     panels
         What each measure is called.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(8.5, 3.3))
+    figure, [axes] = plt.subplots(1, len(panels), figsize=(8.5, 3.3), squeeze=False)
     for axis, (column, label) in zip(axes, panels.items(), strict=True):
         for row in runs.index.unique("row"):
             values = runs.xs(row, level="row")[column].unstack("seed")
@@ -133,7 +133,9 @@ def correlation(
         For each row the term of many draws and the row's own, `(B,)` each: on the network that
         was trained with ten draws, and on the one that was trained with the row.
     """
-    figure, axes = plt.subplots(1, len(own_network), figsize=(9.5, 3.2), sharex=True)
+    figure, [axes] = plt.subplots(
+        1, len(own_network), figsize=(9.5, 3.2), sharex=True, squeeze=False
+    )
     for axis, (row, pair) in zip(axes, own_network.items(), strict=True):
         axis.plot(*one_network[row], ".", markersize=3, color="C2", alpha=0.6)
         axis.plot(*pair, ".", markersize=3, color="C0")

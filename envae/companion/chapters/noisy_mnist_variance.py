@@ -70,7 +70,9 @@ def pattern_maps(
         Upper end of the scale of colours.
     """
     columns = len(next(iter(maps.values())))
-    figure, axes = plt.subplots(len(maps), columns, figsize=(11, 4.2), layout="constrained")
+    figure, axes = plt.subplots(
+        len(maps), columns, figsize=(11, 4.2), layout="constrained", squeeze=False
+    )
     for row, (pattern, of_pattern) in zip(axes, maps.items(), strict=True):
         for axis, values in zip(row, of_pattern.values(), strict=True):
             left, right = (values[group].mean((0, 1)) for group in (small, ~small))
@@ -104,7 +106,7 @@ def single_images(
         Upper end of the maps' scale of colours.
     """
     figure, axes = plt.subplots(
-        len(picked), len(maps) + 1, figsize=(10.5, 2.9), layout="constrained"
+        len(picked), len(maps) + 1, figsize=(10.5, 2.9), layout="constrained", squeeze=False
     )
     for row, index in zip(axes, picked, strict=True):
         row[0].imshow(images[index].mean(0).numpy(), vmin=0, vmax=1, cmap="gray")

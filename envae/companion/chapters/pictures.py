@@ -173,9 +173,10 @@ def one_posterior(planes: Mapping[str, tuple[Sequence[int], Posterior]]) -> Figu
         For each row which two coordinates are shown, counted from 0, and the posteriors of images
         in these; mean and stddev are `(N, 2)`, the one image is the first.
     """
-    figure, axes = plt.subplots(
-        1, len(planes), figsize=(9.5, 3.8), sharex=True, sharey=True, layout="constrained"
-    )
+    figure, [axes] = plt.subplots(
+        1, len(planes), figsize=(9.5, 3.8),
+        sharex=True, sharey=True, layout="constrained", squeeze=False,
+    )  # fmt: skip
     with seeded(0):
         for axis, (row, (coordinates, plane)) in zip(axes, planes.items(), strict=True):
             axis.scatter(*plane.sample().T, s=7, color="0.7", label="all images")
