@@ -58,14 +58,29 @@ def of_a_rows_colour(figure):
                 yield f"{to_hex(line.get_color())} in panel {panel.get_title()!r}"
 
 
+def on_a_scale_of_its_own(figure):
+    """Panels beside one that names what is upwards, which do not and have another scale."""
+    placed = [panel for panel in figure.axes if panel.get_subplotspec() is not None]
+    for panel in placed:
+        row = panel.get_subplotspec().rowspan
+        named = [one for one in placed
+                 if one.get_ylabel() and one.get_subplotspec().rowspan == row]  # fmt: skip
+        drawn = panel.axison and (panel.lines or panel.collections)
+        shared = any(panel.get_shared_y_axes().joined(panel, one) for one in named)
+        if drawn and named and not panel.get_ylabel() and not shared:
+            yield f"panel {panel.get_title()!r}"
+
+
 @pytest.fixture(autouse=True)
 def _labelled_and_closed():
     yield
     figures = [plt.figure(number) for number in plt.get_fignums()]
     nameless = [each for figure in figures for each in without_a_label(figure)]
+    apart = [each for figure in figures for each in on_a_scale_of_its_own(figure)]
     mistaken = [each for figure in figures for each in of_a_rows_colour(figure)]
     plt.close("all")
     assert nameless == []
+    assert apart == []
     assert mistaken == []
 
 

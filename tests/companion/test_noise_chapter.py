@@ -68,11 +68,14 @@ def test_what_is_off_changes_its_own_verdicts_alone(off, expected):
     assert verdicts(off) == WHOLE | expected
 
 
-def test_a_model_that_no_cure_mends_is_not_reproduced():
-    def off(model, kind, s2, seed):
-        return 2 if (model, kind) == ("Diag-D", "noisy") else 1
+@pytest.mark.parametrize(("times", "in_part"), [(2, False), (1.6, False), (1.4, True)])
+def test_a_model_that_no_cure_mends_is_not_reproduced(times, in_part):
+    """It mends where its cells are within half of their targets."""
 
-    assert verdicts(off, off)["Diag-D"] == (False, False)
+    def of(times):
+        return lambda model, kind, *_: times if (model, kind) == ("Diag-D", "noisy") else 1
+
+    assert verdicts(of(2), of(times))["Diag-D"] == (False, in_part)
 
 
 def test_at_the_smaller_variance_an_interval_that_reaches_the_bound_is_inside():

@@ -139,8 +139,7 @@ def correlation(
     for axis, (row, pair) in zip(axes, own_network.items(), strict=True):
         axis.plot(*one_network[row], ".", markersize=3, color="C2", alpha=0.6)
         axis.plot(*pair, ".", markersize=3, color="C0")
-        axis.set(title=row, xlabel="spread of 100 draws")
-    axes[0].set(ylabel="second term")
+        axis.set(title=row, xlabel="spread of 100 draws", ylabel="second term")
     figure.tight_layout()
     return figure
 
