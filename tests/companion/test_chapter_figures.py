@@ -207,6 +207,7 @@ def test_single_images_stand_beside_their_own_maps():
             shown = axis.images[0].get_array()
             np.testing.assert_allclose(shown, values[index].mean(0).numpy())
             assert axis.images[0].get_clim() == (0, end)
+        assert [axis.images[0].get_cmap().name for axis in row] == ["gray", "viridis", "viridis"]
 
 
 # --- 05 ---------------------------------------------------------------------------------------

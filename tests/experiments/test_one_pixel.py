@@ -23,6 +23,7 @@ def test_passes_in_batches_are_followed_by_as_many_of_all_data_at_a_tenth_of_the
     fit = batched.fit
 
     def seen(vaes, objectives, x, **options):
+        assert x.square().mean().item() == pytest.approx(1, abs=1e-5)
         calls.append(options)
         return fit(vaes, objectives, x, **options)
 
