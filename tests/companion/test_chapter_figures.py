@@ -250,6 +250,8 @@ def test_table_one_draws_each_source_in_its_panel():
             of_code = computed["stochastic"]["mi_code_low"].groupby("point").mean()
             expected.append(points(POINTS, of_code))
         assert lines(axis) == expected
+        for mean, dashed in zip(axis.lines[0 : 2 * len(kinds) : 2], axis.lines[1::2], strict=False):
+            assert (colour(mean), dashed.get_linestyle()) == (colour(dashed), "--")
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == ["posterior variance", "ELS", "information (nats)"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
@@ -514,6 +516,7 @@ def test_draws_lie_across_and_means_up():
     assert colours(axis).items() > of_rows(MODELS).items()
     assert list(named(axis)) == [*MODELS, "mean training image"]
     assert axis.get_xlabel().endswith("decoded draws")
+    assert axis.get_xscale() == axis.get_yscale() == "log"
 
 
 def test_terms_are_correlated_row_by_row():
@@ -726,6 +729,8 @@ def test_quality_is_relative_to_the_best_weight_of_each_set():
             assert drawn == points(across, of_set["fd"] / of_set["fd"].min())
     assert [axis.get_xscale() for axis in figure.axes] == ["log", "log", "linear"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == NAMES
+    other_way = calibration.quality_by_weight(runs[::-1], "fd", "FD")
+    assert [text.get_text() for text in other_way.legends[0].get_texts()] == NAMES[::-1]
 
 
 def test_power_is_drawn_by_dimension_and_error():
@@ -762,6 +767,7 @@ def test_figures_of_energies_draw_what_they_are_given():
         assert lines(axis) == [points(*prior.T)]
         np.testing.assert_allclose(axis.collections[0].get_offsets(), shown.numpy())
         assert axis.collections[0].get_array().tolist() == labels.tolist()
+        assert axis.get_xlim() == axis.get_ylim() == (-3.5, 3.5)
         classes = axis.collections[0].to_rgba(torch.arange(10))
         assert colour(axis.lines[0]) not in map(to_hex, classes)
     [axis] = energy_based_models.ratios(of_images[:, 0], of_images[:, 1]).axes

@@ -64,6 +64,16 @@ def test_every_law_has_the_variance_asked_for_at_every_pixel(law):
     assert torch.allclose(drawn.var(0), torch.tensor(0.3), rtol=0.06)
 
 
+@pytest.mark.parametrize("law", ["gaussian", "laplace", "correlated", "shared"])
+def test_every_law_draws_from_the_generator_alone(law):
+    drawn = [
+        noise.draw((5, 2, 4, 4), 0.3, law=law, generator=torch.Generator().manual_seed(seed))
+        for seed in (3, 3, 4)
+    ]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
 def test_laws_differ_where_they_should():
     generator = torch.Generator().manual_seed(0)
     drawn = {

@@ -1,6 +1,9 @@
 """The classifiers whose features are stored: what they are trained on, and what is stored."""
 
 import json
+import runpy
+import sys
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -171,6 +174,14 @@ def test_a_manifest_says_what_was_trained_on_what(colours, monkeypatch):
     }  # fmt: skip
     assert {name: manifest[name] for name in expected} == expected
     assert records.manifest().keys() <= manifest.keys()
+
+
+def test_the_module_is_a_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["classifiers", "--help"])
+    with pytest.raises(SystemExit, match="0"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the module is there already
+        runpy.run_module("envae.experiments.classifiers", run_name="__main__")
+    assert "usage" in capsys.readouterr().out
 
 
 def test_the_command_trains_on_a_data_set_with_a_recipe_and_stores_what_it_got(

@@ -259,12 +259,12 @@ def test_cases_followed_as_a_stack_are_those_followed_alone(
         )
         for seed in (1, 2)
     ]
-    found = fenvae.follow_all(cases, [2, 3], dataset=digits, extractor=features)
+    found = fenvae.follow_all(cases, [2, 3, 4], dataset=digits, extractor=features)
     for point, (_, frame) in zip(cases, found, strict=True):
-        _, alone = fenvae.follow(point, [2, 3], dataset=digits, extractor=features)
+        _, alone = fenvae.follow(point, [2, 3, 4], dataset=digits, extractor=features)
         # Of the row's own epochs, not of the start's; two models of a stack share a second.
-        assert alone["seconds"].tolist() == [1, 2]
-        assert frame["seconds"].tolist() == [0.5, 1]
+        assert alone["seconds"].tolist() == [1, 2, 3]
+        assert frame["seconds"].tolist() == [0.5, 1, 1.5]
         pd.testing.assert_frame_equal(
             frame.drop(columns="seconds"), alone.drop(columns="seconds"), rtol=1e-3
         )
