@@ -3,7 +3,6 @@
 import json
 import runpy
 import sys
-import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -176,10 +175,10 @@ def test_a_manifest_says_what_was_trained_on_what(colours, monkeypatch):
     assert records.manifest().keys() <= manifest.keys()
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the module is imported already
 def test_the_module_is_a_command(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["classifiers", "--help"])
-    with pytest.raises(SystemExit, match="0"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the module is there already
+    with pytest.raises(SystemExit, match="0"):
         runpy.run_module("envae.experiments.classifiers", run_name="__main__")
     assert "usage" in capsys.readouterr().out
 
