@@ -153,6 +153,8 @@ def test_samples_are_compared_with_the_split_that_is_named(measure):
     assert expected[1] < 0.1  # an untrained decoder's images are all alike
     assert found["reached"][0] < 0.1
     assert found["reached"][1].startswith("share, 5 nearest neighbours in digits-cnn, 300 samples")
+    for name in ("precision", "recall"):
+        assert found[name][1].startswith("share, 3 nearest neighbours in digits-cnn, 300 samples")
     assert found["fd_generated"][0] == pytest.approx(frechet.fd(network, images, DIGITS.test))
 
 
