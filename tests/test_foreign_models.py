@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from envae import Given, evaluation, gaussian, objectives
 from envae.adapters import FromTuple
 from envae.objectives import base, objective
-from envae.training import Pair
+from envae.training import Pair, fit
 from envae.vae import kl_to_prior, mean_and_stddev, posterior_of
 
 MEAN, LOG_VARIANCE = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
@@ -459,6 +459,16 @@ def test_an_objective_takes_the_batches_that_its_table_says_and_quotes_it_for_ot
             told = re.escape(f"{name} takes x of shape {loss.takes}")
             with pytest.raises(ValueError, match=told):
                 loss(model, x)
+
+
+def test_vectors_are_trained_on_like_images():
+    """Data without channels or pixels, `(N, D)`."""
+    torch.manual_seed(0)
+    fitted = {"objective": objective("envae"), "batch_size": 8, "progress": False}
+    history = fit(Foreign((5,)), images=torch.rand(64, 5), epochs=30, **fitted)
+    assert history["total"].iloc[-1] < history["total"].iloc[0]
+    with pytest.raises(ValueError, match=r"with N >= 1, received shape \(5,\)"):
+        fit(Foreign((5,)), images=torch.rand(5), epochs=1, **fitted)
 
 
 # --- context, prior, groups of codes ----------------------------------------------------------

@@ -70,28 +70,6 @@ def test_arguments_out_of_range_are_errors(options, message):
         trained(**options)
 
 
-class OfVectors(nn.Module):
-    """Data without channels or pixels, `(N, D)`."""
-
-    def __init__(self):
-        super().__init__()
-        self.encoder, self.decoder = nn.Linear(5, 4), nn.Linear(2, 5)
-
-    def encode(self, x):
-        mean, log_variance = self.encoder(x).chunk(2, dim=1)
-        return gaussian(mean, log_variance=log_variance)
-
-    def decode(self, z):
-        return self.decoder(z)
-
-
-def test_vectors_are_trained_on_like_images():
-    history = fit(OfVectors(), objective("envae"), torch.rand(64, 5), epochs=2, progress=False)
-    assert history["total"].iloc[1] < history["total"].iloc[0]
-    with pytest.raises(ValueError, match=r"with N >= 1, received shape \(5,\)"):
-        fit(OfVectors(), objective("envae"), torch.rand(5), epochs=1, progress=False)
-
-
 class Conditional(nn.Module):
     """Both of its methods take labels and a number for each image."""
 

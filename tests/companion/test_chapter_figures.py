@@ -49,13 +49,13 @@ def without_a_label(figure):
 
 def of_a_rows_colour(figure):
     """References, drawn all across a panel or up it, in a colour of a row or of what is there."""
-    of_rows = {to_hex(colour) for colour in (*_COLOURS.values(), *(f"C{n}" for n in range(10)))}
+    kept = {to_hex(name) for name in (*_COLOURS.values(), *(f"C{n}" for n in range(10)))}
     for panel in figure.axes:
         drawn = [line for line in panel.lines if line.get_transform() == panel.transData]
-        taken = of_rows | {to_hex(line.get_color()) for line in drawn}
+        taken = kept | {colour(line) for line in drawn}
         for line in panel.lines:
-            if line not in drawn and to_hex(line.get_color()) in taken:
-                yield f"{to_hex(line.get_color())} in panel {panel.get_title()!r}"
+            if line not in drawn and colour(line) in taken:
+                yield f"{colour(line)} in panel {panel.get_title()!r}"
 
 
 def on_a_scale_of_its_own(figure):
@@ -784,9 +784,11 @@ def test_figures_of_energies_draw_what_they_are_given():
 
 # --- one panel --------------------------------------------------------------------------------
 
-ONE_START = frame(by(["row", "start", "seed"], COLORS, ["cold"], [1, 2]), "fd_generated")
 ONE_PANEL = {
-    "starts": lambda: fenvae_warm_start.by_start(ONE_START, {"fd_generated": "FD"}),
+    "starts": lambda: fenvae_warm_start.by_start(
+        frame(by(["row", "start", "seed"], COLORS, ["cold"], [1, 2]), "fd_generated"),
+        {"fd_generated": "FD"},
+    ),
     "lengths": lambda: fenvae_warm_start.by_length(
         frame(by(["row", "start", "epochs", "seed"], COLORS, ["cold"], [50, 100], [1, 2]),
               "fd_generated").sort_index(),
