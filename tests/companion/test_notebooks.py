@@ -9,7 +9,7 @@ import nbformat
 import pytest
 import yaml
 
-from envae.companion import notebook_parameters, notebook_run
+from envae.companion import notebook_parameters, notebook_run, tables
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = re.findall(r"file: (notebooks/\S+)", (ROOT / "_toc.yml").read_text())
@@ -159,6 +159,14 @@ def test_what_a_chapter_counts_has_a_range_that_its_default_is_in(name):
         assert parameter.check(parameter.default) == parameter.default
         if parameter.type in (int, list[int]):
             assert parameter.range, f"{parameter.name}: no word of it is in notebook_parameters"
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_a_page_says_of_its_records_is_so(name):
+    """Or it shows numbers of before: its chapter has to be executed again."""
+    outputs = (ROOT / f"{name}.ipynb").read_text(encoding="utf-8")
+    said = set(re.findall(r"(Recorded: \d[^;]*; data/runs/([\w-]+))", outputs))
+    assert {line for line, experiment in said if line != tables.source(experiment)} == set()
 
 
 @pytest.fixture
