@@ -517,6 +517,12 @@ def test_types_of_parameters_are_read_and_not_evaluated(source, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("slip", ["b: str = (\n\n", 'b: str = """\n', "b: int = = 2"])
+def test_a_slip_in_a_parameters_cell_is_named_by_its_line(slip):
+    with pytest.raises(ValueError, match=r"^line 3 of the parameters cell is no Python"):
+        notebook_parameters.declared(f"a: int = 1\n\n{slip}")
+
+
 WHOLE = {
     "a: int | None = 1": {"none": None, "None": None, "3": 3},
     "a: str | None = None": {"none": None, "3": "3"},

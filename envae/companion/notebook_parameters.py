@@ -150,18 +150,18 @@ def declared(source: str) -> dict[str, Parameter]:
         If a line is anything but `name: type = literal`, or no Python. Nothing of it is executed.
     """
     try:
+        nodes = ast.parse(source).body
         comments = {
             token.start[0]: token.string.removeprefix("#").strip()
             for token in tokenize.generate_tokens(io.StringIO(source).readline)
             if token.type == tokenize.COMMENT
         }
-        parameters = [_parameter(node, comments) for node in ast.parse(source).body]
+        parameters = [_parameter(node, comments) for node in nodes]
     except RecursionError:
         raise ValueError("the parameters cell is no Python (nested too deeply)") from None
-    except (SyntaxError, tokenize.TokenError) as error:
-        what, *where = error.args  # and no place where the source holds a null byte
-        number = getattr(error, "lineno", None) or (where[0][0] if where else "?")
-        raise ValueError(f"line {number} of the parameters cell is no Python ({what})") from None
+    except SyntaxError as error:  # it has no line where the source holds a null byte
+        told = f"line {error.lineno or '?'} of the parameters cell is no Python ({error.msg})"
+        raise ValueError(told) from None
     return {parameter.name: parameter for parameter in parameters}
 
 

@@ -144,7 +144,7 @@ def inception_score(probabilities: Tensor, *, splits: int = 10) -> tuple[float, 
         raise ValueError(
             "each row must hold probabilities of classes, not negative and adding up to 1, as "
             f"softmax(1) of logits does; row {row} has {probabilities[row].min().item():.3g} to "
-            f"{probabilities[row].max().item():.3g} and adds up to {sums[row].item():.3g}"
+            f"{probabilities[row].max().item():.3g} and adds up to {sums[row].item():.5g}"
         )
     scores = torch.stack([_score(part) for part in probabilities.tensor_split(splits)])
     return scores.mean().item(), scores.std(correction=0).item()

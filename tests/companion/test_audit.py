@@ -145,6 +145,7 @@ def test_recovered_variances_and_mixtures():
     row = table[table["row"] == "Uniform | s_x^2=0.01 | Iso-I"].iloc[0]
     assert (row["pattern"], row["model"], row["noise"]) == ("Uniform", "Iso-I", 0.01)
     assert row["target"] == pytest.approx(0.017)  # 0.013 is printed
+    assert row["deviation"] == pytest.approx(100 * (0.013 - 0.017) / 0.017)  # percent
     assert not row["within"]
     assert not row["rounded"]
     mixed = audit.mixed_partitions(table, dict.fromkeys(table["model"], 0.004), 0.6)
@@ -155,3 +156,5 @@ def test_recovered_variances_and_mixtures():
     assert share["Spatial-conditional", "Diag-I"] == 0.6  # of the upper half
     expected = 0.004 + mixed["share"] * mixed["noise"]
     assert mixed["predicted"].to_numpy() == pytest.approx(expected.to_numpy())
+    off = 100 * (mixed["value"] - expected) / expected
+    assert mixed["off"].to_numpy() == pytest.approx(off.to_numpy())

@@ -145,6 +145,13 @@ def test_what_is_no_distribution_over_classes_has_no_inception_score(wrong):
         inception.inception_score(rows, splits=2)
 
 
+def test_probabilities_add_up_to_one_within_a_thousandth():
+    rows = torch.full((8, 4), 0.25)
+    assert inception.inception_score(rows * 1.0008, splits=2) == pytest.approx((1, 0), abs=1e-3)
+    with pytest.raises(ValueError, match=r"row 0 has .* adds up to 1\.0015"):
+        inception.inception_score(rows * 1.0015, splits=2)
+
+
 def test_inception_score_is_a_mean_over_splits():
     first, second = one_hot(torch.arange(10) % 5, 5), one_hot(torch.zeros(10).long(), 5)
     mean, spread = inception.inception_score(torch.cat([first, second]).double(), splits=2)
