@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import json
 import math
 from types import SimpleNamespace
 
@@ -332,6 +333,9 @@ def test_cases_are_run_once_and_found_again(digits, features, tmp_path, monkeypa
     assert found.shape == (2, 2)
     written = sorted((tmp_path / "try").iterdir())
     assert len(written) == 4
+    units = json.loads(written[0].read_text())["units"]
+    assert f"at {min(100, len(digits.test))} posterior means" in units["lipschitz_decoder"]
+    assert f"pairs of {min(500, len(digits.test))} test images" in units["lipschitz_encoder"]
     times = [path.stat().st_mtime_ns for path in written]
     again = lookup([fenvae.weighted(rows["sharp"], 0.1, seed=0, **small)])
     assert [path.stat().st_mtime_ns for path in written] == times

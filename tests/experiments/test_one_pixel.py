@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from envae import networks
 from envae.experiments import batched, one_pixel
 from envae.objectives import objective
 from envae.theory import linear_energy
@@ -24,6 +25,10 @@ def test_passes_in_batches_are_followed_by_as_many_of_all_data_at_a_tenth_of_the
 
     def seen(vaes, objectives, x, **options):
         assert x.square().mean().item() == pytest.approx(1, abs=1e-5)
+        if not calls:  # as the seed has them
+            start = networks.build("linear", (1, 1, 1), 1, seed=7).state_dict()
+            for vae in vaes:
+                torch.testing.assert_close(vae.state_dict(), start)
         calls.append(options)
         return fit(vaes, objectives, x, **options)
 

@@ -205,6 +205,8 @@ def test_without_a_checkout_a_record_is_written_and_read(runs, monkeypatch):
 def test_bad_records_are_errors(runs):
     with pytest.raises(ValueError, match="finite"):
         save(fd=float("nan"))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        records.save("try", {"seed": 0, "lr": float("nan")}, {"fd": 1.0})
     with pytest.raises(ValueError, match=r"units for \['FD'\], but the metrics are \['fd'\]"):
         records.save("try", {}, {"fd": 1.0}, units={"FD": "FD (x)"})
     with pytest.raises(TypeError):

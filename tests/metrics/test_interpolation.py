@@ -62,6 +62,11 @@ def test_pairs_are_of_different_images_and_their_ratios_are_uniform():
     torch.testing.assert_close(middle.amax(1), torch.full((5,), 2**0.5))
 
 
+def test_two_codes_have_a_middle():
+    found = between_pairs(CODES[:2], torch.Generator().manual_seed(0), pairs=3)
+    torch.testing.assert_close(found, slerp(*CODES[:2, None], 0.5).expand(3, -1))
+
+
 @pytest.mark.parametrize(
     ("codes", "options", "message"),
     [
