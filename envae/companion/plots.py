@@ -1,6 +1,6 @@
 """One style for every figure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from pandas import Series
@@ -219,6 +219,30 @@ def label_ticks(axis: Axis, values: Iterable[float]) -> None:
     axis.set_ticks([], minor=True)
 
 
+def plain_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis where its range has round numbers, written in full."""
+    axis.set_major_locator(_Round())
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
+_MULTIPLES = ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))  # of powers of ten
+_MOST = 7
+
+
+class _Round(LogLocator):
+    """As many round numbers as there are, but `_MOST` at most."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        low, high = sorted((vmin, vmax))
+        for multiples in _MULTIPLES:
+            self.set_params(subs=multiples)
+            ticks = super().tick_values(vmin, vmax)
+            if sum(low <= tick <= high for tick in ticks) <= _MOST:
+                break
+        return ticks
+
+
 def in_published_order(axis: Axes, theirs: Series, ours: dict[str, list[float]]) -> None:
     """Our values of a table's rows as points, the rows in the order the paper prints.
 
@@ -238,7 +262,5 @@ def in_published_order(axis: Axes, theirs: Series, ours: dict[str, list[float]])
     axis.set(
         xscale="log", yticks=range(len(order)), yticklabels=labels, ylim=(-0.6, len(order) - 0.4)
     )
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_locator(NullLocator())
+    plain_ticks(axis.xaxis)
     axis.grid(axis="x", alpha=0.4)

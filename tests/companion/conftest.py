@@ -5,6 +5,7 @@ import pkgutil
 
 import kept
 import pytest
+import torch
 
 from envae.companion import audit, chapters, plots
 
@@ -16,6 +17,7 @@ _MODULES = [audit, plots] + [
 
 @pytest.fixture(autouse=True)
 def _as_it_was(request, monkeypatch):
+    torch.manual_seed(0)
     calls = kept.Calls()
     for module in _MODULES:
         calls.watch(module, monkeypatch.setattr)

@@ -43,8 +43,9 @@ def colours(values: Any) -> list[str]:
 
 
 def ticks(axis: Axis) -> dict[str, Any]:
+    chosen = type(axis.get_major_locator()).__name__
     if not isinstance(axis.get_major_locator(), FixedLocator | NullLocator):
-        return {}  # matplotlib's own choice, another one in other versions
+        return {"ticks": chosen}  # other ones in other versions of matplotlib
     labels = [label.get_text() for label in axis.get_ticklabels()]
     minor = isinstance(axis.get_minor_locator(), NullLocator)
     return {"ticks": numbers(axis.get_ticklocs()), "labels": labels, "no minor ticks": minor}
@@ -182,7 +183,7 @@ class Calls:
                 value = function(*arguments, **options)
             finally:
                 self._inside = not outermost
-            if outermost:
+            if outermost and value is not None:
                 self.given.append({function.__name__: described(value)})
             return value
 

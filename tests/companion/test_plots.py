@@ -123,6 +123,28 @@ def test_images_stand_on_grey_between_black_and_white_and_have_no_frame(draw, co
     plt.close(figure)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (0.3, 3, ["0.3", "0.5", "0.7", "1", "1.5", "2", "3"]),
+        (1, 100, ["1", "2", "5", "10", "20", "50", "100"]),
+        (0.003, 1, ["0.003", "0.01", "0.03", "0.1", "0.3", "1"]),
+        (0.01, 1000, ["0.01", "0.1", "1", "10", "100", "1000"]),
+        (20, 2, ["20", "15", "10", "7", "5", "3", "2"]),
+    ],
+)
+def test_ticks_are_round_and_there_are_seven_at_most(low, high, shown):
+    figure, axis = plt.subplots()
+    axis.set(xscale="log", xlim=(low, high))
+    plots.plain_ticks(axis.xaxis)
+    figure.canvas.draw()
+    inside = [tick for tick in axis.xaxis.get_major_ticks()
+              if min(low, high) * 0.999 <= tick.get_loc() <= 1.001 * max(low, high)]  # fmt: skip
+    assert {tick.label1.get_text() for tick in inside} == set(shown)
+    assert list(axis.get_xticks(minor=True)) == []
+    plt.close(figure)
+
+
 def test_a_logarithmic_axis_has_the_ticks_that_were_asked_for_and_no_others():
     figure, axis = plt.subplots()
     axis.plot([0.5, 40.0], [1, 2])

@@ -18,6 +18,7 @@ from envae.experiments import fenvae, runs
 from envae.experiments.fenvae import Case
 from envae.experiments.runs import Setting, Start
 from envae.metrics import extractor
+from envae.scores import antithetic_score
 from envae.vae import gaussian
 
 
@@ -153,7 +154,10 @@ def test_an_antithetic_pair_is_one_draw_and_its_mirror_image():
     kl = 0.5 * (9 + 0.25 - math.log(0.25) - 1)
     assert found.regularizer.item() == pytest.approx(0.2 * kl)
     assert set(found.parts) == {"kl"}
-    assert fenvae.Antithetic(beta=0.5).beta == 0.5
+    torch.manual_seed(0)
+    rooted = fenvae.Antithetic(beta=0.5)(Codes(), torch.zeros(4, 1))
+    expected = antithetic_score(first, second, torch.zeros(4, 1), beta=0.5).mean()
+    assert rooted.reconstruction.item() == pytest.approx(expected.item())
 
 
 def test_a_ramp_takes_a_step_at_least():

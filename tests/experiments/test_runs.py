@@ -19,7 +19,7 @@ from envae import _checkout, datasets, networks
 from envae.datasets import files
 from envae.experiments import batched, fenvae, noise_recovery, records, runs
 from envae.experiments.runs import Point, Setting, Start
-from envae.objectives import objective
+from envae.objectives import base, objective
 from envae.training import fit
 
 RECORDS = sorted((_checkout.root() / "data" / "runs" / "fid_digits").glob("*.json"))
@@ -525,6 +525,17 @@ def test_an_objective_of_ones_own_is_not_kept(told, tmp_path):
         pass
 
     runs.run(OwnPoint("l2", {}, 0, Setting("mlp64", 2, epochs=1)), **told)
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_start_from_an_objective_of_ones_own_is_not_kept(told, tmp_path, monkeypatch):
+    class Own(type(objective("l2"))):
+        pass
+
+    monkeypatch.setattr(Own, "__module__", "mine")
+    monkeypatch.setitem(base._REGISTRY, "own", Own)
+    setting = Setting("mlp64", 2, epochs=2)
+    runs.run(Point("l1", {}, 0, setting, Start("own", {}, epochs=1)), **told)
     assert not (tmp_path / "models").exists()
 
 

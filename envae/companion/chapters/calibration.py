@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from envae.companion.claims import Finding
-from envae.companion.plots import colour_of, label_ticks
+from envae.companion.plots import colour_of, label_ticks, plain_ticks
 from envae.experiments.measures.calibration import LEVELS
 
 _SET = ["data", "beta"]
@@ -16,8 +16,6 @@ _SET = ["data", "beta"]
 # before those that are reported.
 TOLERANCE = 0.05
 _MARKERS = "osD^vPX*<>"
-_RATIOS = [0.3, 0.5, 0.7, 1, 1.5, 2, 3]  # ticks
-_DISTANCES = [1, 1.5, 2, 3, 5, 7, 10, 15, 20]
 
 
 def rank_histograms(of_forecasts: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
@@ -94,9 +92,9 @@ def by_weight(
             axes[0].plot(predicted[row], ":", color=color, label=f"{row}: predicted")
     axes[0].axhline(1, color="black", linewidth=1)
     axes[0].set(ylabel="spread / error, test images", yscale="log")
-    label_ticks(axes[0].yaxis, _RATIOS)
+    plain_ticks(axes[0].yaxis)
     axes[1].set(ylabel=distance, yscale="log")
-    label_ticks(axes[1].yaxis, _DISTANCES)
+    plain_ticks(axes[1].yaxis)
     for axis in axes:
         axis.set(xscale="log", xlabel=r"KL weight $\alpha$")
     axes[0].legend(fontsize="small")
@@ -119,7 +117,7 @@ def predicted_ratios(runs: pd.DataFrame) -> Figure:
     axis.plot([low, high], [low, high], color="black", linewidth=1, linestyle=":")
     axis.set(xscale="log", yscale="log", xlabel="predicted", ylabel="spread / error")
     for ticks in (axis.xaxis, axis.yaxis):
-        label_ticks(ticks, [tick for tick in _RATIOS if low <= tick <= high])
+        plain_ticks(ticks)
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
     return figure
 
@@ -149,8 +147,7 @@ def quality_by_weight(runs: pd.DataFrame, judge: str, label: str) -> Figure:
     names = (r"KL weight $\alpha$", r"$\alpha$ / suggested", "share of dimensions in use")
     for axis, axis_name in zip(axes, names, strict=True):
         axis.set(xlabel=axis_name, xscale="linear" if axis is axes[2] else "log", yscale="log")
-    largest = (means[judge] / means.groupby(level=_SET)[judge].transform("min")).max()
-    label_ticks(axes[0].yaxis, [tick for tick in _DISTANCES if tick <= largest])
+    plain_ticks(axes[0].yaxis)
     axes[0].set_ylabel(f"{label}, smallest = 1")
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small"
