@@ -271,7 +271,7 @@ def agreement(
         If fewer than three rows can be compared.
     """
     values = runs.assign(**{metric: runs.get(metric, np.nan)}).dropna(subset=metric)
-    values = values.sort_values("seed", kind="stable")  # in whatever order records are read
+    values = values.sort_values("seed")  # in whatever order records are read
     seeds = {name: group.to_numpy() for name, group in values.groupby("label")[metric]}
     shared = [name for name in theirs.dropna().index if name in seeds]
     if len(shared) < 3:

@@ -462,7 +462,7 @@ def test_starts_are_the_rows_of_a_figure():
         runs, {"fd_generated": "FD", "energy_distance": "energy"}
     ).axes
     for axis, column in zip(axes, ("fd_generated", "energy_distance"), strict=True):
-        found = {row: of_colour(axis, colour)[0] for row, colour in COLORS.items()}
+        found = {row: of_colour(axis, color)[0] for row, color in COLORS.items()}
         for row, of_row in found.items():
             assert [x for x, _ in of_row] == runs.loc[row][column].round(6).tolist()
         heights = np.array([[y for _, y in of_row] for of_row in found.values()])
@@ -481,10 +481,10 @@ def test_lengths_have_a_panel_for_each_start():
     axes = fenvae_warm_start.by_length(runs, label="FD").axes
     for axis, start in zip(axes, ("L2", "cold"), strict=True):
         assert axis.get_title() == f"start: {start}"
-        for row, colour in COLORS.items():
+        for row, color in COLORS.items():
             seeds = runs.loc[row, start]["fd_generated"].unstack("seed")
             expected = [seeds.mean(axis=1), seeds[1], seeds[2]]
-            assert of_colour(axis, colour) == [points([50, 100], each) for each in expected]
+            assert of_colour(axis, color) == [points([50, 100], each) for each in expected]
         assert ticks(axis.xaxis) == [50, 100]
     assert len(ticks(axes[0].yaxis)) > 2
     assert colours(axes[0]) == of_rows(COLORS)

@@ -82,8 +82,8 @@ def by_weight(
         What the distance is.
     """
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
-    for number, (row, of_row) in enumerate(runs.items()):
-        color = f"C{number}"
+    for row, of_row in runs.items():
+        color = colour_of(row)
         for axis, column in zip(axes, ("ratio", "distance"), strict=True):
             values = of_row[column].unstack("seed")
             axis.plot(values.mean(axis=1), color=color, label=row, linewidth=1.5)
@@ -97,7 +97,9 @@ def by_weight(
     plain_ticks(axes[1].yaxis)
     for axis in axes:
         axis.set(xscale="log", xlabel=r"KL weight $\alpha$")
-    axes[0].legend(fontsize="small")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small"
+    )
     return figure
 
 

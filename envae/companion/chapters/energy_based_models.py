@@ -215,8 +215,8 @@ def codes(places: dict[str, tuple[Tensor, Tensor]], labels: Tensor) -> Figure:
     """Codes of images, coloured by class, and draws of the prior, `(N, 2)`: `fig-energy-codes`."""
     figure, [axes] = plt.subplots(1, len(places), figsize=(4.2 * len(places), 3.8), squeeze=False)
     for axis, (title, (of_images, of_prior)) in zip(axes, places.items(), strict=True):
-        axis.plot(*of_prior.T, ".", color="0.75", markersize=3, label="prior")
-        axis.scatter(*of_images.T, s=6, c=labels, cmap="tab10", label="images")
+        axis.plot(*of_prior.T, ".", color="0.75", markersize=3)
+        axis.scatter(*of_images.T, s=6, c=labels, cmap="tab10")
         axis.set(title=title, xlim=(-3.5, 3.5), ylim=(-3.5, 3.5), aspect="equal")
     figure.tight_layout()
     return figure
