@@ -498,8 +498,8 @@ def test_models_of_other_code_are_removed_after_a_day_and_nothing_else_is(told, 
     for name in names:
         (folder / name).mkdir(parents=True)
         (folder / name / "model.safetensors").touch()
-    for name in ("envae-models-older", "my_thesis"):
-        os.utime(folder / name, (0, 0))
+    for name, hours in (("envae-models-older", 25), ("envae-models-other", 23), ("my_thesis", 25)):
+        os.utime(folder / name, times=(time.time() - 3600 * hours,) * 2)
     runs.run(POINT, **told)
     assert [(folder / name).exists() for name in names] == [False, True, True]
 

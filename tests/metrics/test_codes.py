@@ -81,6 +81,8 @@ def test_an_embedding_is_that_of_its_seed_from_components_in_half_of_the_iterati
     assert asked == {"init": "pca", "max_iter": 500, "random_state": seed}
     for plane, group in zip(planes, groups, strict=True):
         np.testing.assert_array_equal(plane, group[:, :2].numpy())
+    with pytest.raises(ValueError, match="group 2"):
+        codes.in_plane(NORMAL[:7], NORMAL[7:9] / 0)
 
 
 def test_embedding_keeps_the_classes_of_digits_together():
