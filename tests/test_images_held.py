@@ -95,6 +95,15 @@ def trained(monkeypatch=None, room=None, **options):
     return history.drop(columns="seconds"), torch.cat([p.flatten() for p in vae.parameters()])
 
 
+@pytest.mark.parametrize("free", [2, 1])
+def test_images_may_take_half_of_what_a_gpu_has_free(monkeypatch, free):
+    images, gpu, put = torch.rand(7, 3, 8, 8), torch.device("cuda"), []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * images.nbytes, 0))
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: put.append(device) or self)
+    Held(images, gpu)
+    assert put == [gpu] * (free == 2)
+
+
 @pytest.mark.parametrize("room", [PLENTY, NONE])
 def test_training_does_not_depend_on_where_the_images_are_held(monkeypatch, room):
     history, weights = trained(accelerator="cpu")

@@ -514,6 +514,12 @@ def test_few_proposals_that_do_their_work_have_not_collapsed(proposals):
     known(lambda codes: 0.5 * codes[:, 0], proposals=proposals).sample(50, generator())
 
 
+def test_resampling_has_collapsed_where_less_than_two_proposals_are_effective():
+    known(lambda codes: 2 * codes[:, 0], proposals=5).sample(2000, generator())  # 2.2
+    with pytest.warns(RuntimeWarning, match="of 5 proposals 1.8 are effective"):
+        known(lambda codes: 3 * codes[:, 0], proposals=5).sample(2000, generator())
+
+
 @pytest.mark.parametrize("shape", [(30, 0), (2, 30, 0)])
 def test_codes_without_a_dimension_are_refused_before_a_classifier_is_trained(shape):
     with pytest.raises(ValueError, match="latent_dim must be an integer from 1 up, received 0"):

@@ -321,6 +321,14 @@ def test_labels_of_a_search_may_be_pairs_and_numbers():
     assert reported.index.tolist() == [(0.5, 4), (2.0, 4)]
 
 
+def test_a_row_at_a_weight_is_a_case_of_what_it_is_given():
+    given = {"seed": 3, "start": Start("l1", {}, 2), "initial_variance": 0.5}
+    found = fenvae.weighted(("envae", {"beta": 0.5}), 0.3, latent_dim=4, **given)
+    assert found == Case(
+        "envae", {"beta": 0.5, "alpha": 0.15}, setting=Setting(latent_dim=4, epochs=50), **given
+    )
+
+
 def test_cases_are_run_once_and_found_again(digits, features, tmp_path, monkeypatch):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     small = {"latent_dim": 2, "epochs": 1}

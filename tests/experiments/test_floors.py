@@ -1,5 +1,6 @@
 """Recorded floors of the tables of distances."""
 
+import json
 import math
 
 import pytest
@@ -23,3 +24,5 @@ def test_floors_are_recorded_by_data_split_and_count(tmp_path, monkeypatch):
     given_back = table["training_images"]["digits"]
     assert given_back["test", 100] == pytest.approx(frechet.fd(network, digits.train, digits.test))
     assert math.isnan(given_back["train", 100])
+    manifests = [json.loads(path.read_text())["manifest"] for path in tmp_path.rglob("*.json")]
+    assert {manifest["data"] for manifest in manifests} == {digits.checksum}

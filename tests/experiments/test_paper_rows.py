@@ -453,6 +453,7 @@ def test_a_row_has_failed_where_a_reported_run_has_or_every_run_of_the_search(ex
             [*_] = write_search(experiment, label, fd_generated=[3.0, 2.0, 1.0])
     fail(experiment.name, experiment._point(rows["L1"], 0.3, 1), "digits-400")
     told = paper_rows.labelled(experiment.name)
+    assert set(told) == {"label", "state", "error"}
     assert told[["label", "state", "error"]].to_numpy().tolist() == [
         ["FFL", "failed", f"in {experiment.search_name}"], ["L1", "failed", f"in {experiment.name}"]
     ]  # fmt: skip
