@@ -408,6 +408,8 @@ def test_gaussian_takes_one_spread():
     for given in ({}, {"stddev": STDDEV, "log_variance": LOG_VARIANCE}):
         with pytest.raises(ValueError, match="stddev or log_variance, one of the two"):
             gaussian(MEAN, **given)
+    deviations = torch.func.vmap(lambda mean, stddev: gaussian(mean, stddev).stddev)
+    torch.testing.assert_close(deviations(MEAN[:, None], STDDEV[:, None])[:, 0], STDDEV)
     whole = gaussian(MEAN, log_variance=LOG_VARIANCE[:, :1])  # one number for a whole code
     torch.testing.assert_close(whole.stddev, STDDEV[:, :1].expand(5, 3))
 
