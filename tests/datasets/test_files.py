@@ -1,7 +1,10 @@
 """Tensors that are kept in the cache folder: once computed, whole, and only where there is room."""
 
+import contextlib
 import resource
 import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -76,12 +79,23 @@ def test_without_a_home_nothing_is_kept_and_the_rest_says_what_to_set(homeless, 
     assert files.places() == [Path("data")]
 
 
+@contextlib.contextmanager
+def silent_host():
+    """Address of a host that takes a call, says nothing, and hangs up after five seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as host:
+        hung_up = threading.Timer(5, host.close)
+        hung_up.start()
+        began = time.monotonic()
+        yield "http://{}:{}".format(*host.getsockname())
+        assert time.monotonic() - began < 5, "was not given up before"
+        hung_up.cancel()
+
+
 def test_a_host_that_says_nothing_is_given_up(tmp_path, monkeypatch):
     """A proxy that takes the call and is silent."""
     monkeypatch.setenv("ENVAE_DATA", str(tmp_path))
     monkeypatch.setattr("envae.datasets._download._SILENCE", 0.05)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = "http://{}:{}".format(*silent.getsockname())
+    with silent_host() as address:
         for name in ("http_proxy", "https_proxy"):
             monkeypatch.setenv(name, address)
         monkeypatch.delenv("no_proxy", raising=False)
@@ -101,8 +115,7 @@ def test_a_silent_host_of_a_package_with_time_outs_of_its_own_is_given_up(tmp_pa
     monkeypatch.setenv("ENVAE_DATA", str(tmp_path))
     monkeypatch.setattr("envae.datasets._download._SILENCE", 0.05)
     monkeypatch.setattr(torchvision.datasets, "CelebA", gdown)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = "http://{}:{}".format(*silent.getsockname())
+    with silent_host() as address:
         monkeypatch.setenv("no_proxy", "*")
         with pytest.raises(ConnectionError, match=r"could not download celeba64 .*by hand, in"):
             datasets.download("celeba64")
