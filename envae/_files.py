@@ -5,8 +5,10 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_BEGINS = 100  # bytes of a file's name, which may have 255, in that of the one that is written
 
 
 @contextmanager
@@ -28,12 +30,17 @@ def whole(path: Path) -> Iterator[Path]:
     check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = f"{os.getpid()}-{threading.get_ident()}"
-    partial = path.with_name(f".{path.name}.{writer}.partial")
+    begins = path.name.encode()[:_BEGINS].decode(errors="ignore")
+    partial = path.with_name(f".{begins}.{writer}.partial")
     try:
         yield partial
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # or it would stand in the place of the error
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (partial, str(partial)):
+            error.filename = str(path)  # the name that somebody gave
+        raise
 
 
 def check_file(path: Path) -> None:

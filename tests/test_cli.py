@@ -677,6 +677,7 @@ def test_a_broken_parameters_cell_is_one_line_that_names_the_file(source, tmp_pa
         b"\xff\xfe\xff",
         "epochs: 010",
         "epochs: 1:30",
+        "lr: 1:30.5",
         "epochs: 0x10",
     ],
 )

@@ -458,6 +458,45 @@ def test_where_something_else_than_a_file_is_no_checkpoint_goes_and_it_is_not_ca
             trained(checkpoint=place)
 
 
+OF_ITS_OWN = {
+    "a flag": {"flip": True},
+    "a buffer that is not saved": {"mask": 0.5},
+    "a tensor": {"shift": 1.0},
+    "a list": {"scales": [1.0, 3.0]},
+    "a function without a name": {"last": lambda x: 0.5 * x},
+}
+
+
+@pytest.mark.parametrize("change", OF_ITS_OWN.values(), ids=OF_ITS_OWN)
+def test_a_checkpoint_knows_what_a_model_has_beside_its_weights(tmp_path, change):
+    class Own(nn.Module):
+        """The list grows as a log does: whoever goes on with the trained model has it."""
+
+        def __init__(self, flip=False, mask=1.0, shift=0.0, scales=(), last=lambda x: x):
+            super().__init__()
+            self.vae, self.flip, self.shift = model(), flip, torch.full((1,), shift)
+            self.scales, self.last, self.seen = list(scales), last, []
+            self.register_buffer("mask", torch.full((8, 8), mask), persistent=False)
+
+        def encode(self, x):
+            self.seen.append(len(x))
+            return self.vae.encode(x)
+
+        def decode(self, z):
+            image = self.last(self.vae.decode(z) * self.mask + self.shift)
+            return 1 - image if self.flip else image
+
+    def run(vae, epochs=1):
+        fit(vae, objective("l2"), IMAGES, epochs=epochs, progress=False, checkpoint=tmp_path / "c")
+
+    run(Own())
+    resumed = Own()
+    run(resumed, epochs=2)
+    run(resumed, epochs=3)
+    with pytest.raises(ValueError, match="is of another run: it differs in"):
+        run(Own(**change), epochs=4)
+
+
 @pytest.mark.parametrize("change", ["a tensor", "an array", "a function", "a word"])
 def test_a_checkpoint_knows_what_is_no_number(tmp_path, change):
     """Of a tensor all values; in another process a function has another address."""

@@ -10,16 +10,17 @@ import yaml
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # which has no types
     """Of a key that stands twice, YAML's own would take the last one in silence.
 
-    And 010 as eight, 1:30 as ninety.
+    And 010 as eight, 1:30 as ninety, 1:30.5 as well.
     """
 
-    def construct_decimal(self, node: yaml.ScalarNode) -> int:
-        if not re.fullmatch(r"[-+]?(0|[1-9][0-9_]*)", node.value):
+    def construct_decimal(self, node: yaml.ScalarNode) -> int | float:
+        whole = node.tag.endswith(":int")
+        if ":" in node.value or (whole and not re.fullmatch(r"[-+]?(0|[1-9][0-9_]*)", node.value)):
             raise yaml.YAMLError(
                 f"{node.value} stands for another number, line {node.start_mark.line + 1}: "
                 "write it in decimal digits, or a text in quotation marks"
             )
-        return int(self.construct_yaml_int(node))
+        return int(self.construct_yaml_int(node)) if whole else self.construct_yaml_float(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -30,7 +31,8 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # which has no types
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_decimal)
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_decimal)
 
 
 def read(file: Path) -> Any:

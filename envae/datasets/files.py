@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -123,7 +124,7 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor], told: Mapping[str, 
     }
     with whole(file) as partial:
         try:
-            save_file(copies, partial, {**told, "digest": _digest_of_named(tensors)})
+            save_file(copies, partial, {**told, "digest": _digest_of_all(tensors, told)})
         except SafetensorError as error:  # as it calls a full disk
             raise OSError(f"{file}: {error}") from error
 
@@ -136,7 +137,8 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
             told = stored.metadata() or {}
     except (OSError, SafetensorError):
         return None
-    return (tensors, told) if told.get("digest") == _digest_of_named(tensors) else None
+    written = told.pop("digest", "")
+    return (tensors, told) if written == _digest_of_all(tensors, told) else None
 
 
 def digest(*tensors: Tensor) -> str:
@@ -149,5 +151,8 @@ def digest(*tensors: Tensor) -> str:
     return found.hexdigest()[:16]
 
 
-def _digest_of_named(tensors: Mapping[str, Tensor]) -> str:
-    return digest(*(tensors[name] for name in sorted(tensors)))
+def _digest_of_all(tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> str:
+    """As :func:`digest`, of names and of what is told too: all that a file holds."""
+    names = json.dumps([sorted(tensors), sorted(told.items())]).encode()
+    of_tensors = digest(*(tensors[name] for name in sorted(tensors)))
+    return f"{of_tensors}{hashlib.sha256(names).hexdigest()[:16]}"

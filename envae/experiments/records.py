@@ -123,12 +123,13 @@ def save(
     Raises
     ------
     ValueError
-        If the experiment's name is none of a folder, a metric is not finite, or there is a unit for
-        a metric that is not there.
+        If the experiment's name is none of a folder, a metric is not finite, there is a unit for a
+        metric that is not there, or two columns of :func:`load` would have one name.
     TypeError
         If a parameter is not a JSON value.
     """
     units = units or {}
+    _check_names(parameters, metrics)
     if unknown := sorted(set(units) - set(metrics)):
         raise ValueError(f"units for {unknown}, but the metrics are {sorted(metrics)}")
     not_finite = {name: value for name, value in metrics.items() if not math.isfinite(value)}
@@ -203,7 +204,7 @@ def load(experiment: str, expected: Iterable[Mapping[str, Any]] | None = None) -
     Raises
     ------
     ValueError
-        If a file is not a whole record.
+        If a file is not a whole record, or that of another point.
     """
     import pandas as pd  # slow to import, and not needed to write a record
 
@@ -250,8 +251,25 @@ def _row(path: Path) -> dict[str, Any]:
     """A record as a row of a table."""
     with told_as_damaged(path):
         record = json.loads(path.read_text(encoding="utf-8"))
+        parameters, metrics = record["parameters"], record["metrics"]
         origin = {name: record["manifest"][name] for name in _ORIGIN}
-        return {"done": True, "key": path.stem} | record["parameters"] | record["metrics"] | origin
+        _check_names(parameters, metrics)
+        if not_finite := {name: value for name, value in metrics.items() if not _finite(value)}:
+            raise ValueError(f"metrics are no finite numbers: {not_finite}")
+        if path.stem != key(path.parent.name, parameters):
+            raise ValueError("its name is that of another point")
+        return {"done": True, "key": path.stem} | parameters | metrics | origin
+
+
+def _finite(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _check_names(parameters: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """Raise a ValueError if a column of a table would have to be two things."""
+    own = {"done", "key", *_ORIGIN}
+    if taken := sorted((own | set(parameters)) & set(metrics) | own & set(parameters)):
+        raise ValueError(f"parameters, metrics and {sorted(own)} need names of their own: {taken}")
 
 
 @contextmanager
@@ -284,7 +302,9 @@ def manifest() -> dict[str, Any]:
         or _git(own, "rev-parse", "--show-toplevel") != str(own.resolve())
     ):
         own = None
-    changes = _git(own, "status", "--porcelain", "--", *_CODE) if own else None
+    # Whatever the user's own settings say of files that are not tracked.
+    asked = ("status", "--porcelain", "--untracked-files=normal", "--", *_CODE)
+    changes = _git(own, *asked) if own else None
     return {
         "commit": _git(own, "rev-parse", "HEAD") or "" if own else "",
         "dirty": None if changes is None else bool(changes),

@@ -59,8 +59,10 @@ def mutual_information(
             f"channel and reference need the same dimension, received {channel.mean.shape[1]} "
             f"and {mixture.mean.shape[1]}"
         )
-    y = _draw(channel, generator)
-    return (channel.log_prob(y) - _log_mixture(mixture, y)).mean().item()
+    noise = _noise(channel, generator)
+    # Not by `log_prob`: a sharp Gaussian's draw is rounded to its mean.
+    own = -(0.5 * noise**2 + channel.stddev.log() + _HALF_LOG_2_PI).sum(1)
+    return (own - _log_mixture(mixture, channel.mean, channel.stddev * noise)).mean().item()
 
 
 def aggregate_kl(posterior: Posterior, *, generator: torch.Generator | None = None) -> float:
@@ -84,19 +86,41 @@ def _flat(channel: Posterior) -> Posterior:
     return gaussian(mean.double(), stddev.double())
 
 
-def _draw(channel: Posterior, generator: torch.Generator | None) -> Tensor:
+def _noise(channel: Posterior, generator: torch.Generator | None) -> Tensor:
     noise = torch.randn(channel.mean.shape, generator=generator, dtype=channel.mean.dtype)
-    return channel.mean + channel.stddev * noise.to(channel.mean.device)
+    return noise.to(channel.mean.device)
 
 
-def _log_mixture(mixture: Posterior, y: Tensor) -> Tensor:
-    """ln of the mean density of the Gaussians `(N', d)` at the points y `(N, d)`: `(N,)`."""
+_HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
+_LOST = 1e-6  # nats that products may lose to rounding
+_AT_ONCE = 2**23  # differences of coordinates
+
+
+def _log_mixture(mixture: Posterior, means: Tensor, apart: Tensor) -> Tensor:
+    """ln of the mean density of the Gaussians `(N', d)` at the points means + apart: `(N,)`.
+
+    By products where they keep the digits, else by differences: of sharp Gaussians the squares are
+    too large, and a point is not told from the mean that it was drawn around.
+    """
     centre = mixture.mean.mean(0)  # squares of differences cancel less near the origin
-    mean, precision = mixture.mean - centre, mixture.stddev**-2  # (N', d)
-    constant = 0.5 * (precision.log() - precision * mean**2 - math.log(2 * math.pi)).sum(1)
+    mean, stddev = mixture.mean - centre, mixture.stddev  # (N', d)
+    precision, volume = stddev**-2, (stddev.log() + _HALF_LOG_2_PI).sum(1)
+    squared_means = (precision * mean**2).sum(1)
+    chunk = max(_AT_ONCE // mean.numel(), 1)
 
-    def of_chunk(points: Tensor) -> Tensor:  # (n, d)
-        exponents = points @ (precision * mean).T - 0.5 * points**2 @ precision.T + constant
-        return exponents.logsumexp(1) - math.log(len(mean))
+    def by_differences(points: Tensor, apart: Tensor) -> Tensor:
+        return -0.5 * ((points[:, None] - mean + apart[:, None]) / stddev).square().sum(2)
 
-    return torch.cat([of_chunk(points) for points in (y - centre).split(1000)])
+    def of_chunk(points: Tensor, apart: Tensor) -> Tensor:  # (n, d)
+        y = points + apart
+        squares = y**2 @ precision.T
+        largest = torch.maximum(squares.max(), squared_means.max())
+        if largest * torch.finfo(y.dtype).eps < _LOST:
+            exponents = y @ (precision * mean).T - 0.5 * (squares + squared_means)
+        else:
+            parts = zip(points.split(chunk), apart.split(chunk), strict=True)
+            exponents = torch.cat([by_differences(*part) for part in parts])
+        return (exponents - volume).logsumexp(1) - math.log(len(mean))
+
+    chunks = zip((means - centre).split(1000), apart.split(1000), strict=True)
+    return torch.cat([of_chunk(*part) for part in chunks])

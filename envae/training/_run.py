@@ -99,8 +99,8 @@ class Run:
                 "weights": _structure(pair),
                 **settings,
             }
-            # What it starts from: the weights, and the plain numbers.
-            self._start = {"weights": _digest(pair.state_dict()), "numbers": _numbers(pair)}
+            # What it starts from: the weights, the plain numbers, and whatever else there is.
+            self._start = {"weights": _digest(pair.state_dict()), **_beside_weights(pair)}
 
     def add(self, row: dict[str, Any]) -> None:
         """Append an epoch, remember its weights if they are the best, write the checkpoint."""
@@ -111,7 +111,7 @@ class Run:
 
     def renew(self) -> None:
         """Write the checkpoint again if a plain number was changed since it was written."""
-        if self.path is not None and _numbers(self.pair) != self._written:
+        if self.path is not None and _beside_weights(self.pair) != self._written:
             self._write()
 
     def exhausted(self, patience: int | None) -> bool:
@@ -130,12 +130,12 @@ class Run:
             tensors |= {f"adam/{index}/{name}": value for name, value in state.items()}
         for name, number in self.scaling.state_dict().items():
             tensors[f"scaling/{name}"] = torch.tensor(number)
-        self._written = _numbers(self.pair)
+        self._written = _beside_weights(self.pair)
         told = {
             "settings": self._settings,
             "start": self._start,
             "history": self.history,
-            "numbers": self._written,
+            "beside": self._written,
         }
         files.write_tensors(
             self.path, tensors, {name: json.dumps(value) for name, value in told.items()}
@@ -163,8 +163,8 @@ class Run:
         start, history = told["start"], told["history"]
         differs = [k for k, value in self._settings.items() if told["settings"].get(k) != value]
         # Whoever goes on with a model that was trained has what is in the file.
-        current = {"weights": _digest(groups["model"]), "numbers": told["numbers"]}
-        best = {"weights": _digest(groups["best"]), "numbers": told["numbers"]}
+        current = {"weights": _digest(groups["model"]), **told["beside"]}
+        best = {"weights": _digest(groups["best"]), **told["beside"]}
         if not differs and self._start not in (start, current, best):
             differs = ["the weights or numbers that it starts from"]
         if differs:
@@ -180,7 +180,7 @@ class Run:
                 f"the checkpoint {self.path} holds {len(history)} epochs, and {asked} were asked "
                 "for: remove it or give another path"
             )
-        self._take(groups["model"], told["numbers"])
+        self._take(groups["model"], told["beside"]["numbers"])
         self.best = groups["best"]
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in groups["adam"].items():
@@ -189,7 +189,7 @@ class Run:
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
         if scaling := {name: value.item() for name, value in groups["scaling"].items()}:
             self.scaling.load_state_dict(scaling)
-        self.history, self._start, self._written = history, start, told["numbers"]
+        self.history, self._start, self._written = history, start, told["beside"]
 
     def _take(self, weights: dict[str, Tensor], numbers: list[list[Any]]) -> None:
         self.pair.load_state_dict(weights)
@@ -205,7 +205,7 @@ class Run:
         except BaseException:
             if self.path is not None and self.path.exists():
                 groups, told = _read(self.path)
-                self._take(groups["model"], told["numbers"])
+                self._take(groups["model"], told["beside"]["numbers"])
             raise
 
 
@@ -229,7 +229,7 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     for name, value in tensors.items():
         group, _, rest = name.partition("/")
         groups[group][rest] = value
-    names = ("settings", "start", "history", "numbers")
+    names = ("settings", "start", "history", "beside")
     return groups, {name: json.loads(told[name]) for name in names}
 
 
@@ -261,14 +261,33 @@ def _structure(pair: Pair) -> str:
 
 def _told(value: object) -> str:
     """What stands for a value that is no JSON: the same in every process, all of it told."""
-    if isinstance(value, Tensor | np.ndarray):
-        return files.digest(torch.as_tensor(value))
+    if isinstance(value, np.ndarray):
+        value = value.tolist() if value.dtype.kind in "OSU" else torch.as_tensor(value)
+    if isinstance(value, Tensor):
+        return files.digest(value)
+    if isinstance(value, types.FunctionType) and value.__name__ == "<lambda>":
+        code = value.__code__  # which tells those of one place apart, in one version of Python
+        value = f"{value.__qualname__} {code.co_code.hex()} {code.co_consts} {code.co_names}"
     if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
         return f"{value.__module__}.{value.__qualname__}"
     return re.sub(r" at 0x[0-9a-f]+", "", str(value))  # such as a function's address
 
 
-def _numbers(pair: Pair) -> list[list[Any]]:
-    """Part, name and value of plain numbers, which may be a state or change what is minimized."""
+def _beside_weights(pair: Pair) -> dict[str, Any]:
+    """What beside its weights may be a state of a pair, or change what is minimized.
+
+    `numbers`: part, name and value of plain numbers, which a run that is resumed is given back;
+    `others`: what stands for tensors, lists and the like that are in no state_dict.
+    """
+    own = vars(nn.Module())
     found = plain_numbers(pair).items()
-    return [[of, name, value] for (of, name), value in found if not isinstance(value, bool)]
+    numbers = [[of, name, value] for (of, name), value in found if name not in own]
+    saved = pair.state_dict()
+    others = [(name, _told(value)) for name, value in pair.named_buffers() if name not in saved]
+    others += [
+        (f"{of}.{name}", json.dumps(value, default=_told, skipkeys=True))
+        for of, part in pair.named_modules()
+        for name, value in vars(part).items()
+        if isinstance(value, Tensor | np.ndarray | list | tuple | dict) and name not in own
+    ]
+    return {"numbers": numbers, "others": hashlib.sha256(str(others).encode()).hexdigest()[:12]}

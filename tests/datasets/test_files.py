@@ -1,6 +1,7 @@
 """Tensors that are kept in the cache folder: once computed, whole, and only where there is room."""
 
 import contextlib
+import errno
 import resource
 import socket
 import threading
@@ -12,6 +13,7 @@ import requests
 import torch
 
 from envae import datasets
+from envae._files import whole
 from envae.datasets import files
 
 
@@ -120,6 +122,33 @@ def test_a_silent_host_of_a_package_with_time_outs_of_its_own_is_given_up(tmp_pa
         with pytest.raises(ConnectionError, match=r"could not download celeba64 .*by hand, in"):
             datasets.download("celeba64")
     assert requests.Session.send is send
+
+
+def test_all_that_a_file_holds_is_as_it_was_written_or_not_taken(tmp_path):
+    """Names and what is told of the tensors too: one bit of any byte."""
+    file = tmp_path / "a.safetensors"
+    written = {"mean": torch.arange(3.0), "count": torch.tensor([7])}, {"history": "[1.5, 2.5]"}
+    files.write_tensors(file, *written)
+    content = file.read_bytes()
+    tensors, told = files.read_tensors(file)
+    assert told == written[1]
+    for place in range(8, len(content)):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        found = files.read_tensors(file)
+        assert found is None or (found[1] == told and found[0].keys() == tensors.keys())
+        assert found is None or all(torch.equal(found[0][name], tensors[name]) for name in tensors)
+
+
+@pytest.mark.parametrize("name", ["n" * 240, "ä" * 120 + ".safetensors", "n" * 255])
+def test_a_file_may_have_any_name_that_the_system_allows(tmp_path, name):
+    files.write_tensors(tmp_path / name, {"a": torch.zeros(1)})
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path):
+    with pytest.raises(NotADirectoryError, match=r"'.*/asked'$"), whole(tmp_path / "asked") as file:
+        raise NotADirectoryError(errno.ENOTDIR, "as the system says", str(file))
+    assert not list(tmp_path.iterdir())
 
 
 def test_on_a_full_disk_nothing_is_kept(cache):

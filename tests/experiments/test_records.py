@@ -136,6 +136,10 @@ def test_another_repository_around_the_checkout_is_not_its_commit(runs, tmp_path
     monkeypatch.setattr(records, "_PACKAGE", tmp_path / "envae")
     assert len(records.manifest()["commit"]) == 40
     assert records.manifest()["dirty"] is False
+    (tmp_path / "envae").mkdir()
+    (tmp_path / "envae" / "new.py").touch()
+    subprocess.run([*git, "config", "status.showUntrackedFiles", "no"], check=True)
+    assert records.manifest()["dirty"] is True
     (tmp_path / "unpacked").mkdir()
     monkeypatch.setattr(records._checkout, "root", lambda: tmp_path / "unpacked")
     monkeypatch.setattr(records, "_PACKAGE", tmp_path / "unpacked" / "envae")
@@ -217,6 +221,29 @@ def test_bad_records_are_errors(runs):
     save().write_text("{")
     with pytest.raises(ValueError, match="not a whole run record"):
         records.load("try")
+
+
+def test_a_record_under_the_name_of_another_point_is_refused(runs):
+    shutil.copy(save(seed=0), save(seed=1))
+    with pytest.raises(ValueError, match=r"not a whole run record \(its name is that of another"):
+        records.load("try")
+
+
+@pytest.mark.parametrize("value", ['"12,5"', "[1.0]", "NaN", "1e999", "true", "null"])
+def test_a_metric_that_is_no_finite_number_is_refused(runs, value):
+    path = save(fd=1.5)
+    path.write_text(path.read_text().replace("1.5", value, 1))
+    with pytest.raises(ValueError, match=r"not a whole run record \(metrics are no finite numb"):
+        records.load("try")
+
+
+@pytest.mark.parametrize("name", ["seconds", "done", "key", "date", "fd"])
+def test_parameters_metrics_and_origin_have_names_of_their_own(runs, name):
+    with pytest.raises(ValueError, match=rf"need names of their own: \['{name}'\]"):
+        records.save("try", {name: 3, "seed": 0}, {"fd": 1.0})
+    with pytest.raises(ValueError, match=r"need names of their own: \['seed'\]"):
+        records.save("try", {"seed": 0}, {"seed": 1.0})
+    assert not list(runs.rglob("*.json"))
 
 
 BROKEN = [b"", b"{", b"[]", b"{}", '{"parameters": "\xe4"}'.encode("latin-1"), None]

@@ -34,6 +34,30 @@ def test_both_bounds_close_in_on_the_information_of_a_gaussian_model(stddev):
     assert high == pytest.approx(exact(stddev), abs=0.05)
 
 
+@pytest.mark.parametrize("log_variance", [-35.0, -60.0, -120.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_codes_that_lie_apart_tell_every_image_however_sharp_they_are(log_variance, dtype):
+    mean = posterior(300, 1.0, dim=4).mean.to(dtype)
+    sharp = gaussian(mean, log_variance=torch.full_like(mean, log_variance))
+    assert information.mutual_information(sharp, generator=draws()) == pytest.approx(math.log(300))
+    kl = kl_to_prior(
+        gaussian(mean.double(), log_variance=torch.full((300, 4), log_variance).double())
+    )
+    found = information.aggregate_kl(sharp, generator=draws())
+    assert found == pytest.approx(kl.mean().item() - math.log(300), rel=1e-6)
+
+
+def test_products_and_differences_give_one_information(monkeypatch):
+    channel, reference = posterior(1200, 0.3), posterior(900, 0.4, seed=2)
+    for other in (None, reference):
+        by_products = information.mutual_information(channel, reference=other, generator=draws())
+        with monkeypatch.context() as patch:
+            patch.setattr(information, "_LOST", 0.0)
+            patch.setattr(information, "_AT_ONCE", 5000)
+            found = information.mutual_information(channel, reference=other, generator=draws())
+        assert found == pytest.approx(by_products, rel=1e-9)
+
+
 def test_few_images_bound_the_information_from_below_and_above():
     values = torch.tensor(
         [
