@@ -407,11 +407,11 @@ def test_outcomes_come_in_the_order_of_the_points(tmp_path, monkeypatch):
         points,
         dataset=DIGITS.subset(64),
         experiment="try",
-        measure=lambda vae, minimized, dataset, seed: {"seed": (seed, "none")},
+        measure=lambda vae, minimized, dataset, seed: {"given": (seed, "none")},
     )
     assert [outcome.point for outcome in outcomes] == points
     assert [outcome.objective.name for outcome in outcomes] == ["l2", "iso_i", "rae_gp"] * 2
-    assert [outcome.metrics["seed"] for outcome in outcomes] == [0, 0, 0, 1, 1, 1]
+    assert [outcome.metrics["given"] for outcome in outcomes] == [0, 0, 0, 1, 1, 1]
     assert len(list(tmp_path.glob("try/*.json"))) == 6
 
 
