@@ -649,6 +649,7 @@ BROKEN = {
     "an open bracket": "epochs: list[int] = [5",
     "a magic": "%matplotlib inline",
     "hundreds of signs": f"epochs: int = {500 * '-'}5",
+    "thousands of signs": f"epochs: int = {6000 * '-'}5",
     "hundreds of types": f"epochs: int{500 * ' | int'} = 5",
     "an indentation": "  epochs: int = 5\n x: int = 3",
 }

@@ -157,7 +157,7 @@ def declared(source: str) -> dict[str, Parameter]:
             if token.type == tokenize.COMMENT
         }
         parameters = [_parameter(node, comments) for node in nodes]
-    except RecursionError:
+    except (RecursionError, MemoryError):  # of thousands of signs, the parser's own stack
         raise ValueError("the parameters cell is no Python (nested too deeply)") from None
     except SyntaxError as error:  # it has no line where the source holds a null byte
         told = f"line {error.lineno or '?'} of the parameters cell is no Python ({error.msg})"
