@@ -20,6 +20,10 @@ _ABOUT = "Run a notebook, look at the ledger, compare losses on images of your o
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 0, 1 (a cell failed), 2 (bad input), 130 (stopped)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started this has closed it
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a sign that the system's language has not
     options = _parser().parse_args(arguments)
@@ -34,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (notebook_run.RunError, ValueError, OSError, ModuleNotFoundError) as error:
         _drop_output()
         return _fail(error, 2)
+    except MemoryError as error:
+        return _fail(f"out of memory ({error or 'no more is told'}): a smaller size needs less", 2)
     except notebook_run.Stopped as stopped:
         return _fail(f"interrupted: {stopped}", 130)
     except KeyboardInterrupt:

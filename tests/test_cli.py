@@ -414,6 +414,27 @@ def test_a_reader_who_leaves_is_no_error_and_a_full_disk_is_one_line(shell, said
     assert ended.stderr == said
 
 
+@pytest.mark.parametrize(("closed", "status"), [("claims >&-", 0), ("claims --kind x 2>&-", 2)])
+def test_what_a_shell_has_closed_takes_what_is_printed_and_nothing_else_does(closed, status):
+    command = f"{PROGRAMS / 'envae'} {closed}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (status, "", "")
+
+
+def test_images_that_no_memory_holds_are_one_line(tmp_path, capsys):
+    images = tmp_path / "pictures"
+    images.mkdir()
+    for number in range(156):
+        Image.new("L", (4, 4)).save(images / f"{number}.png")
+    commands = ["data imagefolder -p size 1000000 -p root", "compare --size 1000000"]
+    for command in commands:
+        assert cli.main([*command.split(), str(images)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("envae: out of memory (Unable to allocate ")
+        assert said.endswith("): a smaller size needs less\n")
+        assert said.count("\n") == 1
+
+
 def test_a_locale_without_utf8_is_enough(tmp_path, notebook):
     """Claims and notebooks hold signs that ASCII has not."""
     said = notebook.read_text().replace("passes over", "p\u00e4sses \u2265")
