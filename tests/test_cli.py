@@ -1,5 +1,6 @@
 """The command `envae run`: what it accepts, what it refuses, and what it leaves behind."""
 
+import json
 import os
 import re
 import resource
@@ -687,6 +688,71 @@ def test_a_broken_parameters_cell_is_one_line_that_names_the_file(source, tmp_pa
     assert said.count("\n") == 1
     assert "broken.ipynb" in said
     assert "no Python" in said
+
+
+NO_NOTEBOOKS = {
+    "without its format": ({"nbformat": None}, "nbformat None, and 4 is read here"),
+    "of an old format": ({"nbformat": 3}, "nbformat 3, and 4 is read here"),
+    "without the rest of its format": ({"nbformat_minor": "x"}, "nbformat_minor is no integer"),
+    "of a later format than any": ({"nbformat_minor": -1}, "No schema for validating v4.-1"),
+    "a kernel that is none": ({"metadata": {"kernelspec": 3}}, "3 is not of type 'object'"),
+    "a cell of no kind": ({"cells": [{"metadata": {}, "source": "1"}]}, "is not valid under any"),
+    "half a sign": ({"metadata": {"title": "\ud800"}}, "'utf-8' codec can't encode"),
+}
+
+
+@pytest.mark.parametrize("case", NO_NOTEBOOKS)
+def test_a_notebook_that_cannot_be_run_is_one_line_that_names_the_file(case, notebook, capsys):
+    change, told = NO_NOTEBOOKS[case]
+    notebook.write_text(json.dumps(json.loads(notebook.read_text()) | change))
+    status, output = run(notebook)
+    said = capsys.readouterr().err
+    assert status == 2
+    assert said.startswith(f"envae: {notebook} is not a notebook (")
+    assert told in said
+    assert said.endswith("): get another copy\n")
+    assert said.count("\n") == 1
+    assert not output.parent.exists()
+
+
+def test_a_notebook_may_have_keys_of_a_later_format_and_cells_without_ids(notebook, capsys):
+    document = json.loads(notebook.read_text())
+    for cell in document["cells"]:
+        del cell["id"]
+        cell["later"] = 1
+    notebook.write_text(json.dumps(document))
+    notebook_run._must_be_valid(notebook)
+    assert capsys.readouterr().err == ""
+
+
+STAMPS = {"iopub.execute_input": "2024-01-01T00:00:00Z", "shell.execute_reply": "2024-13-01"}
+NO_TIMES = {
+    "a number for a run": ({"envae": 3}, {}, "'int' object has no attribute 'get'"),
+    "a text for seconds": ({"envae": {"seconds": "abc"}}, {}, "could not convert string to float"),
+    "no seconds": ({"envae": {"seconds": None}}, {}, "float() argument"),
+    "more seconds than numbers go": ({"envae": {"seconds": 10**400}}, {}, "too large"),
+    "another stamp": ({}, {"execution": {"a": 1}}, "it has no 'iopub.execute_input'"),
+    "a number for stamps": ({}, {"execution": 1}, "not subscriptable"),
+    "a month 13": ({}, {"execution": STAMPS}, "month must be in 1..12"),
+    "one stamp without a zone": (
+        {}, {"execution": STAMPS | {"shell.execute_reply": "2024-12-01"}}, "can't subtract offset"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NO_TIMES)
+def test_times_that_are_none_are_one_line_that_names_the_file(case, notebook, capsys):
+    of_run, of_cell, told = NO_TIMES[case]
+    document = json.loads(notebook.read_text())
+    document["metadata"] |= of_run
+    document["cells"][0]["metadata"] |= of_cell
+    notebook.write_text(json.dumps(document))
+    assert cli.main(["times", str(notebook)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"envae: {notebook} does not say what its run took (")
+    assert told in said
+    assert said.endswith("): execute it again (envae run)\n")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

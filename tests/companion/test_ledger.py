@@ -41,7 +41,7 @@ def executed(path, ledger):
     """A notebook file whose only cell shows the ledger."""
     output = {"output_type": "execute_result", "data": ledger._repr_mimebundle_()}
     cell = {"cell_type": "code", "metadata": {}, "source": "ledger", "outputs": [output]}
-    path.write_text(json.dumps({"cells": [cell], "metadata": {}}))
+    path.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4}))
     return path
 
 
@@ -180,8 +180,19 @@ def test_a_wrong_ledger_is_one_line_that_names_the_file_and_the_claim(checkout, 
     assert said.count("\n") == 1
 
 
-CELL = '{{"cells": [{{"metadata": {}, "source": {}, "outputs": {}}}], "metadata": {{}}}}'
-BROKEN = ["", "{", "[]", '{"cells": [1], "metadata": {}}', "\xe4", '{"cells": [], "metadata": [1]}']
+CELL = (
+    '{{"nbformat": 4, "metadata": {{}}, '
+    '"cells": [{{"metadata": {}, "source": {}, "outputs": {}}}]}}'
+)
+BROKEN = ["", "{", "[]", "\xe4", 10000 * "[", '{"cells": [], "metadata": {}}']
+BROKEN += [
+    f'{{"nbformat": {told}}}'
+    for told in (
+        '4, "cells": [1], "metadata": {}',
+        '4, "cells": [], "metadata": [1]',
+        '3, "cells": [], "metadata": {}',
+    )
+]
 BROKEN += [
     CELL.format(*cell)
     for cell in (("[]", '""', "[]"), ("{}", "1", "[]"), ("{}", "[1]", "[]"), ("{}", '""', "[1]"))
@@ -311,7 +322,7 @@ def test_a_notebook_from_before_the_two_kinds_is_named(checkout):
     output = {"output_type": "execute_result", "data": {claims.MIME: old}}
     path = checkout / "first.ipynb"
     cell = {"cell_type": "code", "metadata": {}, "source": "ledger", "outputs": [output]}
-    path.write_text(json.dumps({"cells": [cell], "metadata": {}}))
+    path.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4}))
     with pytest.raises(ValueError, match=r"execute again .*: first .*D, a measurement: 'holds'"):
         claims.table([path])
 
