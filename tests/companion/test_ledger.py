@@ -159,6 +159,9 @@ WRONG = {
     "a list for a text": (("place: Eq. 1", "place: [1]"), "A: place takes str, received [1]"),
     "a text for a yes": (("ours: true", "ours: yess"), "B: ours takes bool, received 'yess'"),
     "a list for a finding": (("finding: it-learns", "finding: [1]"), "D: finding takes str"),
+    "a verdict": (("ours: true", "verdict: 'true'"), "B: unknown key 'verdict' (known: id, paper"),
+    "a slip in a key": (("carries: true", "carry: 1"), "D: unknown key 'carry', did you mean 'ca"),
+    "a number for a key": (("ours: true", "1: 1"), "B: unknown key 1"),
     "a list in place of a name": (("paper: xu2025", "paper: [1]"), "A: unknown paper [1]"),
 }  # fmt: skip
 
