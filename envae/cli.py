@@ -113,11 +113,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _given(options: argparse.Namespace) -> dict[str, str]:
+    """What `-p` sets, each name once."""
+    names = [name for name, _ in options.given]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"-p sets {', '.join(twice)} more than once: give one value")
+    return dict(options.given)
+
+
 def _run(options: argparse.Namespace) -> None:
     notebook = notebook_run.find(options.notebook)
     default = Path("_build") / "run" / f"{notebook.stem}.{options.profile}.ipynb"
     output = options.output or default
-    origin = notebook_run.run(notebook, output, profile=options.profile, given=dict(options.given))
+    origin = notebook_run.run(notebook, output, profile=options.profile, given=_given(options))
     print(f"{output} ({origin['seconds']:.0f} s)")
 
 
@@ -170,7 +178,7 @@ def _evidence(options: argparse.Namespace) -> None:
 
     if options.jobs is not None and options.jobs < 1:
         raise ValueError(f"--jobs takes an integer from 1 up, received {options.jobs}")
-    tasks = queue.Queue(options.file, dict(options.given))
+    tasks = queue.Queue(options.file, _given(options))
     jobs = options.jobs or queue.default_jobs()
     (queue.run if options.run else queue.show)(tasks, jobs)
 
@@ -222,7 +230,8 @@ def _data(options: argparse.Namespace) -> None:
         for name, kind in datasets.options_of(options.name).items()
     }
     given: dict[str, Any] = {
-        name: known[name].parse(text) if name in known else text for name, text in options.given
+        name: known[name].parse(text) if name in known else text
+        for name, text in _given(options).items()
     }
     try:
         data = datasets.load(options.name, **given)

@@ -27,6 +27,7 @@ limit: int | None = None  # images used, all if None
 shuffle: bool = True  # new order in every pass
 seeds: list[int] = [1]  # seeds of the runs
 samples: int = 0  # images that are drawn; 0: as many as there are
+title: str = ""  # of the figures
 """
 PROGRAMS = Path(sys.executable).parent
 SHOW = "print(epochs, lr, models, limit, shuffle)"
@@ -48,6 +49,7 @@ def notebook(tmp_path):
     (tmp_path / "params" / "small.stale.yaml").write_text("epoch: 70\n")
     (tmp_path / "params" / "small.idle.yaml").write_text("epochs: 0\n")
     (tmp_path / "params" / "small.endless.yaml").write_text("lr: .inf\n")
+    (tmp_path / "params" / "small.half.yaml").write_text('models: ["\\ud800"]\n')
     return write_notebook(tmp_path / "small.ipynb", SHOW)
 
 
@@ -88,6 +90,15 @@ REFUSED = {
     "brackets without end": (["-p", "seeds", "[" * 400], ["seeds takes list[int] (", "(402 char"]),
     "no epochs in the profile": (["--profile", "idle"], ["epochs takes int, from 1 up"]),
     "no number in the profile": (["--profile", "endless"], ["lr takes float, finite numbers"]),
+    "a parameter twice": (
+        ["-p", "lr", "1", "-p", "epochs", "1", "-p", "epochs", "7"],
+        ["-p sets epochs more than once: give one value"],
+    ),
+    "a byte that is no text": (
+        ["-p", "title", "a\udcff"],
+        ["title takes str, in characters of UTF-8 (of the figures), received 'a\\udcff'"],
+    ),
+    "half a sign in the profile": (["--profile", "half"], ["models takes list[str], in"]),
     "misspelt in the profile": (["--profile", "stale"], ["'epoch'", "did you mean 'epochs'"]),
 }
 
@@ -493,6 +504,12 @@ def test_every_claim_is_printed_with_its_evidence_and_all_are_counted(capsys):
             assert f"\n{len(found)} {kind}s {said}, {findings} findings: {told}\n" in printed
 
 
+@pytest.mark.parametrize("command", ["data digits", "evidence"])
+def test_a_name_that_is_set_twice_is_refused_wherever_one_can_be(command, capsys):
+    assert cli.main([*command.split(), "-p", "a", "1", "-p", "a", "1"]) == 2
+    assert capsys.readouterr().err == "envae: -p sets a more than once: give one value\n"
+
+
 def test_data_says_what_a_data_set_is(capsys):
     assert cli.main(["data", "digits"]) == 0
     assert "1297" in capsys.readouterr().out
@@ -507,12 +524,17 @@ def test_options_of_data_are_of_their_declared_types(name, tmp_path, monkeypatch
     (tmp_path / name).mkdir()
     for number in range(4):
         Image.new("L", (4, 4)).save(tmp_path / name / f"{number}.png")
-    given = ["-p", "root", name, "-p", "size", "4"]
-    assert cli.main(["data", "imagefolder", *given, "-p", "crop", "none"]) == 0
+    whole = {"root": name, "size": "4", "crop": "none"}
+
+    def find(given):
+        words = [word for option, value in given.items() for word in ("-p", option, value)]
+        return cli.main(["data", "imagefolder", *words])
+
+    assert find(whole) == 0
     assert "3 training and 1 test images of 3 x 4 x 4" in capsys.readouterr().out
     wrong = {"size": "0", "crop": "wide", "train_size": "1.5"}
     for option, value in wrong.items():
-        assert cli.main(["data", "imagefolder", *given, "-p", option, value]) == 2
+        assert find(whole | {option: value}) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1
         assert f"{option} takes int" in said

@@ -9,6 +9,7 @@ its words: a chapter that could not run with a value is not begun.
 import ast
 import dataclasses
 import io
+import json
 import math
 import tokenize
 import types
@@ -91,6 +92,13 @@ class Parameter:
             hint = "; YAML reads this as text: write numbers without quotes, and 1.0e-3, not 1e-3"
         raise ValueError(self._complaint(value) + hint)
 
+    def check_written(self, value: object) -> None:
+        """Raise a ValueError for a text that no notebook can hold, as the name of a file may be."""
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError(self._complaint(value, "in characters of UTF-8")) from None
+
     @property
     def range(self) -> str:
         """What the numbers of its name can be, in words; empty for any finite numbers."""
@@ -124,9 +132,9 @@ class Parameter:
         words = set(self.name.split("_"))
         return _LARGEST_SEED if words & _FROM_ZERO else _MOST if words & _COUNTED else _LARGEST
 
-    def _complaint(self, value: object, numbers: str = "") -> str:
+    def _complaint(self, value: object, which: str = "") -> str:
         meaning = f" ({self.comment})" if self.comment else ""
-        wanted = f"{self.annotation}, {numbers}" if numbers else self.annotation
+        wanted = f"{self.annotation}, {which}" if which else self.annotation
         received = repr(value)
         if len(received) > _SHOWN:
             received = f"{received[:_SHOWN]}... ({len(received):,} characters)"

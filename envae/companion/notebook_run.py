@@ -128,9 +128,10 @@ def _values(notebook: Path, profile: str, given: Mapping[str, str]) -> dict[str,
         values = {
             name: notebook_parameters.find(name, known).check(profiled[name]) for name in profiled
         }
-        return values | {
-            name: notebook_parameters.find(name, known).parse(given[name]) for name in given
-        }
+        values |= {name: notebook_parameters.find(name, known).parse(given[name]) for name in given}
+        for name, value in values.items():
+            known[name].check_written(value)
+        return values
     except ValueError as error:
         raise RunError(f"{notebook.stem}: {error}") from None
 
