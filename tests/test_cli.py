@@ -655,6 +655,11 @@ LIMITS = {
     "max_epochs: int = 0": ([0, 10**6], {-1: "from 0 up", 10**6 + 1: "at most 1,000,000"}),
     "seed: int = 1": ([0, 2**32 - 1], {-1: "from 0 up", 2**32: "at most 4,294,967,295"}),
     "lr: float = 0.1": ([1e-300, 1e300], {0.0: "above 0", float("inf"): "finite numbers"}),
+    "alpha_l2: float = 0.1": ([1e-300, 1e300], {0.0: "above 0", -0.1: "above 0"}),
+    "betas: list[float] = [1.0]": ([[2.0, 0.5]], {(): "above 0", (1.0, 0.0): "above 0"}),
+    "weights: list[float] = [1.0]": ([[0.1]], {(0.1, -0.1): "above 0"}),
+    "levels: list[float] = [0.1]": ([[0.0]], {(): "from 0 up", (0.1, -0.1): "from 0 up"}),
+    "epsilon: float = 0.1": ([0.0, 1e300], {-1e-300: "from 0 up"}),
     "weight: float = 1.0": ([-1e300, 0.0], {float("nan"): "finite numbers"}),
     "level: int = 1": (
         [1 - 2**63, 2**63 - 1], {2**63: "at most 9,223,372", -(2**63): "at most 9,223,372"}

@@ -30,13 +30,14 @@ _COUNTED = frozenset(
     {"epochs", "batch", "dim", "draws", "images", "side", "size", "sizes", "samples", "crop"}
     | {"steps", "stops", "lengths", "longest", "ramp", "shown"}
 )
-_FROM_ZERO = frozenset({"seed", "seeds"})
+_FROM_ZERO = frozenset({"seed", "seeds", "epsilon", "levels"})
 # More is a slip of the pen, and a run without end. No data set here has as many images; NumPy and
 # scikit-learn take no larger seeds, torch no larger integers.
 _MOST, _LARGEST_SEED, _LARGEST = 10**6, 2**32 - 1, 2**63 - 1
 _MOST_ITEMS = 1000
 _SHOWN = 200  # characters of a value, in an error
-_ABOVE_ZERO = frozenset({"lr"})
+# Objectives refuse these themselves, but a chapter may have trained others before.
+_ABOVE_ZERO = frozenset({"lr", "alpha", "alphas", "weights", "betas"})
 
 
 @dataclasses.dataclass(frozen=True)
