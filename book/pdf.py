@@ -9,6 +9,7 @@ leads to it. Needs the browser that `make check-book` needs.
 """
 
 import logging
+from html import escape
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
@@ -93,9 +94,13 @@ def joined(html: Path, names: list[str]) -> BeautifulSoup:
 
 def _cover(articles: list[Tag]) -> Tag:
     """The first sheet: title, which build this is, and the pages."""
-    items = "".join(f'<li><a href="#{a["id"]}">{a.h1.text}</a></li>' for a in articles)
-    built = articles[0].select_one(".provenance").text.rpartition(" · ")[0]
-    cover = f"""<article><p class="title">{articles[0].h1.text}</p><p>{built}</p><p>Code that only
+    titles = [escape(article.h1.text) for article in articles]
+    items = "".join(
+        f'<li><a href="#{escape(article["id"])}">{title}</a></li>'
+        for article, title in zip(articles, titles, strict=True)
+    )
+    built = escape(articles[0].select_one(".provenance").text.rpartition(" · ")[0])
+    cover = f"""<article><p class="title">{titles[0]}</p><p>{built}</p><p>Code that only
         draws or counts is left out here; the notebooks have it.</p><ol>{items}</ol></article>"""
     return BeautifulSoup(cover, "html.parser").article
 

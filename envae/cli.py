@@ -20,6 +20,10 @@ _ABOUT = "Run a notebook, look at the ledger, compare losses on images of your o
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 0, 1 (a cell failed), 2 (bad input), 130 (stopped)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started this has closed it
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a sign that the system's language has not
     options = _parser().parse_args(arguments)
@@ -34,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (notebook_run.RunError, ValueError, OSError, ModuleNotFoundError) as error:
         _drop_output()
         return _fail(error, 2)
+    except MemoryError as error:
+        return _fail(f"out of memory ({error or 'no more is told'}): a smaller size needs less", 2)
     except notebook_run.Stopped as stopped:
         return _fail(f"interrupted: {stopped}", 130)
     except KeyboardInterrupt:
@@ -107,11 +113,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _given(options: argparse.Namespace) -> dict[str, str]:
+    """What `-p` sets, each name once."""
+    names = [name for name, _ in options.given]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"-p sets {', '.join(twice)} more than once: give one value")
+    return dict(options.given)
+
+
 def _run(options: argparse.Namespace) -> None:
     notebook = notebook_run.find(options.notebook)
     default = Path("_build") / "run" / f"{notebook.stem}.{options.profile}.ipynb"
     output = options.output or default
-    origin = notebook_run.run(notebook, output, profile=options.profile, given=dict(options.given))
+    origin = notebook_run.run(notebook, output, profile=options.profile, given=_given(options))
     print(f"{output} ({origin['seconds']:.0f} s)")
 
 
@@ -164,7 +178,7 @@ def _evidence(options: argparse.Namespace) -> None:
 
     if options.jobs is not None and options.jobs < 1:
         raise ValueError(f"--jobs takes an integer from 1 up, received {options.jobs}")
-    tasks = queue.Queue(options.file, dict(options.given))
+    tasks = queue.Queue(options.file, _given(options))
     jobs = options.jobs or queue.default_jobs()
     (queue.run if options.run else queue.show)(tasks, jobs)
 
@@ -216,7 +230,8 @@ def _data(options: argparse.Namespace) -> None:
         for name, kind in datasets.options_of(options.name).items()
     }
     given: dict[str, Any] = {
-        name: known[name].parse(text) if name in known else text for name, text in options.given
+        name: known[name].parse(text) if name in known else text
+        for name, text in _given(options).items()
     }
     try:
         data = datasets.load(options.name, **given)

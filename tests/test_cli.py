@@ -1,5 +1,6 @@
 """The command `envae run`: what it accepts, what it refuses, and what it leaves behind."""
 
+import json
 import os
 import re
 import resource
@@ -26,6 +27,7 @@ limit: int | None = None  # images used, all if None
 shuffle: bool = True  # new order in every pass
 seeds: list[int] = [1]  # seeds of the runs
 samples: int = 0  # images that are drawn; 0: as many as there are
+title: str = ""  # of the figures
 """
 PROGRAMS = Path(sys.executable).parent
 SHOW = "print(epochs, lr, models, limit, shuffle)"
@@ -47,6 +49,7 @@ def notebook(tmp_path):
     (tmp_path / "params" / "small.stale.yaml").write_text("epoch: 70\n")
     (tmp_path / "params" / "small.idle.yaml").write_text("epochs: 0\n")
     (tmp_path / "params" / "small.endless.yaml").write_text("lr: .inf\n")
+    (tmp_path / "params" / "small.half.yaml").write_text('models: ["\\ud800"]\n')
     return write_notebook(tmp_path / "small.ipynb", SHOW)
 
 
@@ -87,6 +90,15 @@ REFUSED = {
     "brackets without end": (["-p", "seeds", "[" * 400], ["seeds takes list[int] (", "(402 char"]),
     "no epochs in the profile": (["--profile", "idle"], ["epochs takes int, from 1 up"]),
     "no number in the profile": (["--profile", "endless"], ["lr takes float, finite numbers"]),
+    "a parameter twice": (
+        ["-p", "lr", "1", "-p", "epochs", "1", "-p", "epochs", "7"],
+        ["-p sets epochs more than once: give one value"],
+    ),
+    "a byte that is no text": (
+        ["-p", "title", "a\udcff"],
+        ["title takes str, in characters of UTF-8 (of the figures), received 'a\\udcff'"],
+    ),
+    "half a sign in the profile": (["--profile", "half"], ["models takes list[str], in"]),
     "misspelt in the profile": (["--profile", "stale"], ["'epoch'", "did you mean 'epochs'"]),
 }
 
@@ -414,6 +426,27 @@ def test_a_reader_who_leaves_is_no_error_and_a_full_disk_is_one_line(shell, said
     assert ended.stderr == said
 
 
+@pytest.mark.parametrize(("closed", "status"), [("claims >&-", 0), ("claims --kind x 2>&-", 2)])
+def test_what_a_shell_has_closed_takes_what_is_printed_and_nothing_else_does(closed, status):
+    command = f"{PROGRAMS / 'envae'} {closed}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (status, "", "")
+
+
+def test_images_that_no_memory_holds_are_one_line(tmp_path, capsys):
+    images = tmp_path / "pictures"
+    images.mkdir()
+    for number in range(156):
+        Image.new("L", (4, 4)).save(images / f"{number}.png")
+    commands = ["data imagefolder -p size 1000000 -p root", "compare --size 1000000"]
+    for command in commands:
+        assert cli.main([*command.split(), str(images)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("envae: out of memory (Unable to allocate ")
+        assert said.endswith("): a smaller size needs less\n")
+        assert said.count("\n") == 1
+
+
 def test_a_locale_without_utf8_is_enough(tmp_path, notebook):
     """Claims and notebooks hold signs that ASCII has not."""
     said = notebook.read_text().replace("passes over", "p\u00e4sses \u2265")
@@ -471,6 +504,12 @@ def test_every_claim_is_printed_with_its_evidence_and_all_are_counted(capsys):
             assert f"\n{len(found)} {kind}s {said}, {findings} findings: {told}\n" in printed
 
 
+@pytest.mark.parametrize("command", ["data digits", "evidence"])
+def test_a_name_that_is_set_twice_is_refused_wherever_one_can_be(command, capsys):
+    assert cli.main([*command.split(), "-p", "a", "1", "-p", "a", "1"]) == 2
+    assert capsys.readouterr().err == "envae: -p sets a more than once: give one value\n"
+
+
 def test_data_says_what_a_data_set_is(capsys):
     assert cli.main(["data", "digits"]) == 0
     assert "1297" in capsys.readouterr().out
@@ -485,12 +524,17 @@ def test_options_of_data_are_of_their_declared_types(name, tmp_path, monkeypatch
     (tmp_path / name).mkdir()
     for number in range(4):
         Image.new("L", (4, 4)).save(tmp_path / name / f"{number}.png")
-    given = ["-p", "root", name, "-p", "size", "4"]
-    assert cli.main(["data", "imagefolder", *given, "-p", "crop", "none"]) == 0
+    whole = {"root": name, "size": "4", "crop": "none"}
+
+    def find(given):
+        words = [word for option, value in given.items() for word in ("-p", option, value)]
+        return cli.main(["data", "imagefolder", *words])
+
+    assert find(whole) == 0
     assert "3 training and 1 test images of 3 x 4 x 4" in capsys.readouterr().out
     wrong = {"size": "0", "crop": "wide", "train_size": "1.5"}
     for option, value in wrong.items():
-        assert cli.main(["data", "imagefolder", *given, "-p", option, value]) == 2
+        assert find(whole | {option: value}) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1
         assert f"{option} takes int" in said
@@ -611,6 +655,11 @@ LIMITS = {
     "max_epochs: int = 0": ([0, 10**6], {-1: "from 0 up", 10**6 + 1: "at most 1,000,000"}),
     "seed: int = 1": ([0, 2**32 - 1], {-1: "from 0 up", 2**32: "at most 4,294,967,295"}),
     "lr: float = 0.1": ([1e-300, 1e300], {0.0: "above 0", float("inf"): "finite numbers"}),
+    "alpha_l2: float = 0.1": ([1e-300, 1e300], {0.0: "above 0", -0.1: "above 0"}),
+    "betas: list[float] = [1.0]": ([[2.0, 0.5]], {(): "above 0", (1.0, 0.0): "above 0"}),
+    "weights: list[float] = [1.0]": ([[0.1]], {(0.1, -0.1): "above 0"}),
+    "levels: list[float] = [0.1]": ([[0.0]], {(): "from 0 up", (0.1, -0.1): "from 0 up"}),
+    "epsilon: float = 0.1": ([0.0, 1e300], {-1e-300: "from 0 up"}),
     "weight: float = 1.0": ([-1e300, 0.0], {float("nan"): "finite numbers"}),
     "level: int = 1": (
         [1 - 2**63, 2**63 - 1], {2**63: "at most 9,223,372", -(2**63): "at most 9,223,372"}
@@ -649,6 +698,7 @@ BROKEN = {
     "an open bracket": "epochs: list[int] = [5",
     "a magic": "%matplotlib inline",
     "hundreds of signs": f"epochs: int = {500 * '-'}5",
+    "thousands of signs": f"epochs: int = {6000 * '-'}5",
     "hundreds of types": f"epochs: int{500 * ' | int'} = 5",
     "an indentation": "  epochs: int = 5\n x: int = 3",
 }
@@ -665,6 +715,71 @@ def test_a_broken_parameters_cell_is_one_line_that_names_the_file(source, tmp_pa
     assert said.count("\n") == 1
     assert "broken.ipynb" in said
     assert "no Python" in said
+
+
+NO_NOTEBOOKS = {
+    "without its format": ({"nbformat": None}, "nbformat None, and 4 is read here"),
+    "of an old format": ({"nbformat": 3}, "nbformat 3, and 4 is read here"),
+    "without the rest of its format": ({"nbformat_minor": "x"}, "nbformat_minor is no integer"),
+    "of a later format than any": ({"nbformat_minor": -1}, "No schema for validating v4.-1"),
+    "a kernel that is none": ({"metadata": {"kernelspec": 3}}, "3 is not of type 'object'"),
+    "a cell of no kind": ({"cells": [{"metadata": {}, "source": "1"}]}, "is not valid under any"),
+    "half a sign": ({"metadata": {"title": "\ud800"}}, "'utf-8' codec can't encode"),
+}
+
+
+@pytest.mark.parametrize("case", NO_NOTEBOOKS)
+def test_a_notebook_that_cannot_be_run_is_one_line_that_names_the_file(case, notebook, capsys):
+    change, told = NO_NOTEBOOKS[case]
+    notebook.write_text(json.dumps(json.loads(notebook.read_text()) | change))
+    status, output = run(notebook)
+    said = capsys.readouterr().err
+    assert status == 2
+    assert said.startswith(f"envae: {notebook} is not a notebook (")
+    assert told in said
+    assert said.endswith("): get another copy\n")
+    assert said.count("\n") == 1
+    assert not output.parent.exists()
+
+
+def test_a_notebook_may_have_keys_of_a_later_format_and_cells_without_ids(notebook, capsys):
+    document = json.loads(notebook.read_text())
+    for cell in document["cells"]:
+        del cell["id"]
+        cell["later"] = 1
+    notebook.write_text(json.dumps(document))
+    notebook_run._must_be_valid(notebook)
+    assert capsys.readouterr().err == ""
+
+
+STAMPS = {"iopub.execute_input": "2024-01-01T00:00:00Z", "shell.execute_reply": "2024-13-01"}
+NO_TIMES = {
+    "a number for a run": ({"envae": 3}, {}, "'int' object has no attribute 'get'"),
+    "a text for seconds": ({"envae": {"seconds": "abc"}}, {}, "could not convert string to float"),
+    "no seconds": ({"envae": {"seconds": None}}, {}, "float() argument"),
+    "more seconds than numbers go": ({"envae": {"seconds": 10**400}}, {}, "too large"),
+    "another stamp": ({}, {"execution": {"a": 1}}, "it has no 'iopub.execute_input'"),
+    "a number for stamps": ({}, {"execution": 1}, "not subscriptable"),
+    "a month 13": ({}, {"execution": STAMPS}, "month must be in 1..12"),
+    "one stamp without a zone": (
+        {}, {"execution": STAMPS | {"shell.execute_reply": "2024-12-01"}}, "can't subtract offset"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NO_TIMES)
+def test_times_that_are_none_are_one_line_that_names_the_file(case, notebook, capsys):
+    of_run, of_cell, told = NO_TIMES[case]
+    document = json.loads(notebook.read_text())
+    document["metadata"] |= of_run
+    document["cells"][0]["metadata"] |= of_cell
+    notebook.write_text(json.dumps(document))
+    assert cli.main(["times", str(notebook)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"envae: {notebook} does not say what its run took (")
+    assert told in said
+    assert said.endswith("): execute it again (envae run)\n")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """YAML files that people write, and the one line that says what is wrong with one."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from envae._unknown import unknown
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # which has no types
@@ -52,7 +55,7 @@ def read(file: Path) -> Any:
         raise ValueError(f"{file} is no YAML ({error})") from None
 
 
-def entries(file: Path, like: str) -> list[dict[str, Any]]:
+def entries(file: Path, like: str, by: str, fields: Sequence[str]) -> list[dict[str, Any]]:
     """The entries that a file lists, one or more.
 
     Parameters
@@ -61,13 +64,23 @@ def entries(file: Path, like: str) -> list[dict[str, Any]]:
         The file.
     like
         How an entry begins, for the error.
+    by
+        The key that tells an entry from others, for the error.
+    fields
+        The keys that an entry may have.
 
     Raises
     ------
     ValueError
-        As :func:`read`, or if it holds anything else than a list of mappings; names it.
+        As :func:`read`, or if it holds anything else than a list of mappings, or one of them an
+        unknown key; names it.
     """
     found = read(file)
     if not found or not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise ValueError(f"{file} must hold a list of entries like `- {like}`")
+    for entry in found:
+        for name in entry:
+            if name not in fields:
+                told = unknown("key", name, fields)
+                raise ValueError(f"{file}: {entry.get(by, entry)}: {told}")
     return found

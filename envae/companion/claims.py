@@ -78,11 +78,11 @@ def load(path: Path | None = None) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the file is no list of claims, a claim lacks a field or has one of another type, its
-        kind, paper, scale or notebook is none, or an id is given twice.
+        If the file is no list of claims, a claim lacks a field, has one of another type or one
+        more, its kind, paper, scale or notebook is none, or an id is given twice.
     """
     path = path or _checkout.root() / "data" / "claims.yaml"
-    claims = _yaml.entries(path, "id: E-Eq1")
+    claims = _yaml.entries(path, "id: E-Eq1", "id", ("id", *_FIELDS, *_OPTIONAL))
     known: dict[str, Iterable[str]] = {
         "kind": KINDS, "paper": PAPERS, "scale": SCALES, "notebook": _chapters(path),
     }  # fmt: skip

@@ -9,6 +9,7 @@ from envae import _checkout
 from envae.companion import _yaml
 
 _FIELDS = ("paper", "name", "shows")
+_COLUMNS = (*_FIELDS, "places", "limits")
 _NUMBER = r"(?:[A-Z]\.)?\d+(?!\.?\d)"  # 7 or D.3, and not the 4 of 4.1
 _AND = r"(?:,|,? and) "
 _PANELS = rf"(?:[a-z]\b(?:(?:[-–]|{_AND})[a-z]\b)*|\([a-z]\))?"  # 4a, 4a-c, 4(a)
@@ -30,20 +31,20 @@ def load(path: Path | None = None) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the file is no list of entries, or an entry lacks a field, or a place and a reason both.
+        If the file is no list of entries, or an entry lacks a field, or a place and a reason both,
+        or has an unknown key.
     """
     path = path or _checkout.root() / "data" / "figures.yaml"
-    entries = _yaml.entries(path, "paper: xu2025")
+    entries = _yaml.entries(path, "paper: xu2025", "name", _COLUMNS)
     for entry in entries:
         missing = [field for field in _FIELDS if not entry.get(field)]
         if missing:
             raise ValueError(f"{path}: {entry.get('name', entry)} lacks {missing}")
         if not entry.get("places") and not entry.get("limits"):
             raise ValueError(f"{path}: {entry['name']} has neither a place nor a reason (limits)")
-    columns = [*_FIELDS, "places", "limits"]
     rows = [[*map(entry.get, _FIELDS), entry.get("places", []), entry.get("limits", "")]
             for entry in entries]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def named(place: str) -> list[str]:

@@ -9,6 +9,7 @@ its words: a chapter that could not run with a value is not begun.
 import ast
 import dataclasses
 import io
+import json
 import math
 import tokenize
 import types
@@ -29,13 +30,14 @@ _COUNTED = frozenset(
     {"epochs", "batch", "dim", "draws", "images", "side", "size", "sizes", "samples", "crop"}
     | {"steps", "stops", "lengths", "longest", "ramp", "shown"}
 )
-_FROM_ZERO = frozenset({"seed", "seeds"})
+_FROM_ZERO = frozenset({"seed", "seeds", "epsilon", "levels"})
 # More is a slip of the pen, and a run without end. No data set here has as many images; NumPy and
 # scikit-learn take no larger seeds, torch no larger integers.
 _MOST, _LARGEST_SEED, _LARGEST = 10**6, 2**32 - 1, 2**63 - 1
 _MOST_ITEMS = 1000
 _SHOWN = 200  # characters of a value, in an error
-_ABOVE_ZERO = frozenset({"lr"})
+# Objectives refuse these themselves, but a chapter may have trained others before.
+_ABOVE_ZERO = frozenset({"lr", "alpha", "alphas", "weights", "betas"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +93,13 @@ class Parameter:
             hint = "; YAML reads this as text: write numbers without quotes, and 1.0e-3, not 1e-3"
         raise ValueError(self._complaint(value) + hint)
 
+    def check_written(self, value: object) -> None:
+        """Raise a ValueError for a text that no notebook can hold, as the name of a file may be."""
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError(self._complaint(value, "in characters of UTF-8")) from None
+
     @property
     def range(self) -> str:
         """What the numbers of its name can be, in words; empty for any finite numbers."""
@@ -124,9 +133,9 @@ class Parameter:
         words = set(self.name.split("_"))
         return _LARGEST_SEED if words & _FROM_ZERO else _MOST if words & _COUNTED else _LARGEST
 
-    def _complaint(self, value: object, numbers: str = "") -> str:
+    def _complaint(self, value: object, which: str = "") -> str:
         meaning = f" ({self.comment})" if self.comment else ""
-        wanted = f"{self.annotation}, {numbers}" if numbers else self.annotation
+        wanted = f"{self.annotation}, {which}" if which else self.annotation
         received = repr(value)
         if len(received) > _SHOWN:
             received = f"{received[:_SHOWN]}... ({len(received):,} characters)"
@@ -157,7 +166,7 @@ def declared(source: str) -> dict[str, Parameter]:
             if token.type == tokenize.COMMENT
         }
         parameters = [_parameter(node, comments) for node in nodes]
-    except RecursionError:
+    except (RecursionError, MemoryError):  # of thousands of signs, the parser's own stack
         raise ValueError("the parameters cell is no Python (nested too deeply)") from None
     except SyntaxError as error:  # it has no line where the source holds a null byte
         told = f"line {error.lineno or '?'} of the parameters cell is no Python ({error.msg})"

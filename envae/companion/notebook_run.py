@@ -8,7 +8,9 @@ import shutil
 import signal
 import sys
 import tempfile
+import textwrap
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -81,7 +83,7 @@ def run(
     ------
     RunError
         If the profile or a parameter is unknown, or a value has the wrong type or is out of range;
-        before anything is run, if the output cannot be written there.
+        before anything is run, if the file is no notebook or the output cannot be written there.
     CellError
         If a cell raises.
     KeyboardInterrupt
@@ -126,9 +128,10 @@ def _values(notebook: Path, profile: str, given: Mapping[str, str]) -> dict[str,
         values = {
             name: notebook_parameters.find(name, known).check(profiled[name]) for name in profiled
         }
-        return values | {
-            name: notebook_parameters.find(name, known).parse(given[name]) for name in given
-        }
+        values |= {name: notebook_parameters.find(name, known).parse(given[name]) for name in given}
+        for name, value in values.items():
+            known[name].check_written(value)
+        return values
     except ValueError as error:
         raise RunError(f"{notebook.stem}: {error}") from None
 
@@ -185,8 +188,16 @@ def declared(notebook: Path) -> dict[str, Parameter]:
 
 
 def seconds(notebook: Path) -> float:
-    """What the run took whose outputs a notebook holds; 0 if it says nothing of it."""
-    return float(read(notebook)["metadata"].get("envae", {}).get("seconds", 0))
+    """What the run took whose outputs a notebook holds; 0 if it says nothing of it.
+
+    Raises
+    ------
+    RunError
+        If what it says is no number, or it is no notebook; names it.
+    """
+    metadata = read(notebook)["metadata"]
+    with _told_as_broken(notebook, _NO_TIMES, _EXECUTE):
+        return float(metadata.get("envae", {}).get("seconds", 0))
 
 
 def priority(notebook: Path) -> float:
@@ -210,11 +221,19 @@ class CellTime(NamedTuple):
 
 
 def cell_times(executed: Path) -> list[CellTime]:
-    """Times of the cells of a notebook that `run` executed, the slowest first."""
+    """Times of the cells of a notebook that `run` executed, the slowest first.
+
+    Raises
+    ------
+    RunError
+        If what a cell says is no time, or the file is no notebook; names it.
+    """
     times = []
     for cell in read(executed)["cells"]:
         told = cell["metadata"].get("execution")
-        if told:
+        if not told:
+            continue
+        with _told_as_broken(executed, _NO_TIMES, _EXECUTE):
             start, end = (
                 datetime.fromisoformat(told[name])
                 for name in ("iopub.execute_input", "shell.execute_reply")
@@ -222,6 +241,11 @@ def cell_times(executed: Path) -> list[CellTime]:
             line = "".join(cell["source"]).partition("\n")[0]
             times.append(CellTime(cell["execution_count"], (end - start).total_seconds(), line))
     return sorted(times, key=lambda cell: -cell.seconds)
+
+
+_NO_TIMES, _EXECUTE = "does not say what its run took", "execute it again (envae run)"
+_NO_NOTEBOOK, _COPY = "is not a notebook", "get another copy"
+_FORMAT = 4  # of Jupyter's notebooks; older ones list no cells
 
 
 def read(notebook: Path) -> dict[str, Any]:
@@ -232,13 +256,46 @@ def read(notebook: Path) -> dict[str, Any]:
     RunError
         If it is no notebook; names it.
     """
-    try:
+    with _told_as_broken(notebook, _NO_NOTEBOOK, _COPY):
         document = json.loads(notebook.read_text(encoding="utf-8"))
+        if document["nbformat"] != _FORMAT:
+            raise ValueError(f"nbformat {document['nbformat']!r}, and {_FORMAT} is read here")
         if not all(map(_is_cell, document["cells"])):
             raise ValueError("what it lists as cells are none")
         return {"cells": document["cells"], "metadata": dict(document["metadata"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{notebook} is not a notebook ({error}): get another copy") from None
+
+
+@contextlib.contextmanager
+def _told_as_broken(notebook: Path, what: str, mend: str) -> Iterator[None]:
+    """Where something is read that a notebook lacks, or has of another type.
+
+    Raises
+    ------
+    RunError
+        In place of what reading it raises: names the notebook, what is wrong, and the mend.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise RunError(f"{notebook} {what} (it has no {error}): {mend}") from None
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise RunError(f"{notebook} {what} ({error}): {mend}") from None
+
+
+def _must_be_valid(notebook: Path) -> None:
+    """Raise a RunError, which names it, for a notebook that papermill or a kernel cannot take."""
+    import nbformat
+
+    with _told_as_broken(notebook, _NO_NOTEBOOK, _COPY), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what nbformat mends by itself, such as ids of cells
+        document = json.loads(notebook.read_text(encoding="utf-8"))
+        json.dumps(document, ensure_ascii=False).encode()  # half a sign, escaped, is read as text
+        try:
+            nbformat.validate(document, version=_FORMAT, relax_add_props=True)
+        except nbformat.ValidationError as error:
+            raise ValueError(textwrap.shorten(error.message, 200, placeholder=" ...")) from None
+        except AssertionError:  # nbformat's own
+            raise ValueError("nbformat_minor is no integer") from None
 
 
 def _is_cell(cell: Any) -> bool:
@@ -321,6 +378,7 @@ def _execute(
         import papermill
         from nbclient.exceptions import DeadKernelError
 
+    _must_be_valid(notebook)
     from envae.experiments import records
 
     # It calls every parameter of a type that it cannot parse unknown; ours are checked above.

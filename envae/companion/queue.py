@@ -130,7 +130,7 @@ class Queue:
 
 def _tasks(file: Path) -> list[Task]:
     try:
-        entries = _yaml.entries(file, "profile: mnist")
+        entries = _yaml.entries(file, "profile: mnist", "profile", _FIELDS)
     except ValueError as error:
         raise RunError(str(error)) from None
     except OSError as error:
@@ -139,9 +139,6 @@ def _tasks(file: Path) -> list[Task]:
 
     tasks = []
     for entry in entries:
-        for name in entry:
-            if name not in _FIELDS:
-                raise RunError(f"{file}: {unknown('key', name, _FIELDS)}")
         prefix = entry.get("prefix", "fid_tables")
         if not isinstance(prefix, str) or prefix not in ROWS_OF:
             raise RunError(f"{file}: {unknown('prefix', prefix, ROWS_OF)}")

@@ -104,6 +104,7 @@ def test_every_figure_that_the_ledger_names_is_in_the_index():
     [
         ({"paper": "xu2025", "name": "Figure 1", "limits": "none"}, r"Figure 1 lacks \['shows'\]"),
         ({"paper": "xu2025", "name": "Figure 1", "shows": "it"}, "neither a place nor a reason"),
+        ({"name": "Figure 1", "place": "it"}, "Figure 1: unknown key 'place', did you mean 'plac"),
     ],
 )
 def test_an_entry_that_is_not_whole_is_an_error(entry, message, tmp_path):

@@ -41,7 +41,7 @@ def executed(path, ledger):
     """A notebook file whose only cell shows the ledger."""
     output = {"output_type": "execute_result", "data": ledger._repr_mimebundle_()}
     cell = {"cell_type": "code", "metadata": {}, "source": "ledger", "outputs": [output]}
-    path.write_text(json.dumps({"cells": [cell], "metadata": {}}))
+    path.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4}))
     return path
 
 
@@ -159,6 +159,9 @@ WRONG = {
     "a list for a text": (("place: Eq. 1", "place: [1]"), "A: place takes str, received [1]"),
     "a text for a yes": (("ours: true", "ours: yess"), "B: ours takes bool, received 'yess'"),
     "a list for a finding": (("finding: it-learns", "finding: [1]"), "D: finding takes str"),
+    "a verdict": (("ours: true", "verdict: 'true'"), "B: unknown key 'verdict' (known: id, paper"),
+    "a slip in a key": (("carries: true", "carry: 1"), "D: unknown key 'carry', did you mean 'ca"),
+    "a number for a key": (("ours: true", "1: 1"), "B: unknown key 1"),
     "a list in place of a name": (("paper: xu2025", "paper: [1]"), "A: unknown paper [1]"),
 }  # fmt: skip
 
@@ -180,8 +183,19 @@ def test_a_wrong_ledger_is_one_line_that_names_the_file_and_the_claim(checkout, 
     assert said.count("\n") == 1
 
 
-CELL = '{{"cells": [{{"metadata": {}, "source": {}, "outputs": {}}}], "metadata": {{}}}}'
-BROKEN = ["", "{", "[]", '{"cells": [1], "metadata": {}}', "\xe4", '{"cells": [], "metadata": [1]}']
+CELL = (
+    '{{"nbformat": 4, "metadata": {{}}, '
+    '"cells": [{{"metadata": {}, "source": {}, "outputs": {}}}]}}'
+)
+BROKEN = ["", "{", "[]", "\xe4", 10000 * "[", '{"cells": [], "metadata": {}}']
+BROKEN += [
+    f'{{"nbformat": {told}}}'
+    for told in (
+        '4, "cells": [1], "metadata": {}',
+        '4, "cells": [], "metadata": [1]',
+        '3, "cells": [], "metadata": {}',
+    )
+]
 BROKEN += [
     CELL.format(*cell)
     for cell in (("[]", '""', "[]"), ("{}", "1", "[]"), ("{}", "[1]", "[]"), ("{}", '""', "[1]"))
@@ -311,7 +325,7 @@ def test_a_notebook_from_before_the_two_kinds_is_named(checkout):
     output = {"output_type": "execute_result", "data": {claims.MIME: old}}
     path = checkout / "first.ipynb"
     cell = {"cell_type": "code", "metadata": {}, "source": "ledger", "outputs": [output]}
-    path.write_text(json.dumps({"cells": [cell], "metadata": {}}))
+    path.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4}))
     with pytest.raises(ValueError, match=r"execute again .*: first .*D, a measurement: 'holds'"):
         claims.table([path])
 

@@ -60,6 +60,18 @@ def test_links_lead_to_pages_inside_and_nowhere_else(pdf, html):
     assert alone.select_one("section a").get("href") is None
 
 
+def test_the_cover_shows_the_text_of_a_heading_and_runs_none_of_it(pdf, html):
+    told = "&lt;script&gt;a &amp; &quot;b&quot;&lt;/script&gt;"
+    page = PAGE.replace("commit", told).format(title=told, link="x")
+    (html / "notebooks" / '"02.html').write_text(page)
+    whole = pdf.joined(html, ['notebooks/"02'])
+    title, built, _ = whole.article.find_all("p")
+    item = whole.article.li.a
+    assert [part.text for part in (title, built, item)] == 3 * ['<script>a & "b"</script>']
+    assert item["href"] == '#notebooks/"02'
+    assert not whole.body.find("script")
+
+
 def test_without_a_book_one_line_says_so(pdf, tmp_path):
     with pytest.raises(SystemExit, match=r"there is no book in .*: make book"):
         pdf.main(tmp_path, ["book/index"])
