@@ -116,12 +116,13 @@ class EnergyScore(nn.Module):
         samples, x
             As :func:`energy_score` takes them, the draws along `dim`.
         weight
-            Of each observation, `(B,)`, not negative; the mean is the weighted one.
+            Of each observation, `(B,)`, not negative; the mean is the weighted one, of weights that
+            are not all zero. A GPU, which would have to wait, is not asked for their values.
 
         Raises
         ------
         ValueError
-            As :func:`energy_score`, or if the weights are not `(B,)`.
+            As :func:`energy_score`, or if the weights are not `(B,)`, or none that have a mean.
         """
         check_floats(samples=samples, x=x)
         self._check_axes(samples, x)
@@ -133,12 +134,25 @@ class EnergyScore(nn.Module):
                     f"weight must be a number for each observation, {tuple(scores.shape)}, "
                     f"received shape {tuple(weight.shape)}"
                 )
+            self._check_weight(weight)
             scores = weight * scores
         if self.reduction == "none":
             return scores
         if self.reduction == "sum":
             return scores.sum()
         return scores.mean() if weight is None else scores.sum() / weight.sum()
+
+    def _check_weight(self, weight: Tensor) -> None:
+        """Raise a ValueError if weights are negative or not finite, or their mean is of none."""
+        if stacked(weight) or _not_looked_at(weight):
+            return
+        low, high = (bound.item() for bound in weight.detach().aminmax())
+        if not 0 <= low <= high < float("inf"):
+            raise ValueError(
+                f"weight must hold finite numbers from 0 up, received [{low:.3g}, {high:.3g}]"
+            )
+        if self.reduction == "mean" and high == 0:
+            raise ValueError("weight must hold a number above 0 to take a mean, received zeros")
 
     def _check_axes(self, samples: Tensor, x: Tensor) -> None:
         """Raise a ValueError where the draws lie along another axis, and say along which."""
@@ -387,9 +401,9 @@ def _fallen_back(lost: Tensor, samples: Tensor) -> Iterator[Tensor]:
     return iter(lost.nonzero().squeeze(1).split(max(at_once, 1)))
 
 
-def _not_looked_at(samples: Tensor) -> bool:
+def _not_looked_at(values: Tensor) -> bool:
     """Whether a look at values would make a GPU wait: then all products are taken in float64."""
-    return samples.is_cuda
+    return values.is_cuda
 
 
 def _batched(tensor: Tensor, dim: int | None, size: int, *, at: int) -> Tensor:

@@ -452,6 +452,7 @@ def test_the_module_reduces_the_scores_as_torchs_losses_do():
     torch.testing.assert_close(of(reduction="none")(samples, x), scores)
     torch.testing.assert_close(of()(samples, x, weight), (weight * scores).sum() / 3.5)
     torch.testing.assert_close(of(reduction="sum")(samples, x, weight), (weight * scores).sum())
+    assert of(reduction="sum")(samples, x, 0 * weight) == 0
     for dim in (1, 2, -1):
         torch.testing.assert_close(of(dim=dim)(samples.movedim(0, dim), x), scores.mean())
     assert repr(of(dim=1)) == "EnergyScore(beta=0.7, reduction='mean', dim=1)"
@@ -468,6 +469,10 @@ def test_the_module_is_what_other_packages_call_the_same():
     torch.testing.assert_close(EnergyScore()(torch.stack([first, second]), x), value)
 
 
+def weighted(*weight):
+    return EnergyScore()(torch.rand(2, 2, 3), torch.rand(2, 3), torch.tensor(weight))
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [
@@ -477,6 +482,13 @@ def test_the_module_is_what_other_packages_call_the_same():
             lambda: EnergyScore()(torch.rand(2, 4, 3), torch.rand(4, 3), torch.rand(3)),
             r"for each ob.*\(4,\)",
         ),
+        (
+            lambda: weighted(-1.0, 2.0),
+            r"weight must hold finite numbers from 0 up, received \[-1, 2\]",
+        ),
+        (lambda: weighted(1.0, torch.inf), "weight must hold finite numbers from 0 up"),
+        (lambda: weighted(torch.nan, 1.0), "weight must hold finite numbers from 0 up"),
+        (lambda: weighted(0.0, 0.0), "weight must hold a number above 0 to take a mean"),
         (lambda: EnergyScore("1"), r"beta must lie in \(0, 2\], received '1'"),
         (
             lambda: EnergyScore()(torch.rand(4, 2, 3), torch.rand(4, 3)),

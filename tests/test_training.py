@@ -50,6 +50,12 @@ def values(history):
         ({"epochs": 1.5}, "epochs must be an integer from 1 up, received 1.5"),
         ({"batch_size": 0}, "batch_size must be an integer from 1 up"),
         ({"lr": 0.0}, "lr must be a positive number"),
+        ({"lr": "a"}, "lr must be a positive number, received 'a'"),
+        ({"lr": None}, "lr must be a positive number, received None"),
+        (
+            {"validation": torch.rand(4, 1, 9, 8)},
+            r"validation must be of the shape that is trained on, \(N, 1, 8, 8\), received \(4, 1",
+        ),
         ({"patience": 2}, "patience needs validation images"),
         ({"patience": 0, "validation": IMAGES}, "patience must be an integer from 1 up"),
         ({"images": IMAGES.double()}, "float64 and the model's weights torch.float32"),
@@ -150,6 +156,13 @@ def test_a_validation_and_a_checkpoint_know_the_context(tmp_path):
             r"images must be a tensor, or a tuple of one and its context; received \(\)",
         ),
         ({"images": (IMAGES, *CONTEXT), "validation": IMAGES}, "validation need the same context"),
+        (
+            {
+                "images": (IMAGES, *CONTEXT),
+                "validation": (IMAGES, CONTEXT[0], CONTEXT[1][..., None]),
+            },
+            "validation must be of the shape that is trained on",
+        ),
         (
             {"images": DataLoader(TensorDataset(IMAGES))},
             r"images must be tensors, received a DataLoader: .* torch.cat, or take a loop of your",

@@ -12,18 +12,31 @@ from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
+EXTENSIONS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".ppm", ".pgm", ".pbm",
+    ".tif", ".tiff",
+)  # fmt: skip
 # What archivers and file servers leave beside the images; the like of .ipynb_checkpoints is hidden.
 _LEFT_BEHIND = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
 _GREY_OF_16_BITS = ("PNG", "PPM")  # which some versions of Pillow open as integers of 32
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of a TIFF
-_WHITE_IS_ZERO = 0
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of a TIFF
+_WHITE_IS_ZERO, _SIGNED = 0, 2
 
 
 def listed(folder: Path) -> list[Path]:
-    """All image files in a folder and the folders in it, sorted, through symbolic links as well.
+    """The image files among :func:`files_below`."""
+    return [path for path in files_below(folder) if is_image(PurePath(path.name))]
 
-    What is hidden, or was left behind by an archiver, is no image of the set.
+
+def files_below(folder: Path) -> list[Path]:
+    """All files in a folder and the folders in it, sorted, through symbolic links as well.
+
+    What is hidden, or was left behind by an archiver, is none of the set.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a link leads nowhere: whether to a file or to a folder of them, nothing tells.
     """
     return sorted(_below(folder, frozenset()))
 
@@ -34,13 +47,23 @@ def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
         return
     with os.scandir(folder) as entries:
         for entry in entries:
+            path = folder / entry.name
+            if not _is_meant(entry.name):
+                continue
             if entry.is_dir():
-                if _is_meant(entry.name):
-                    yield from _below(folder / entry.name, above | {here})
-            elif is_image(PurePath(entry.name)):
-                path = folder / entry.name
-                if entry.is_file() or not path.exists():  # a link that leads nowhere is an error
-                    yield path
+                yield from _below(path, above | {here})
+            elif entry.is_file():
+                yield path
+            else:
+                check_link(path)
+
+
+def check_link(path: Path) -> None:
+    """Raise a FileNotFoundError if it is a symbolic link to what is not there."""
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(
+            f"{path} is a link to {os.readlink(path)}, which is not there: mend or remove it"
+        )
 
 
 def is_image(path: PurePath) -> bool:
@@ -61,7 +84,7 @@ def decode(files: Sequence[Path | tuple[str, bytes]], size: int, crop: int | Non
     """RGB images as bytes `(N, 3, size, size)`, decoded by all cores.
 
     They are seen as they are shown: turned as their EXIF orientation says, on white where they are
-    transparent, 16 bits brought to 8.
+    transparent, of a moving picture the first frame, 16 bits brought to 8.
 
     Parameters
     ----------
@@ -126,10 +149,13 @@ class _NoRange(Exception):
 
 def _in_colour(image: Image.Image) -> Image.Image:
     """The image in RGB, as it would be seen on white paper."""
-    if image.mode == "F" or (image.mode == "I" and image.format not in _GREY_OF_16_BITS):
+    # Pillow shows signed ones of 8 bits as if they were not.
+    signed = isinstance(image, TiffImageFile) and _SIGNED in image.tag_v2.get(_SAMPLE_FORMAT, ())
+    wide = image.mode == "I" and image.format not in _GREY_OF_16_BITS
+    if image.mode == "F" or signed or wide:
         raise _NoRange(
-            "its pixels are integers of 32 bits or floating-point numbers, whose range the file "
-            "does not tell; save it with 8 or 16 bits"
+            "its pixels are signed, integers of 32 bits or floating-point numbers, whose range the "
+            "file does not tell; save it with 8 or 16 bits, unsigned"
         )
     if image.mode.startswith("I"):
         tags = image.tag_v2 if isinstance(image, TiffImageFile) else {_BITS_PER_SAMPLE: (16,)}

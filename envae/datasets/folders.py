@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 
@@ -51,7 +51,8 @@ def imagefolder(root: str, size: int = 64, crop: int | None = None) -> Dataset:
     and the beginning of the checksum: run records of other images are other records.
 
     Images are taken as they are shown: turned as their EXIF orientation says, on white where they
-    are transparent. Symbolic links are followed; hidden files and folders are not seen.
+    are transparent. Symbolic links are followed; hidden files and folders are not seen. A class
+    that has files, and none that is read as an image, is an error.
 
     Parameters
     ----------
@@ -65,6 +66,8 @@ def imagefolder(root: str, size: int = 64, crop: int | None = None) -> Dataset:
     _images.check_sides(size=size)
     if crop is not None:
         _images.check_sides(crop=crop)
+    if not isinstance(root, str | os.PathLike):
+        raise ValueError(f"root must be the path of a folder of images, received {root!r}")
     folder = Path(os.path.expanduser(root))  # as it is where there is no such user
     if not root or not folder.is_dir():
         if folder.is_file():
@@ -76,7 +79,7 @@ def imagefolder(root: str, size: int = 64, crop: int | None = None) -> Dataset:
     if not train or not test:
         raise ValueError(
             f"{folder} has {len(train)} images for training and {len(test)} for testing: it needs "
-            f"some of each, and reads files ending in {', '.join(_images.EXTENSIONS)}"
+            f"some of each, and {_READ}"
         )
     classes = sorted({name for _, name in train + test})
     dataset = Dataset(
@@ -91,6 +94,7 @@ def imagefolder(root: str, size: int = 64, crop: int | None = None) -> Dataset:
     return dataclasses.replace(dataset, name=name)
 
 
+_READ = f"reads files ending in {', '.join(_images.EXTENSIONS)}"
 # A split's folder, in letters of either case, the first that is there.
 _TRAINING = ("train", "training")
 _TESTING = ("test", "testing", "val", "valid", "validation")
@@ -100,15 +104,19 @@ _SPLIT = re.compile(r"(train|test|val|dev|eval|holdout)", re.IGNORECASE)
 
 def _split(folder: Path) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]]:
     """Image files with their classes, for training and for testing."""
-    below = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+    below = {}
+    for path in folder.iterdir():
+        if (name := path.name.lower()) in _TRAINING + _TESTING:
+            _images.check_link(path)
+            if path.is_dir():
+                below[name] = path
     train, test = (
         next((below[name] for name in names if name in below), None)
         for names in (_TRAINING, _TESTING)
     )
     if train and test:
         return _classified(train), _classified(test)
-    images = _classified(folder)
-    ways = [path.relative_to(folder).parts[:-1] for path, _ in images]
+    ways = [path.relative_to(folder).parts[:-1] for path in _images.listed(folder)]
     for depth in range(max(map(len, ways), default=0)):
         names = {way[depth] if len(way) > depth else "" for way in ways}
         if all(map(_SPLIT.match, names)) and (depth == 0 or len(names) > 1):
@@ -118,10 +126,22 @@ def _split(folder: Path) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]
                 "(or val) in the folder that is given; images that are not split lie there "
                 "themselves, or in folders of classes"
             )
+    images = _classified(folder)
     return held_out(images, max(len(images) // 10, 1))
 
 
 def _classified(folder: Path) -> list[tuple[Path, str]]:
     """Image files with the first folder on the way to them, empty if there is none."""
-    paths = _images.listed(folder)
-    return [(path, "".join(path.relative_to(folder).parts[:-1][:1])) for path in paths]
+    found = [
+        (path, "".join(path.relative_to(folder).parts[:-1][:1]))
+        for path in _images.files_below(folder)
+    ]
+    images = [(path, name) for path, name in found if _images.is_image(PurePath(path.name))]
+    classes = {name for _, name in images}
+    for path, name in found:
+        if name and name not in classes:
+            raise ValueError(
+                f"{folder / name} has files, such as {path.name}, and no image: as a class it "
+                f"needs some, else it belongs elsewhere; imagefolder {_READ}"
+            )
+    return images

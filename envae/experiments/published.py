@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def table(paper: str, number: str | int) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If there is no such table, or its file is not as it was transcribed.
+        If there is no such table, or its file is not as it was transcribed, by its checksum.
     """
     return _read(f"{paper}_table{number}")
 
@@ -95,20 +96,36 @@ def _read(name: str, **options: Any) -> pd.DataFrame:
         known = sorted(file.stem for file in folder.glob("*.csv"))
         raise ValueError(unknown("published table", name, known))
     content = path.read_bytes().replace(b"\r\n", b"\n")  # as git may have it elsewhere
-    found, expected = hashlib.sha256(content).hexdigest(), _transcribed(folder).get(path.name)
-    if expected is not None and found != expected:
+    found, expected = hashlib.sha256(content).hexdigest(), _transcribed(folder, path.name)
+    if found != expected:
         raise ValueError(
             f"{path} ({len(content)} bytes) is not as it was transcribed: its SHA-256 is {found}, "
-            f"not {expected}; get it from the repository again, or, if it was corrected, write "
-            f"`sha256sum *.csv > {_SUMS}` there"
+            f"not {expected}; get it from the repository again, or, if it was corrected, "
+            f"{_WRITE_ANEW}"
         )
     return pd.read_csv(io.BytesIO(content), **options)
 
 
-_SUMS = "SHA256SUMS"  # of the tables that came with the project; others are read unchecked
+_SUMS = "SHA256SUMS"  # of the tables
+_WRITE_ANEW = f"write `sha256sum *.csv > {_SUMS}` there"
 
 
-def _transcribed(folder: Path) -> dict[str, str]:
-    """Checksums by the names of files."""
-    lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
-    return {name: digest for digest, name in (line.split() for line in lines)}
+def _transcribed(folder: Path, name: str) -> str:
+    """Checksum that a table of `data/published/` should have."""
+    path = folder / _SUMS
+    sums = {}
+    lines = path.read_bytes().decode(errors="replace").splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, 1):
+        told = re.fullmatch(r"([0-9a-f]{64}) [ *](\S+\.csv)", line)
+        if told is None:
+            raise ValueError(
+                f"{path} is damaged: line {number} holds no checksum of a table; get it from the "
+                f"repository again, or {_WRITE_ANEW}"
+            )
+        sums[told[2]] = told[1]
+    if name not in sums:
+        raise ValueError(
+            f"{path} holds no checksum of {name}: get both from the repository again, or, if the "
+            f"table is your own, {_WRITE_ANEW}"
+        )
+    return sums[name]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from envae import _torchvision as _torchvision  # before pytorch_fid, which imports torchvision
 from envae._unknown import extra
 from envae.evaluation import single_precision
-from envae.objectives.base import check_images
+from envae.objectives.base import check_count, check_images
 from envae.scores import check_floats
 
 with extra("book"):
@@ -128,14 +128,16 @@ def inception_score(probabilities: Tensor, *, splits: int = 10) -> tuple[float, 
     Raises
     ------
     ValueError
-        If there are fewer images than parts, or a row is no distribution over classes.
+        If splits is no integer from 1 up, there are fewer images than parts, or a row is no
+        distribution over classes.
     """
-    if splits < 1 or len(probabilities) < splits:
+    check_count(splits=splits)
+    check_floats(probabilities=probabilities)
+    if len(probabilities) < splits:
         raise ValueError(
-            f"needs at least one image in each of 1 or more splits, received {splits} splits of "
+            f"needs at least one image in each split, received {splits} splits of "
             f"{len(probabilities)} images"
         )
-    check_floats(probabilities=probabilities)
     probabilities = probabilities.double()
     sums = probabilities.sum(1)
     bad = ~((probabilities >= 0).all(1) & ((sums - 1).abs() < 1e-3))  # also what is not a number

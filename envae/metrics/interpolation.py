@@ -1,10 +1,13 @@
 """Codes between codes: spherical interpolation (Shoemake, 1985; Sec. 6.2 of takida2022)."""
 
+import numbers
+
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from envae.objectives.base import check_finite
+from envae.objectives.base import check_count, check_finite
+from envae.scores import check_floats
 
 
 def slerp(start: Tensor, end: Tensor, ratio: Tensor | float) -> Tensor:
@@ -25,8 +28,10 @@ def slerp(start: Tensor, end: Tensor, ratio: Tensor | float) -> Tensor:
     Raises
     ------
     ValueError
-        If the shapes do not broadcast, or the ratio has a coordinate for each of the codes'.
+        If the codes are no floats, the shapes do not broadcast, or the ratio has a coordinate for
+        each of the codes'.
     """
+    check_floats(start=start, end=end)
     ratio = torch.as_tensor(ratio, dtype=start.dtype, device=start.device)
     try:
         torch.broadcast_shapes(start.shape, end.shape, ratio.shape)
@@ -78,11 +83,9 @@ def between_pairs(
     check_finite(codes=codes)
     if codes.ndim != 2 or len(codes) < 2:
         raise ValueError(f"needs codes (N, d_z) with N >= 2, received shape {tuple(codes.shape)}")
-    if pairs < 1 or (ratio is not None and not 0 <= ratio <= 1):
-        raise ValueError(
-            "needs pairs from 1 up and a ratio in [0, 1] or None, "
-            f"received pairs {pairs} and ratio {ratio}"
-        )
+    check_count(pairs=pairs)
+    if ratio is not None and not (isinstance(ratio, numbers.Real) and 0 <= ratio <= 1):
+        raise ValueError(f"needs a ratio in [0, 1] or None, received {ratio!r}")
     first = torch.randint(len(codes), (pairs,), generator=generator)
     further = torch.randint(1, len(codes), (pairs,), generator=generator)
     second = (first + further) % len(codes)

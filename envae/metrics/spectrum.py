@@ -91,7 +91,8 @@ def decibels(images: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     images, reference
-        `(N, C, H, W)` and `(N', C, H, W)`.
+        `(N, C, H, W)` and `(N', C, H, W)`, of any range, both in one unit: the ratio is that of
+        their units too, 48 dB where one is in [0, 1] and the other in [0, 255].
 
     Returns
     -------

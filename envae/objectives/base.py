@@ -197,7 +197,8 @@ class Objective(nn.Module):
         """Loss of a batch.
 
         Under `torch.autocast` the model encodes and decodes in half precision; what it gives is
-        scored in the precision of x.
+        scored in the precision of x. Where model and x differ it is scored in the finer of both,
+        half precision in float32.
 
         Parameters
         ----------
@@ -221,7 +222,7 @@ class Objective(nn.Module):
         codes = self.draw(posterior)  # (M, B, *code)
         images, heads = self.decode(vae, codes, x)
         with _whole_precision(x):
-            reconstruction, parts = self.reconstruct(x, images, heads)
+            reconstruction, parts = self.reconstruct(x.to(images.dtype), images, heads)
             regularizer, others = self.regularize(vae, posterior, codes)
         if reconstruction.shape != x.shape[:1]:
             raise ValueError(
@@ -542,8 +543,12 @@ def _is_half(x: Tensor) -> bool:
 
 
 def _whole(values: Tensor, x: Tensor) -> Tensor:
-    """What a network gave, in the precision of x also where the network computes in half of it."""
-    return values.to(x.dtype) if _is_half(x) else values
+    """What a network gave, in the precision that it is scored in beside x.
+
+    The finer of both, that of x where the network computes in half of it; at least single.
+    """
+    dtype = x.dtype if _is_half(x) else torch.promote_types(values.dtype, x.dtype)
+    return values.to(torch.promote_types(dtype, torch.float32))
 
 
 def _whole_precision(x: Tensor) -> contextlib.AbstractContextManager[None]:

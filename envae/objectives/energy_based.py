@@ -105,7 +105,7 @@ class WithEnergy(Objective):
             )
         codes = self.base.draw(posterior)
         images, heads = self.base.decode(vae, codes, x)
-        reconstruction, parts = self.base.reconstruct(x, images, heads)
+        reconstruction, parts = self.base.reconstruct(x.to(images.dtype), images, heads)
         weighted_kl, regularized = self.regularize(vae, posterior, codes)
         self._check_shape(tuple(x.shape[1:]))
         # All draws are alike to the energy, but those that are no draws of the posterior: the first

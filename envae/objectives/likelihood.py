@@ -35,7 +35,7 @@ class Likelihood(Objective):
 
         def log_density(x: Tensor, z: Tensor) -> Tensor:
             images, heads = decode_with_head(vae, z, x, self)
-            observed = x.expand_as(images).flatten(0, 1)
+            observed = x.expand_as(images).flatten(0, 1).to(images.dtype)
             head = None if heads is None else heads.flatten(0, 1)
             return -self.per_image(observed, images.flatten(0, 1), head).unflatten(0, z.shape[:2])
 

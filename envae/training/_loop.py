@@ -16,7 +16,7 @@ from tqdm import tqdm
 from envae.datasets import files
 from envae.evaluation import evaluating, seeded
 from envae.objectives import Objective
-from envae.objectives.base import check_count
+from envae.objectives.base import check_count, check_positive
 from envae.scores import check_floats
 from envae.training._held import Held, batches
 from envae.training._run import Pair, Run
@@ -76,8 +76,8 @@ def fit(
     seed
         Seed of the order and of the noise.
     validation
-        Held-out images, with their context where there is one; their loss is in the history's
-        column `validation`.
+        Held-out images of the same shape, with their context where there is one; their loss is in
+        the history's column `validation`.
     patience
         Stop when `validation` has not improved for so many epochs, and go back to the best one.
     accelerator, precision
@@ -325,6 +325,12 @@ def _check(
                 f"{name} need the same context as images: {len(images) - 1} tensors, received "
                 f"{len(parts) - 1}"
             )
+        for own, others in zip(parts, images, strict=True):
+            if isinstance(own, Tensor) and own.shape[1:] != others.shape[1:]:
+                raise ValueError(
+                    f"{name} must be of the shape that is trained on, (N, "
+                    f"{str(tuple(others.shape[1:]))[1:]}, received {tuple(own.shape)}"
+                )
         for place, context in enumerate(parts[1:], 1):
             if not isinstance(context, Tensor) or context.shape[:1] != parts[0].shape[:1]:
                 shape = getattr(context, "shape", None)
@@ -336,8 +342,7 @@ def _check(
             if not context.isfinite().all():
                 raise ValueError(f"{name}[{place}], the context of images, must be finite")
     check_count(epochs=epochs, batch_size=batch_size)
-    if not 0 < lr < float("inf"):
-        raise ValueError(f"lr must be a positive number, received {lr}")
+    check_positive(lr=lr)
     if patience is not None:
         check_count(patience=patience)
         if not validation:

@@ -424,12 +424,12 @@ def test_images_without_classes_are_split_and_their_name_tells_them_apart(tmp_pa
 def test_folders_train_and_test_are_the_split_and_those_below_the_classes(tmp_path):
     for path, colour in {
         "train/b/1.png": (255, 0, 0), "train/a/1.png": (0, 255, 0), "train/b/deep/2.webp": (0,) * 3,
-        "test/a/1.jpg": (0, 255, 0), "test/b/notes.txt": None,
+        "test/a/1.jpg": (0, 255, 0), "test/a/notes.txt": None, "other/notes.txt": None,
     }.items():  # fmt: skip
         if colour:
             picture(tmp_path / path, colour)
         else:
-            (tmp_path / path).parent.mkdir()
+            (tmp_path / path).parent.mkdir(exist_ok=True)
             (tmp_path / path).write_text("no image")
     data = datasets.load("imagefolder", root=str(tmp_path))
     assert data.train_labels.tolist() == [0, 1, 1]
@@ -443,6 +443,7 @@ def test_what_is_no_image_of_the_set_is_left_out_and_links_are_followed(tmp_path
         picture(root / path)
     picture(root / "a" / "@eaDir" / "1.jpg")
     picture(root / "a" / "$RECYCLE.BIN" / "1.png")
+    (root / ".gone").symlink_to(tmp_path / "nowhere")
     (root / "a" / "folder.png").mkdir()
     os.mkfifo(root / "a" / "pipe.png")  # which would be waited for
     picture(tmp_path / "elsewhere" / "2.png")
@@ -527,6 +528,18 @@ def test_sixteen_bits_are_brought_to_eight(tmp_path, ending):
         np.testing.assert_allclose(channel, LEVELS / 65535, atol=0.5001 / 255)
 
 
+def tiff(path, bits, pixels, *others):
+    """Two pixels, written by hand: Pillow writes no 12 bits, and 16 of one kind alone."""
+    tags = [(256, 2), (257, 1), (258, bits), (259, 1), (273, 8), (277, 1), (278, 1),
+            (279, bits // 4), *others]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags))
+    path.write_bytes(
+        b"II*\0" + struct.pack("<I", 12) + pixels + struct.pack("<H", len(tags)) + entries
+        + bytes(4)
+    )  # fmt: skip
+    return path
+
+
 @pytest.mark.parametrize(
     ("bits", "zero", "pixels", "level"),
     [(12, "black", b"\x40\x0f\xff\x00", 1024 / 4095), (16, "black", b"\0\x40\0\x40", 0.25),
@@ -535,17 +548,18 @@ def test_sixteen_bits_are_brought_to_eight(tmp_path, ending):
 def test_a_tiff_says_how_many_bits_it_has_and_which_end_is_white(
     tmp_path, bits, zero, pixels, level
 ):
-    """Two pixels, written by hand: Pillow writes no 12 bits, and 16 of one kind alone."""
-    tags = [(256, 2), (257, 1), (258, bits), (259, 1), (262, int(zero == "black")), (273, 8),
-            (277, 1), (278, 1), (279, bits // 4)]  # fmt: skip
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
-    path = tmp_path / "1.tif"
-    path.write_bytes(
-        b"II*\0" + struct.pack("<I", 12) + pixels + struct.pack("<H", len(tags)) + entries
-        + bytes(4)
-    )  # fmt: skip
+    path = tiff(tmp_path / "1.tif", bits, pixels, (262, int(zero == "black")))
     read = _images.read([path], 1, 1)
     torch.testing.assert_close(read, torch.full_like(read, level), atol=0.8 / 255, rtol=0)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_signed_pixels_are_of_no_range(tmp_path, bits):
+    path = tiff(tmp_path / "1.tif", bits, b"\xc0\x40\0\0", (262, 1), (339, 2))
+    with pytest.raises(
+        ValueError, match=r"1\.tif cannot be taken: its pixels are signed, .* range"
+    ):
+        _images.read([path], 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -597,7 +611,40 @@ def test_a_picture_above_pillows_limit_is_named(tmp_path, monkeypatch):
 def test_a_file_that_cannot_be_read_is_not_called_corrupt(tmp_path):
     (tmp_path / "1.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"1\.png"):
-        _images.read(_images.listed(tmp_path), 8)
+        _images.read([tmp_path / "1.png"], 8)
+
+
+@pytest.mark.parametrize(
+    "names", [("a", "b", "gone"), ("a", "b", "b/1.png"), ("train", "val", "test")]
+)
+def test_a_link_that_leads_nowhere_is_named_and_no_class_without_images(tmp_path, names):
+    *folders, link = names
+    for name in folders:
+        picture(tmp_path / name / "2.png")
+    (tmp_path / link).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=f"{link} is a link to .*nowhere, which is not"):
+        datasets.load("imagefolder", root=str(tmp_path))
+
+
+@pytest.mark.parametrize("pictures", [("a/1.png", "b/1.png"), ("train/a/1.png", "test/a/1.png")])
+def test_a_class_of_files_that_are_not_read_is_named(tmp_path, pictures):
+    for name in pictures:
+        picture(tmp_path / name)
+    raw = (tmp_path / name).parents[1] / "raw" / "deep"
+    raw.mkdir(parents=True)
+    (raw / ".hidden").touch()
+    assert len(datasets.load("imagefolder", root=str(tmp_path), size=4).train)
+    (raw / "1.cr2").touch()
+    with pytest.raises(ValueError, match=r"raw has files, such as 1\.cr2, and no .* reads .*\.jpg"):
+        datasets.load("imagefolder", root=str(tmp_path), size=4)
+
+
+@pytest.mark.parametrize("ending", _images.EXTENSIONS)
+def test_every_ending_that_is_read_is_an_image(tmp_path, ending):
+    kind = {".jfif": "jpeg", ".jpe": "jpeg"}.get(ending)
+    Image.new("1" if ending == ".pbm" else "L", (8, 8), 255).save(tmp_path / f"1{ending}", kind)
+    read = _images.read(_images.listed(tmp_path), 4)
+    torch.testing.assert_close(read, torch.ones(1, 3, 4, 4), atol=2 / 255, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "tiff", "webp", "bmp", "ppm"])
@@ -619,6 +666,9 @@ def test_whatever_a_damaged_file_is_it_is_an_image_or_one_error(kind):
 def test_folders_that_are_none_or_hold_no_images_are_errors(tmp_path):
     with pytest.raises(ValueError, match="imagefolder needs the option root"):
         datasets.load("imagefolder")
+    for root in (None, 3):
+        with pytest.raises(ValueError, match=f"root must be the path of a folder.* {root}"):
+            datasets.load("imagefolder", root=root)
     with pytest.raises(FileNotFoundError, match="needs root, a folder of images"):
         datasets.load("imagefolder", root="")  # and not whatever lies in the working directory
     with pytest.raises(FileNotFoundError, match=r"there is no .*missing"):

@@ -1,5 +1,6 @@
 """Published tables, run records and the ledger."""
 
+import hashlib
 import json
 import resource
 import shutil
@@ -57,8 +58,38 @@ def test_a_table_that_was_changed_is_one_line_that_names_its_file(tables):
     assert len(published.table("xu2025", 1)) == len(lines) - 1
 
 
+@pytest.mark.parametrize(
+    ("sums", "told"),
+    [(lambda whole: b"junk\n" + whole, "is damaged: line 1"),
+     (lambda whole: whole[:-30], "is damaged: line 16"),
+     (lambda whole: whole.replace(b"  ", b"\xff\xfe", 1), "is damaged: line 1"),
+     (lambda whole: b"", r"holds no checksum of xu2025_table1\.csv"),
+     (lambda whole: whole.replace(b"xu2025_table1", b"xu2025_table9"),
+      r"holds no checksum of xu2025_table1\.csv")],
+)  # fmt: skip
+def test_damaged_checksums_are_one_line_that_names_their_file(tables, sums, told):
+    path = tables / "SHA256SUMS"
+    path.write_bytes(sums(path.read_bytes()))
+    with pytest.raises(ValueError, match=rf"SHA256SUMS {told}.* write `sha256sum") as error:
+        published.table("xu2025", 1)
+    assert "\n" not in str(error.value)
+
+
+def test_a_table_without_checksums_is_not_read(tables):
+    (tables / "SHA256SUMS").unlink()
+    with pytest.raises(ValueError, match=r"SHA256SUMS holds no checksum of xu2025_table1\.csv"):
+        published.table("xu2025", 1)
+
+
+def write_own(tables, text):
+    """A table of one's own, with its checksum, as CONTRIBUTING.md has it."""
+    (tables / "own.csv").write_text(text)
+    with (tables / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{hashlib.sha256(text.encode()).hexdigest()}  own.csv\n")
+
+
 def test_a_value_of_ones_own_table_that_is_no_number_is_named(tables):
-    (tables / "own.csv").write_text("row,dataset,metric,value,unit,note\na,b,c,much,d,\n")
+    write_own(tables, "row,dataset,metric,value,unit,note\na,b,c,much,d,\n")
     assert published._read("own")["value"].tolist() == ["much"]
     with pytest.raises(ValueError, match=r"own\.csv holds a value that is no number: .*'much'"):
         published.wide("own")
@@ -75,7 +106,7 @@ a,digits,FID,7,,
 
 
 def test_a_table_is_read_with_its_digits_and_without_its_empty_cells(tables):
-    (tables / "own.csv").write_text(OWN)
+    write_own(tables, OWN)
     found = published.printed("own")
     assert found[["row", "metric", "text", "value", "half_unit"]].to_numpy().tolist() == [
         ["b", "FID", "0.10", 0.1, 0.005],
@@ -91,7 +122,7 @@ def test_a_table_is_read_with_its_digits_and_without_its_empty_cells(tables):
 
 
 def test_a_wide_table_keeps_the_order_of_rows_and_columns(tables):
-    (tables / "own.csv").write_text(OWN)
+    write_own(tables, OWN)
     whole, mnist = published.wide("own"), published.wide("own", "MNIST")
     assert whole.index.tolist() == mnist.index.tolist() == ["b", "a"]
     assert whole.columns.tolist() == [("MNIST", "FID"), ("MNIST", "FID_re"), ("digits", "FID")]

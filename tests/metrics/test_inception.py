@@ -152,6 +152,14 @@ def test_probabilities_add_up_to_one_within_a_thousandth():
         inception.inception_score(rows * 1.0015, splits=2)
 
 
+@pytest.mark.parametrize("splits", [0, 1.5, None, "a", True])
+def test_splits_that_are_no_number_of_parts_are_an_error(splits):
+    with pytest.raises(
+        ValueError, match=f"splits must be an integer from 1 up, received {splits!r}"
+    ):
+        inception.inception_score(torch.full((3, 2), 0.5), splits=splits)
+
+
 def test_inception_score_is_a_mean_over_splits():
     first, second = one_hot(torch.arange(10) % 5, 5), one_hot(torch.zeros(10).long(), 5)
     mean, spread = inception.inception_score(torch.cat([first, second]).double(), splits=2)

@@ -71,8 +71,10 @@ def test_two_codes_have_a_middle():
     ("codes", "options", "message"),
     [
         (CODES[:1], {}, r"N >= 2, received shape \(1, 8\)"),
-        (CODES, {"ratio": 1.5}, r"ratio in \[0, 1\] or None, received pairs 10000 and ratio 1.5"),
-        (CODES, {"pairs": 0}, "pairs from 1 up"),
+        (CODES, {"ratio": 1.5}, r"ratio in \[0, 1\] or None, received 1.5"),
+        (CODES, {"ratio": "a"}, r"ratio in \[0, 1\] or None, received 'a'"),
+        (CODES, {"pairs": 0}, "pairs must be an integer from 1 up"),
+        (CODES, {"pairs": 1.5}, "pairs must be an integer from 1 up"),
     ],
 )
 def test_arguments_out_of_range_are_errors(codes, options, message):
@@ -97,6 +99,12 @@ def test_pairs_and_ratios_are_those_of_the_generator(ratio):
 def test_shapes_that_do_not_fit_are_told(end, ratio):
     with pytest.raises(ValueError, match=r"must broadcast, received \(3, 4\), "):
         slerp(torch.ones(3, 4), torch.ones(end), torch.full(ratio, 0.5))
+
+
+def test_codes_that_are_no_floats_are_told():
+    for codes in ((CODES.byte(), CODES), (CODES, CODES.byte())):
+        with pytest.raises(ValueError, match="must be a floating-point tensor, received shape"):
+            slerp(*codes, 0.5)
 
 
 def test_many_ratios_between_two_codes():

@@ -268,6 +268,53 @@ def test_any_object_with_encode_and_decode_will_do(name):
     assert foreign.weight.grad.isfinite().all()
 
 
+class Casts(torch.nn.Module):
+    """A model that takes what has another precision than its weights."""
+
+    def __init__(self, vae):
+        super().__init__()
+        self.vae, self.dtype = vae, vae.decoder[0].weight.dtype
+
+    def encode(self, x):
+        return self.vae.encode(x.to(self.dtype))
+
+    def decode(self, z):
+        return self.vae.decode(z.to(self.dtype))
+
+    def decode_with_head(self, z):
+        return self.vae.decode_with_head(z.to(self.dtype))
+
+
+@pytest.mark.parametrize("name", objectives.names())
+@pytest.mark.parametrize(
+    ("of_x", "of_model"),
+    [(torch.float64, torch.float32), (torch.float32, torch.float64),
+     (torch.float16, torch.float32), (torch.bfloat16, torch.float32),
+     (torch.float16, torch.float16)],
+)  # fmt: skip
+def test_images_of_another_precision_than_the_models_are_scored_in_the_finer(name, of_x, of_model):
+    loss, vae = made(name, {}, (1, 16, 16))
+    x = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    expected = loss(vae, x.to(of_x).float()).total.item()
+    torch.manual_seed(0)
+    total = loss(Casts(vae.to(of_model)), x.to(of_x)).total
+    assert total.dtype == max(of_x, of_model, torch.float32, key=lambda kind: kind.itemsize)
+    if of_model == torch.float32:  # else the draws are others
+        assert total.item() == pytest.approx(expected, rel=1e-3)
+    total.backward()
+    assert all(weight.grad.isfinite().all() for weight in vae.decoder.parameters())
+
+
+@pytest.mark.parametrize("of_x", [torch.float64, torch.float16])
+def test_a_density_takes_images_of_another_precision(of_x):
+    loss, vae = made("bernoulli", {}, (1, 8, 8))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(6, 1, 8, 8, generator=generator).round()
+    density, codes = loss.density(vae, x), torch.randn(2, 6, 4, generator=generator)
+    torch.testing.assert_close(density(x.to(of_x), codes).float(), density(x, codes))
+
+
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_training_lowers_the_loss(name, options):
     loss, vae = made(name, options, (1, 8, 8))
