@@ -543,6 +543,13 @@ def test_options_of_data_are_of_their_declared_types(name, tmp_path, monkeypatch
     assert "did you mean 'root'" in capsys.readouterr().err
 
 
+def test_a_command_has_to_be_given(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 2
+    assert "the following arguments are required: COMMAND" in capsys.readouterr().err
+
+
 HOSTILE = {
     "a call": "x: __import__('pathlib').Path('evaluated').touch() = 1",
     "a walk to builtins": "x: [c for c in ().__class__.__base__.__subclasses__()] = 1",

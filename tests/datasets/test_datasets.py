@@ -505,6 +505,13 @@ def test_a_split_that_is_not_taken_is_an_error_and_not_mixed(tmp_path, names):
         datasets.load("imagefolder", root=str(tmp_path))
 
 
+def test_classes_may_all_have_one_folder_within(tmp_path):
+    for name in ("cats/train/1.png", "cats/train/2.png", "dogs/train/3.png"):
+        picture(tmp_path / name)
+    data = datasets.load("imagefolder", root=str(tmp_path), size=4)
+    assert sorted(torch.cat([data.train_labels, data.test_labels]).tolist()) == [0, 0, 1]
+
+
 LEVELS = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
 
 

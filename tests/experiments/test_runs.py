@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -388,13 +389,15 @@ def test_points_of_one_structure_are_a_stack():
     assert runs.stacks(points, jobs=1) == [[0, 1], [2], [3], [4], [5], [6], [7, 8], [9]]
 
 
-def test_stacks_are_as_many_as_processes_and_not_too_large():
+def test_stacks_are_as_many_as_processes_and_not_too_large(monkeypatch):
     points = [Point("l2", {}, seed, Setting("mlp64")) for seed in range(70)]
     for jobs, sizes in ((1, [24, 23, 23]), (2, [24, 23, 23]), (8, [9, 9, 9, 9, 9, 9, 8, 8])):
         groups = runs.stacks(points, jobs=jobs)
         assert [len(group) for group in groups] == sizes
         assert sorted(index for group in groups for index in group) == list(range(70))
     assert runs.stacks([], jobs=2) == []
+    monkeypatch.setattr(joblib, "effective_n_jobs", {-1: 7}.get)  # all of them
+    assert len(runs.stacks(points)) == 7
 
 
 def test_outcomes_come_in_the_order_of_the_points(tmp_path, monkeypatch):
