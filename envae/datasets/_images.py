@@ -129,8 +129,8 @@ def _pixels(file: Path | tuple[str, bytes], size: int, crop: int | None) -> np.n
     except (_NoRange, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{name} cannot be taken: {error}") from error
     except Exception as error:  # Pillow raises a dozen kinds
-        if getattr(error, "errno", None):
-            raise  # the system's, of a file that may not be read
+        if getattr(error, "errno", None) or isinstance(error, MemoryError):
+            raise  # the system's, and no fault of what the file holds
         raise ValueError(
             f"{name} is truncated or corrupt ({error}): remove it or get another copy"
         ) from error

@@ -505,6 +505,17 @@ def test_a_split_that_is_not_taken_is_an_error_and_not_mixed(tmp_path, names):
         datasets.load("imagefolder", root=str(tmp_path))
 
 
+def test_a_picture_that_finds_no_memory_is_not_called_corrupt(tmp_path, monkeypatch):
+    picture(tmp_path / "1.png")
+
+    def no_memory(image):
+        raise MemoryError
+
+    monkeypatch.setattr(_images, "_in_colour", no_memory)
+    with pytest.raises(MemoryError):
+        _images.read([tmp_path / "1.png"], 4)
+
+
 def test_classes_may_all_have_one_folder_within(tmp_path):
     for name in ("cats/train/1.png", "cats/train/2.png", "dogs/train/3.png"):
         picture(tmp_path / name)
