@@ -244,6 +244,8 @@ def test_bad_records_are_errors(runs):
         records.save("try", {"seed": 0, "lr": float("nan")}, {"fd": 1.0})
     with pytest.raises(ValueError, match="not JSON compliant"):
         records.key("try", {"lr": float("inf")})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        records.write(runs / "note.json", {"lr": float("nan")})
     with pytest.raises(ValueError, match=r"units for \['FD'\], but the metrics are \['fd'\]"):
         records.save("try", {}, {"fd": 1.0}, units={"FD": "FD (x)"})
     with pytest.raises(TypeError):
