@@ -24,8 +24,13 @@ _WHITE_IS_ZERO, _SIGNED = 0, 2
 
 
 def listed(folder: Path) -> list[Path]:
-    """The image files among :func:`files_below`."""
-    return [path for path in files_below(folder) if is_image(PurePath(path.name))]
+    """The image files in a folder and the folders in it, as :func:`files_below` finds them."""
+    return among(files_below(folder))
+
+
+def among(files: Sequence[Path]) -> list[Path]:
+    """The images among files that :func:`files_below` found: the way to them is meant."""
+    return [path for path in files if is_image(PurePath(path.name))]
 
 
 def files_below(folder: Path) -> list[Path]:

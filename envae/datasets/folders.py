@@ -3,7 +3,8 @@
 import dataclasses
 import os
 import re
-from pathlib import Path, PurePath
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -116,7 +117,8 @@ def _split(folder: Path) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]
     )
     if train and test:
         return _classified(train), _classified(test)
-    ways = [path.relative_to(folder).parts[:-1] for path in _images.listed(folder)]
+    files = _images.files_below(folder)
+    ways = [path.relative_to(folder).parts[:-1] for path in _images.among(files)]
     for depth in range(max(map(len, ways), default=0)):
         names = {way[depth] if len(way) > depth else "" for way in ways}
         if all(map(_SPLIT.match, names)) and (depth == 0 or len(names) > 1):
@@ -126,22 +128,25 @@ def _split(folder: Path) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]
                 "(or val) in the folder that is given; images that are not split lie there "
                 "themselves, or in folders of classes"
             )
-    images = _classified(folder)
+    images = _classified(folder, files)
     return held_out(images, max(len(images) // 10, 1))
 
 
-def _classified(folder: Path) -> list[tuple[Path, str]]:
-    """Image files with the first folder on the way to them, empty if there is none."""
-    found = [
-        (path, "".join(path.relative_to(folder).parts[:-1][:1]))
-        for path in _images.files_below(folder)
-    ]
-    images = [(path, name) for path, name in found if _images.is_image(PurePath(path.name))]
+def _classified(folder: Path, files: Sequence[Path] | None = None) -> list[tuple[Path, str]]:
+    """Image files with their classes; `files`: those below the folder, where they are known."""
+    files = _images.files_below(folder) if files is None else files
+    images = [(path, _class(folder, path)) for path in _images.among(files)]
     classes = {name for _, name in images}
-    for path, name in found:
+    for path in files:
+        name = _class(folder, path)
         if name and name not in classes:
             raise ValueError(
                 f"{folder / name} has files, such as {path.name}, and no image: as a class it "
                 f"needs some, else it belongs elsewhere; imagefolder {_READ}"
             )
     return images
+
+
+def _class(folder: Path, path: Path) -> str:
+    """The first folder on the way to a file, empty if there is none."""
+    return "".join(path.relative_to(folder).parts[:-1][:1])

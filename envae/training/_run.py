@@ -110,7 +110,7 @@ class Run:
         self._write()
 
     def renew(self) -> None:
-        """Write the checkpoint again if a plain number was changed since it was written."""
+        """Write the checkpoint again if what is beside the weights was changed since then."""
         if self.path is not None and _beside_weights(self.pair) != self._written:
             self._write()
 

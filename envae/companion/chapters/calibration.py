@@ -97,10 +97,14 @@ def by_weight(
     plain_ticks(axes[1].yaxis)
     for axis in axes:
         axis.set(xscale="log", xlabel=r"KL weight $\alpha$")
-    figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small"
-    )
+    _name_below(figure)
     return figure
+
+
+def _name_below(figure: Figure) -> None:
+    """The legend of all panels, which is that of the first, below them."""
+    named = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*named, loc="outside lower center", ncols=3, fontsize="small")
 
 
 def predicted_ratios(runs: pd.DataFrame) -> Figure:
@@ -151,9 +155,7 @@ def quality_by_weight(runs: pd.DataFrame, judge: str, label: str) -> Figure:
         axis.set(xlabel=axis_name, xscale="linear" if axis is axes[2] else "log", yscale="log")
     plain_ticks(axes[0].yaxis)
     axes[0].set_ylabel(f"{label}, smallest = 1")
-    figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small"
-    )
+    _name_below(figure)
     return figure
 
 
