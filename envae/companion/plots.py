@@ -14,6 +14,7 @@ with extra("book"):
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.ticker import LogLocator, NullLocator
 
 # Opaque, since a transparent figure is unreadable on a dark page.
@@ -120,6 +121,8 @@ def image_table(
         squeeze=False,
         figsize=(side * columns * len(titles) + labels, (side + 0.02) * len(cells) + 0.1),
         dpi=plt.rcParams["figure.dpi"] * 0.72 / side,
+        # Of images, whose shape is fixed: a tight layout lets the groups overlap.
+        layout=ConstrainedLayoutEngine(compress=True, w_pad=0.07, h_pad=0.01, hspace=0, wspace=0),
     )
     for row, (label, groups) in zip(axes, cells.items(), strict=True):
         for axis, title in zip(row, titles, strict=True):
@@ -130,7 +133,6 @@ def image_table(
         row[0].set_ylabel(label, rotation=0, ha="right", va="center")
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title)
-    figure.tight_layout(pad=0.3, w_pad=1.0)
     return figure
 
 

@@ -82,7 +82,7 @@ class _Matching(HalfSquaredError):
         return self.mmd_weight * discrepancy + weighted_kl, {"mmd": discrepancy} | parts
 
 
-@register("wae_mmd", paper="Tables 4-7 of takida2022 (Tolstikhin et al., 2018)")
+@register("wae_mmd", paper="Tables 4-6 of takida2022 (Tolstikhin et al., 2018)")
 class WAEMMD(_Matching):
     """Wasserstein autoencoder: squared error plus MMD of the codes to the prior, no KL term.
 

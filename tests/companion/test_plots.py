@@ -42,6 +42,22 @@ def test_table_of_images_has_titled_groups_and_leaves_gaps():
     assert strip.shape == (3, 7)
 
 
+@pytest.mark.parametrize("rows", [2, 6])
+def test_groups_of_images_do_not_overlap_and_labels_are_whole(rows):
+    groups = dict.fromkeys(["first", "second"], torch.rand(6, 1, 8, 8))
+    with matplotlib.rc_context():
+        plots.use_style()
+        figure = plots.image_table(
+            {f"row {i}, a long name": groups for i in range(rows)}, columns=6
+        )
+        figure.canvas.draw()
+    for first, second in np.reshape(figure.axes, (rows, 2)):
+        left, right = first.get_window_extent(), second.get_window_extent()
+        assert right.x0 - left.x1 > 0.05 * figure.dpi
+        assert first.yaxis.label.get_window_extent().x0 >= 0
+    plt.close(figure)
+
+
 def test_kept_pictures_stand_under_the_test_images():
     test, decoded = torch.rand(2, 6, 1, 3, 3)
     drawn = {"test": test, "means": decoded, "draws": decoded[None] / 2, "prior": decoded / 4}
