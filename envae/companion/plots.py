@@ -114,7 +114,8 @@ def image_table(
         labels that can still be read with less.
     """
     titles = list(next(iter(cells.values())))
-    labels = 0.3 + 0.08 * max(map(len, cells))  # inches: about what a letter takes
+    lines = [line for label in cells for line in label.split("\n")]
+    labels = 0.3 + 0.08 * max(map(len, lines))  # inches: about what a letter takes
     figure, axes = plt.subplots(
         len(cells),
         len(titles),
@@ -122,7 +123,7 @@ def image_table(
         figsize=(side * columns * len(titles) + labels, (side + 0.02) * len(cells) + 0.1),
         dpi=plt.rcParams["figure.dpi"] * 0.72 / side,
         # Of images, whose shape is fixed: a tight layout lets the groups overlap.
-        layout=ConstrainedLayoutEngine(compress=True, w_pad=0.07, h_pad=0.01, hspace=0, wspace=0),
+        layout=ConstrainedLayoutEngine(compress=True, w_pad=0.07, h_pad=0.03, hspace=0, wspace=0),
     )
     for row, (label, groups) in zip(axes, cells.items(), strict=True):
         for axis, title in zip(row, titles, strict=True):
