@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     except notebook_run.Stopped as stopped:
         return _fail(f"interrupted: {stopped}", 130)
     except KeyboardInterrupt:
-        return _fail("interrupted: nothing was written", 130)
+        return _fail("interrupted: no output was written; what was recorded stays", 130)
     return 0
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from envae import cli
+from envae import _checkout, cli
 from envae.companion import claims, notebook_parameters, notebook_run
 
 PARAMETERS = """\
@@ -101,6 +101,25 @@ REFUSED = {
     "half a sign in the profile": (["--profile", "half"], ["models takes list[str], in"]),
     "misspelt in the profile": (["--profile", "stale"], ["'epoch'", "did you mean 'epochs'"]),
 }
+
+
+def test_images_of_ones_own_are_for_the_chapter_that_takes_them():
+    own, takes = {"dataset": "imagefolder"}, []
+    for notebook in sorted((_checkout.root() / "notebooks").glob("*.ipynb")):
+        known = notebook_run.declared(notebook)
+        if "root" in known:
+            takes.append(notebook)
+        elif "dataset" in known:
+            with pytest.raises(
+                notebook_run.RunError, match="does: envae run 07 -p dataset imagefolder"
+            ):
+                notebook_run.parameters(notebook, "quick", own)
+    [seven] = takes
+    assert seven.name.startswith("07")
+    for name, value in {"root": "here", "size": "32", "crop": "8"}.items():
+        assert notebook_run.parameters(seven, "quick", own | {name: value})
+        with pytest.raises(notebook_run.RunError, match=f"{name} would not be used: add"):
+            notebook_run.parameters(seven, "quick", {name: value})
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -378,7 +397,7 @@ def test_interruption_ends_the_kernel_and_leaves_nothing(number, tmp_path):
     error = process.communicate(timeout=30)[1]
     assert process.returncode == 130
     lines = [line for line in error.splitlines() if "%" not in line]  # all but the progress
-    assert lines == ["envae: interrupted: nothing was written"]
+    assert lines == ["envae: interrupted: no output was written; what was recorded stays"]
     kernel = Path("/proc") / started.read_text()
     if Path("/proc").is_dir():
         wait_until(lambda: not kernel.exists(), "the kernel still runs")

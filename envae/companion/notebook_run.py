@@ -131,9 +131,30 @@ def _values(notebook: Path, profile: str, given: Mapping[str, str]) -> dict[str,
         values |= {name: notebook_parameters.find(name, known).parse(given[name]) for name in given}
         for name, value in values.items():
             known[name].check_written(value)
+        _check_own_images(known, values)
         return values
     except ValueError as error:
         raise RunError(f"{notebook.stem}: {error}") from None
+
+
+def _check_own_images(known: Mapping[str, Parameter], values: Mapping[str, Any]) -> None:
+    """Raise a ValueError where a folder of images is asked for that would not be looked at."""
+    defaults = {name: parameter.default for name, parameter in known.items()}
+    asked = values.get("dataset", defaults.get("dataset")) == _OWN_IMAGES
+    if asked and "root" not in known:
+        told = f"envae run 07 -p dataset {_OWN_IMAGES} -p root DIR"
+        raise ValueError(f"it takes no images of your own; this does: {told}")
+    unused = [
+        name
+        for name in _OF_OWN_IMAGES
+        if name in values and values[name] != defaults[name] and not asked
+    ]
+    if "root" in known and unused:
+        raise ValueError(f"{', '.join(unused)} would not be used: add `-p dataset {_OWN_IMAGES}`")
+
+
+_OWN_IMAGES = "imagefolder"
+_OF_OWN_IMAGES = ("root", "size", "crop")  # parameters of it alone
 
 
 def parameters(notebook: Path, profile: str, given: Mapping[str, str]) -> dict[str, Any]:

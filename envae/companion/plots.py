@@ -132,8 +132,12 @@ def image_table(
                 strip = _strip(groups[title][:columns].clamp(0, 1))
                 axis.imshow(strip, cmap="gray", vmin=0, vmax=1)
         row[0].set_ylabel(label, rotation=0, ha="right", va="center")
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title)
+    for column, title in zip(axes.T, titles, strict=True):
+        column[0].set_title(title)
+        # Fewer images than in another row stand below its first ones.
+        right = max(axis.get_xlim()[1] for axis in column if axis.images)
+        for axis in (axis for axis in column if axis.images):
+            axis.set_xlim(right=right)
     return figure
 
 

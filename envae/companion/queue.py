@@ -11,6 +11,7 @@ it ends: see `runs.taken`. Nothing else is kept: a run is done when it has a rec
 
 import contextlib
 import datetime
+import itertools
 import json
 import os
 import selectors
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -43,6 +44,7 @@ _FIELDS = ("profile", "prefix", "rows")
 _NICE = 19
 _POLL = 5.0  # seconds until a process looks again whether others have ended what it waits for
 _LONGEST = 500  # characters of an error: a pipe takes a short line whole
+_UNMEASURED = ", without measuring"
 _REPLACED = 20  # processes at most: what kills them at their start would go on for ever
 
 
@@ -71,6 +73,8 @@ class Queue:
         The file; by default `data/evidence.yaml` of the checkout.
     given
         Parameters on top of every profile whose notebook has them, as the user typed them.
+    tasks
+        In place of the file's, which may have been edited since they were read.
 
     Raises
     ------
@@ -79,11 +83,16 @@ class Queue:
         parameter is unknown.
     """
 
-    def __init__(self, file: Path | None = None, given: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        file: Path | None = None,
+        given: Mapping[str, str] | None = None,
+        tasks: Iterable[Task] | None = None,
+    ):
         self.file = file or _checkout.root() / "data" / "evidence.yaml"
         self.given = dict(given or {})
         self.not_here: dict[str, str] = {}
-        self.tasks = _tasks(self.file)
+        self.tasks = _tasks(self.file) if tasks is None else list(tasks)
         self._experiments: dict[str, Experiment] = {}
         self._costs: dict[str, Costs] = {}
         self._parameters: dict[str, dict[str, Any]] = {}
@@ -187,7 +196,9 @@ def _told(left: "Left") -> str:
     told = ", ".join(f"{count} {state}" for state, count in counts if count)
     if left.missing:
         told += f", {_hours(left.seconds)}"
-    return told + (", without measuring" if left.without_measuring else "")
+    if left.waits_for:
+        told += f", waiting for a record of it in {left.waits_for}"
+    return told + (_UNMEASURED if left.without_measuring else "")
 
 
 def _hours(seconds: float) -> str:
@@ -203,7 +214,10 @@ def _outlook(found: "Mapping[Task, Left]", jobs: int) -> str:
     if not missing:
         return "nothing"
     end = datetime.datetime.now() + datetime.timedelta(seconds=seconds / jobs)
-    return f"{missing} runs, {_hours(seconds)}, until {end:%a %d %b %H:%M} with {jobs} at a time"
+    less = any(left.missing and left.without_measuring for left in found.values())
+    told = f"{missing} runs, {_hours(seconds)}{_UNMEASURED if less else ''}"
+    when = "not before" if less else "until"
+    return f"{told}, {when} {end:%a %d %b %H:%M} with {jobs} at a time"
 
 
 def run(queue: Queue, jobs: int) -> None:
@@ -216,13 +230,19 @@ def run(queue: Queue, jobs: int) -> None:
     Stopped
         If the run is interrupted, by Ctrl-C or by SIGTERM; all processes have ended then.
     RunError
-        If the processes ended without a run, as where records cannot be written.
+        If the processes ended without a run, as where records cannot be written, or if all that is
+        missing waits for records that nothing here makes.
     """
     found = show(queue, jobs)
-    if not any(left.missing for left in found.values()):
+    waiting = {left.waits_for for left in found.values() if left.missing}
+    if not waiting:
         return
+    if "" not in waiting:
+        raise RunError(f"what is missing waits for records of {', '.join(sorted(waiting))}")
     session = f"{os.getpid()}-{time.time_ns()}"
-    told = {"file": str(queue.file), "given": queue.given, "session": session}
+    told = {
+        "file": str(queue.file), "given": queue.given, "tasks": queue.tasks, "session": session
+    }  # fmt: skip
     replaced, ran, failed = 0, False, False
     with _interrupted_kindly(), contextlib.ExitStack() as stack, selectors.DefaultSelector() as out:
         for _ in range(jobs):
@@ -358,7 +378,11 @@ if __name__ == "__main__":
     _lines, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed is no line of a run
     try:
         work(
-            Queue(Path(_told_by_parent["file"]), _told_by_parent["given"]),
+            Queue(
+                Path(_told_by_parent["file"]),
+                _told_by_parent["given"],
+                itertools.starmap(Task, _told_by_parent["tasks"]),
+            ),
             _told_by_parent["session"],
             _lines,
         )

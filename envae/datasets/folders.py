@@ -73,9 +73,7 @@ def imagefolder(root: str, size: int = 64, crop: int | None = None) -> Dataset:
     if not root or not folder.is_dir():
         if folder.is_file():
             raise NotADirectoryError(f"{folder} is a file: give the folder that it lies in")
-        raise FileNotFoundError(
-            f"imagefolder needs root, a folder of images; there is no {root or 'name of one'}"
-        )
+        raise FileNotFoundError(f"imagefolder needs root, a folder of images; there is no {root!r}")
     train, test = _split(folder)
     if not train or not test:
         raise ValueError(

@@ -15,10 +15,10 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from envae import datasets
+from envae import datasets, networks
 from envae._unknown import unknown
 from envae.datasets import Dataset
-from envae.experiments import records, runs, step_cost
+from envae.experiments import classifiers, records, runs, step_cost
 from envae.experiments.measures import quality
 from envae.experiments.runs import Draw, Point, Setting, Start
 from envae.metrics import extractor, random_convolutions
@@ -330,7 +330,14 @@ class Experiment:
         ------
         FileNotFoundError
             If the data or the extractor's weights are not there; says how to get them.
+        ValueError
+            If a name is unknown.
         """
+        if network not in networks.names():
+            raise ValueError(unknown("network", network, networks.names()))
+        for name in priors:
+            if name not in quality.PRIORS:
+                raise ValueError(unknown("prior", name, quality.PRIORS))
         return cls(
             datasets.load(dataset, train_size=train_size or None),
             Setting(network, latent_dim, epochs, batch_size, lr),
@@ -612,7 +619,12 @@ def network_of_features(name: str) -> HasFeatures:
     ------
     FileNotFoundError
         If its weights are not there; says how to get them.
+    ValueError
+        If it is none of those, nor stored here.
     """
+    known = ["inception", *map(extractor.name_for, classifiers.RECIPES)]
+    if name not in known and not extractor.files(name)[0].is_file():
+        raise ValueError(unknown("extractor", name, known))
     if name != "inception":
         return extractor.load(name)[0]
     from envae.metrics import inception  # needs pytorch-fid, an extra of the book

@@ -23,6 +23,8 @@ class Left:
         Of one core, for those that are missing.
     without_measuring
         Whether `seconds` leave out what measuring takes, since nothing like it was recorded.
+    waits_for
+        Experiment whose records must give the row's number before it can be run; else empty.
     """
 
     done: int
@@ -30,6 +32,7 @@ class Left:
     failed: int
     seconds: float
     without_measuring: bool
+    waits_for: str = ""
 
 
 class Costs:
@@ -70,7 +73,13 @@ class Costs:
                 one, measured = self._seconds(label, found, searched)
                 seconds += missing * one
                 without |= not measured
-        return Left(**counts, seconds=seconds, without_measuring=without)
+        waits = counts["missing"] and self._experiment.numbers_of
+        return Left(
+            **counts,
+            seconds=seconds,
+            without_measuring=without,
+            waits_for=waits if waits and self._experiment.chosen(label) is None else "",
+        )
 
     def _found(self, label: str, searched: bool) -> pd.DataFrame:
         """The table of a row's search, or of its reported runs."""

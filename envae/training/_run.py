@@ -67,6 +67,10 @@ class Pair(nn.Module):
         return {"total": loss.total} | terms | loss.parts
 
 
+class UnusableCheckpoint(ValueError):
+    """A checkpoint that a run cannot go on from: damaged, of another run, or too far."""
+
+
 class Run:
     """State of a run between epochs: history, best weights, and the checkpoint file.
 
@@ -146,7 +150,7 @@ class Run:
 
         Raises
         ------
-        ValueError
+        UnusableCheckpoint
             If the checkpoint is damaged, of another run, or further than this one goes.
         OSError
             If there is something else than a file, or nothing and none can be written.
@@ -168,7 +172,7 @@ class Run:
         if not differs and self._start not in (start, current, best):
             differs = ["the weights or numbers that it starts from"]
         if differs:
-            raise ValueError(
+            raise UnusableCheckpoint(
                 f"the checkpoint {self.path} is of another run: it differs in {differs}; "
                 "remove it or give another path"
             )
@@ -176,7 +180,7 @@ class Run:
             (done for done in range(len(history)) if _exhausted(history[:done], patience)), epochs
         )
         if len(history) > asked:
-            raise ValueError(
+            raise UnusableCheckpoint(
                 f"the checkpoint {self.path} holds {len(history)} epochs, and {asked} were asked "
                 "for: remove it or give another path"
             )
@@ -223,7 +227,9 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """Tensors of a checkpoint by what they belong to, and what is told beside them."""
     found = files.read_tensors(path)
     if found is None or "settings" not in found[1]:
-        raise ValueError(f"{path} is damaged, or not a checkpoint of this project: remove it")
+        raise UnusableCheckpoint(
+            f"{path} is damaged, or not a checkpoint of this project: remove it"
+        )
     tensors, told = found
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "adam": {}, "scaling": {}}
     for name, value in tensors.items():

@@ -58,6 +58,17 @@ def test_groups_of_images_do_not_overlap_and_labels_are_whole(rows):
     plt.close(figure)
 
 
+def test_fewer_images_stand_below_the_first_ones_of_other_rows():
+    images = torch.rand(4, 1, 3, 3)
+    figure = plots.image_rows({"four": images, "one": images[:1]}, columns=4)
+    figure.canvas.draw()
+    first, second = (axis.get_window_extent() for axis in figure.axes)
+    assert (second.x0, second.width) == pytest.approx((first.x0, first.width), abs=1)
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim() == (-0.5, 14.5)
+    assert figure.axes[1].images[0].get_extent()[:2] == [-0.5, 2.5]
+    plt.close(figure)
+
+
 def test_kept_pictures_stand_under_the_test_images():
     test, decoded = torch.rand(2, 6, 1, 3, 3)
     drawn = {"test": test, "means": decoded, "draws": decoded[None] / 2, "prior": decoded / 4}

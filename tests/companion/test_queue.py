@@ -5,6 +5,7 @@ import collections
 import dataclasses
 import datetime
 import io
+import json
 import os
 import re
 import signal
@@ -205,8 +206,8 @@ def test_what_is_left_is_told_for_each_row_and_for_all_that_can_be_run(
         "quick: L1: 2 done, 3 missing, 30 core minutes",
         "mnist, energy_based: L2: 1 done, 4 missing, 2 failed, 1.5 core hours, without measuring",
         "gone: 3 rows, no data here: get them",
-        "left of what has its data here: 7 runs, 2.0 core hours, until Fri 27 Nov 15:30 with 2 at "
-        "a time",
+        "left of what has its data here: 7 runs, 2.0 core hours, without measuring, not before Fri "
+        "27 Nov 15:30 with 2 at a time",
     ]
     assert threads == [1]  # as the processes have it, whose steps are timed
     done = {TASKS[0]: Left(5, 0, 1, 0.0, without_measuring=False)}
@@ -325,6 +326,39 @@ def test_processes_that_end_without_a_run_are_an_error_and_killed_ones_are_repla
         with pytest.raises(notebook_run.RunError, match="no run was done: the processes ended"):
             queue.run(Queue(listed(tmp_path), SMALL), 2)
         assert capsys.readouterr().out.count(f"a process ended with status {status}\n") == count
+
+
+def test_a_list_that_is_edited_while_it_is_run_is_still_the_one_that_was_read(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(paper_rows.Experiment, "step_seconds", lambda self, label: 0.1)
+    file, program, told = listed(tmp_path), tmp_path / "python", tmp_path / "told"
+    tasks = Queue(file, SMALL)
+    listed(tmp_path, "- profile: quick\n  rows: [L2, L1]\n")
+    program.write_text(f'#!/bin/sh\necho "$3" > {told}\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(queue.sys, "executable", str(program))
+    queue.run(tasks, 1)
+    given = json.loads(told.read_text())
+    assert [Task(*task) for task in given["tasks"]] == [Task("quick", "L1")]
+    assert Queue(file, given["given"], [Task("quick", "L1")]).tasks == [Task("quick", "L1")]
+
+
+def test_what_waits_for_records_that_nothing_makes_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(paper_rows.Experiment, "step_seconds", lambda self, label: 0.1)
+    tasks = Queue(listed(tmp_path), SMALL | {"numbers_of": "nope"})
+    with pytest.raises(notebook_run.RunError, match="waits for records of nope"):
+        queue.run(tasks, 1)
+    line = "quick: L1: 2 missing, 0 core minutes, waiting for a record of it in nope"
+    assert line in capsys.readouterr().out
+
+
+def test_where_nothing_can_be_written_the_folder_is_named(tmp_path, monkeypatch):
+    due = Queue(listed(tmp_path), SMALL).experiment("quick").due("L1")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path / "file"))
+    with pytest.raises(OSError, match=f"'{tmp_path}/file/{due.experiment}'"), take(due):
+        pytest.fail("nothing is taken")
 
 
 class Scripted:

@@ -45,6 +45,14 @@ PARAMETERS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("network", "nope"), ("priors", ["gmm10", "nope"]), ("extractor", "nope")]
+)
+def test_an_unknown_name_is_told_before_anything_is_run(name, value):
+    with pytest.raises(ValueError, match=f"unknown {name.removesuffix('s')} 'nope'.*known: "):
+        paper_rows.Experiment.of(**PARAMETERS | {name: value})
+
+
 def test_parameters_of_a_notebook_are_those_of_its_experiment():
     found = paper_rows.Experiment.of(**PARAMETERS, table="shown")
     assert (found.dataset.name, len(found.dataset.train)) == ("digits-200", 200)

@@ -110,6 +110,39 @@ def test_a_killed_sweep_goes_on_and_repeats_neither_points_nor_whole_epochs(tmp_
     assert not list(folder.glob("*.checkpoint"))
 
 
+@pytest.mark.parametrize("ending", ["checkpoint", "start"])
+@pytest.mark.parametrize("content", ["nothing", "of another run"])
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_put_aside_and_the_run_begun_anew(
+    tmp_path, monkeypatch, ending, content
+):
+    """Were it a failure, the run's value would count as tried in a search."""
+    monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
+    part = DIGITS.subset(64)
+    point, other = (
+        Point(
+            "envae", {"samples": 2}, 0, Setting("linear", 2, epochs=3), Start("l2", {"alpha": a}, 1)
+        )
+        for a in (0.1, 0.2)
+    )
+    key = records.key("try", point.parameters(part.name))
+    damaged = tmp_path / "try" / f"{key}.{ending}"
+    damaged.parent.mkdir()
+    if content == "nothing":
+        damaged.touch()
+    else:
+        runs.train(other, part, checkpoint=tmp_path / "of.checkpoint")
+        (tmp_path / f"of.{ending}").rename(damaged)
+    with pytest.warns(UserWarning, match=f"put aside as {key}.{ending}.unusable, and begun anew"):
+        trained, _, history = runs.train(point, part, checkpoint=damaged.with_suffix(".checkpoint"))
+    assert len(history) == 2
+    [expected] = [vae for vae, *_ in [runs.train(point, part)]]
+    for mine, its in zip(trained.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(mine, its)
+    assert damaged.with_name(f"{key}.{ending}.unusable").exists()
+    runs.run(point, dataset=part, experiment="try", measure=weights)
+    assert not list(damaged.parent.glob(f"{key}*.unusable"))
+
+
 def test_a_failed_point_is_listed_with_its_error_and_tried_again(tmp_path, monkeypatch):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")

@@ -210,7 +210,7 @@ def _recorded(
         curves={"total": history["total"], "seconds": history["seconds"].round(4)},
         data_checksum=data.checksum,
     )
-    for ending in ("checkpoint", "start", "taken"):
+    for ending in ("checkpoint", "start", "checkpoint.unusable", "start.unusable", "taken"):
         _beside_record(experiment, parameters, ending).unlink(missing_ok=True)
     # Last, since pictures that fail must not lose what was trained and measured.
     if whole and draw is not None and (drawn := draw(vae, minimized, data, point.seed)):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from envae.experiments import records
 from envae.experiments.runs._point import Point
 from envae.experiments.runs._record import _beside_record, progress
 
@@ -45,12 +46,17 @@ def taken(
         As :func:`progress` takes them.
     session
         Name of the session, without white space.
+
+    Raises
+    ------
+    OSError
+        If nothing can be written beside the records; names their folder.
     """
+    records.check_room(experiment)
     own, files, busy = [], [], False
     with contextlib.ExitStack() as stack:
         for point in points:
             path = _beside_record(experiment, point.parameters(dataset), "taken")
-            path.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(path.open("a+"))
             if not _locked(file, path):
                 busy = True

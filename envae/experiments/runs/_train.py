@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import joblib
 import pandas as pd
@@ -17,7 +18,7 @@ from envae.experiments import batched
 from envae.experiments.parallel import side_by_side
 from envae.experiments.runs._point import Kind, Point
 from envae.objectives import Objective, objective
-from envae.training import fit
+from envae.training import UnusableCheckpoint, fit
 from envae.vae import VAE
 
 # Networks so small that a step of one is overhead: see benchmarks/budget.py.
@@ -98,12 +99,13 @@ def _parts(group: list[int], largest: int) -> list[list[int]]:
 def train(point: Point, dataset: Dataset, *, checkpoint: Path | None = None) -> Trained:
     """Train a point's model by itself.
 
-    `checkpoint` as in `training.fit`; a warm start has one of its own beside it.
+    `checkpoint` as in `training.fit`; a warm start has one of its own beside it. One that cannot be
+    gone on from is put aside, `<name>.unusable`, with a warning: it must not be why a run fails.
     """
     data, setting, start = point.data(dataset), point.setting, point.start
     vae, minimized = point.build(data.image_shape)
     alone = functools.partial(
-        fit,
+        _fit_anew_if_unusable,
         vae,
         images=data.train,
         batch_size=setting.batch_size,
@@ -118,6 +120,19 @@ def train(point: Point, dataset: Dataset, *, checkpoint: Path | None = None) -> 
     history = alone(minimized, epochs=point.own_epochs, checkpoint=checkpoint)
     # Models come back from processes of their own, and meet data that are held in memory.
     return vae.cpu(), minimized.cpu(), history
+
+
+def _fit_anew_if_unusable(
+    vae: VAE, minimized: Objective, *, checkpoint: Path | None, **given: Any
+) -> pd.DataFrame:
+    """As `training.fit`, which changes nothing before it has read the checkpoint."""
+    try:
+        return fit(vae, minimized, checkpoint=checkpoint, **given)
+    except UnusableCheckpoint as error:
+        assert checkpoint is not None, "there was one to read"
+        aside = checkpoint.replace(checkpoint.with_name(f"{checkpoint.name}.unusable"))
+        warnings.warn(f"{error}; put aside as {aside.name}, and begun anew", stacklevel=2)
+        return fit(vae, minimized, checkpoint=checkpoint, **given)
 
 
 def train_stack(
