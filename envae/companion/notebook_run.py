@@ -144,12 +144,10 @@ def _check_own_images(known: Mapping[str, Parameter], values: Mapping[str, Any])
     if asked and "root" not in known:
         told = f"envae run 07 -p dataset {_OWN_IMAGES} -p root DIR"
         raise ValueError(f"it takes no images of your own; this does: {told}")
-    unused = [
-        name
-        for name in _OF_OWN_IMAGES
-        if name in values and values[name] != defaults[name] and not asked
-    ]
-    if "root" in known and unused:
+    if asked or "root" not in known:
+        return
+    changed = {name for name, value in values.items() if value != defaults[name]}
+    if unused := [name for name in _OF_OWN_IMAGES if name in changed]:
         raise ValueError(f"{', '.join(unused)} would not be used: add `-p dataset {_OWN_IMAGES}`")
 
 

@@ -135,9 +135,8 @@ def image_table(
     for column, title in zip(axes.T, titles, strict=True):
         column[0].set_title(title)
         # Fewer images than in another row stand below its first ones.
-        right = max(axis.get_xlim()[1] for axis in column if axis.images)
-        for axis in (axis for axis in column if axis.images):
-            axis.set_xlim(right=right)
+        shown = [axis for axis in column if axis.images]
+        plt.setp(shown, xlim=(None, max(axis.get_xlim()[1] for axis in shown)))
     return figure
 
 

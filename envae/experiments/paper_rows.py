@@ -333,11 +333,8 @@ class Experiment:
         ValueError
             If a name is unknown.
         """
-        if network not in networks.names():
-            raise ValueError(unknown("network", network, networks.names()))
-        for name in priors:
-            if name not in quality.PRIORS:
-                raise ValueError(unknown("prior", name, quality.PRIORS))
+        networks.check_name(network)
+        quality.check_priors(priors)
         return cls(
             datasets.load(dataset, train_size=train_size or None),
             Setting(network, latent_dim, epochs, batch_size, lr),

@@ -73,13 +73,10 @@ class Costs:
                 one, measured = self._seconds(label, found, searched)
                 seconds += missing * one
                 without |= not measured
-        waits = counts["missing"] and self._experiment.numbers_of
-        return Left(
-            **counts,
-            seconds=seconds,
-            without_measuring=without,
-            waits_for=waits if waits and self._experiment.chosen(label) is None else "",
-        )
+        waits_for = self._experiment.numbers_of if counts["missing"] else ""
+        if waits_for and self._experiment.chosen(label) is not None:
+            waits_for = ""
+        return Left(**counts, seconds=seconds, without_measuring=without, waits_for=waits_for)
 
     def _found(self, label: str, searched: bool) -> pd.DataFrame:
         """The table of a row's search, or of its reported runs."""

@@ -126,8 +126,7 @@ def build(
     ValueError
         If the name or posterior is unknown, or a size is out of range.
     """
-    if name not in _NETWORKS:
-        raise ValueError(unknown("network", name, _NETWORKS))
+    check_name(name)
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"image_shape must be (C, H, W), received {image_shape}")
     if latent_dim < 1:
@@ -158,3 +157,9 @@ def build(
 def names() -> list[str]:
     """Names that :func:`build` knows."""
     return list(_NETWORKS)
+
+
+def check_name(name: str) -> None:
+    """Raise a ValueError for a name that :func:`build` does not know."""
+    if name not in _NETWORKS:
+        raise ValueError(unknown("network", name, _NETWORKS))

@@ -6,7 +6,7 @@ neither paper measures: samples in a second space of features, without one, and 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Generator, Tensor
@@ -60,6 +60,13 @@ _OF_RATIO = {
 }
 # Interpolation ratio, as `between_pairs` takes it.
 RATIOS: dict[str, float | None] = {"midpoint": 0.5, "random_ratio": None}
+
+
+def check_priors(names: Iterable[str]) -> None:
+    """Raise a ValueError for a name that is not in `PRIORS`."""
+    for name in names:
+        if name not in PRIORS:
+            raise ValueError(unknown("prior", name, PRIORS))
 
 
 def measure(
@@ -137,9 +144,7 @@ def measure(
         If a prior or a split is unknown, a number is out of range, or a set has too few images for
         a distance.
     """
-    for name in priors:
-        if name not in PRIORS:
-            raise ValueError(unknown("prior", name, PRIORS))
+    check_priors(priors)
     if against not in ("train", "test"):
         raise ValueError(unknown("split", against, ("train", "test")))
     check_count(0, likelihood_draws=likelihood_draws)
