@@ -38,7 +38,8 @@ def wheel(tmp_path_factory):
     shutil.copytree(ROOT / "envae", folder / "envae", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     with tarfile.open(build(folder, "sdist")) as archive:
-        archive.extractall(folder / "unpacked", filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # not in Python 3.11.3
+        archive.extractall(folder / "unpacked")
     (unpacked,) = (folder / "unpacked").iterdir()
     assert not (unpacked / "tests").exists()
     assert (unpacked / "CITATION.cff").is_file()

@@ -158,6 +158,8 @@ def declared(source: str) -> dict[str, Parameter]:
     ValueError
         If a line is anything but `name: type = literal`, or no Python. Nothing of it is executed.
     """
+    if "\0" in source:  # a SyntaxError without a line, and before Python 3.11.4 a ValueError
+        raise ValueError("the parameters cell is no Python (it holds a null byte)")
     try:
         nodes = ast.parse(source).body
         comments = {
@@ -168,8 +170,8 @@ def declared(source: str) -> dict[str, Parameter]:
         parameters = [_parameter(node, comments) for node in nodes]
     except (RecursionError, MemoryError):  # of thousands of signs, the parser's own stack
         raise ValueError("the parameters cell is no Python (nested too deeply)") from None
-    except SyntaxError as error:  # it has no line where the source holds a null byte
-        told = f"line {error.lineno or '?'} of the parameters cell is no Python ({error.msg})"
+    except SyntaxError as error:
+        told = f"line {error.lineno} of the parameters cell is no Python ({error.msg})"
         raise ValueError(told) from None
     return {parameter.name: parameter for parameter in parameters}
 
