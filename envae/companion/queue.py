@@ -213,9 +213,12 @@ def _outlook(found: "Mapping[Task, Left]", jobs: int) -> str:
     seconds = sum(left.seconds for left in found.values())
     if not missing:
         return "nothing"
-    end = datetime.datetime.now() + datetime.timedelta(seconds=seconds / jobs)
-    less = any(left.missing and left.without_measuring for left in found.values())
-    told = f"{missing} runs, {_hours(seconds)}{_UNMEASURED if less else ''}"
+    lacking = [left for left in found.values() if left.missing]
+    longest = max(left.seconds / left.missing for left in lacking)  # of one run, which is one job
+    end = datetime.datetime.now() + datetime.timedelta(seconds=max(seconds / jobs, longest))
+    less = any(left.without_measuring for left in lacking)
+    runs = "1 run" if missing == 1 else f"{missing} runs"
+    told = f"{runs}, {_hours(seconds)}{_UNMEASURED if less else ''}"
     when = "not before" if less else "until"
     return f"{told}, {when} {end:%a %d %b %H:%M} with {jobs} at a time"
 
