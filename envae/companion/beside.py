@@ -99,10 +99,7 @@ def _spread(of_row: pd.DataFrame, metric: str) -> str:
         return "failed"
     if "missing" in set(of_row["state"]):
         return NOT_YET
-    values = of_row[metric].dropna() if metric in of_row else pd.Series(dtype=float)
-    if values.empty:
-        return NOTHING
-    return mean_and_spread(values)
+    return mean_and_spread(of_row[metric]) if metric in of_row else NOTHING
 
 
 def mean_and_spread(values: pd.Series, digits: int = 2) -> str:
@@ -111,12 +108,18 @@ def mean_and_spread(values: pd.Series, digits: int = 2) -> str:
     Parameters
     ----------
     values
-        One for each seed, at least one.
+        One for each seed; no number where it was not measured, and the text says for how many it
+        was: `0.27 (1 of 2)`. A dash where it was for none.
     digits
         Digits after the point.
     """
-    mean, std = f"{values.mean():.{digits}f}", f"{values.std():.{digits}f}"
-    return f"{mean} ± {std}" if len(values) > 1 else mean
+    measured = values.dropna()
+    if measured.empty:
+        return NOTHING
+    mean, std = f"{measured.mean():.{digits}f}", f"{measured.std():.{digits}f}"
+    told = f"{mean} ± {std}" if len(measured) > 1 else mean
+    lacking = len(measured) < len(values)
+    return f"{told} ({len(measured)} of {len(values)})" if lacking else told
 
 
 def means(runs: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from envae.companion import beside
 from envae.companion.differences import Difference, simultaneous
 from envae.companion.scale import PUBLISHED, Scale
 from envae.companion.tables import NOTHING
-from envae.experiments import paper_rows, records
+from envae.experiments import floors, paper_rows, records
 from envae.objectives import objective
 
 
@@ -28,6 +28,8 @@ class Recorded:
         What tables call it.
     pixels, network, images, epochs
         As `Scale` takes them.
+    samples
+        Images generated for a distance from the test images.
     instead
         Rows whose number was not searched at this scale and whose samples came nearer at another
         one: that one's objective, options and learning rate. These runs stand beside the others.
@@ -38,6 +40,7 @@ class Recorded:
     network: str
     images: int
     epochs: int
+    samples: int
     instead: Mapping[str, tuple[str, dict[str, Any], float]] = dataclasses.field(
         default_factory=dict
     )
@@ -45,29 +48,24 @@ class Recorded:
 
 # By the name of the data; what is furthest from a toy first.
 SCALES = {
-    "cifar10-jpeg-10000": Recorded("photographs", "32 x 32", "conv", 10_000, 20),
+    "cifar10-jpeg-10000": Recorded("photographs", "32 x 32", "conv", 10_000, 20, 10_000),
     "mnist": Recorded(
         "MNIST",
         "28 x 28",
         "arelbo_mnist",
         60_000,
         50,
+        10_000,
         {
             "L2": ("l2", {"alpha": 0.1}, 1e-3),
             "Diag-D, mle": ("diag_d", {"estimate": "mle"}, 1e-4),
         },
     ),
-    "mnist-5000": Recorded("MNIST-5000", "28 x 28", "mlp", 5000, 10),
-    "digits": Recorded("digits", "8 x 8", "mlp", 1297, 200),
+    "mnist-5000": Recorded("MNIST-5000", "28 x 28", "mlp", 5000, 10, 1000),
+    "digits": Recorded("digits", "8 x 8", "mlp", 1297, 200, 1297),
 }
 TITLES = {data: of.title for data, of in SCALES.items()}
-# For a caption: what stands behind the titles.
 _NETWORKS = {"conv": "a convolutional network", "arelbo_mnist": "AR-ELBO's", "mlp": "an MLP"}
-TOLD = "; ".join(
-    f"{of.title}: {of.images:,} images, {of.pixels.replace('x', '×')}, {_NETWORKS[of.network]}, "
-    f"{of.epochs} epochs"
-    for of in SCALES.values()
-)
 # Experiments that train rows of xu2025's Table 1 from scratch, each with the chapter that shows it
 # and what tells the runs shown there from others that it holds.
 _SMALL = {"network": "mlp", "latent_dim": 16, "lr": 1e-3, "initial_variance": 1.0}
@@ -118,6 +116,33 @@ def runs(data: str) -> pd.DataFrame:
         other = others[same].assign(label=label, state="done", experiment=f"{table}_beside")
         found = pd.concat([found[found["label"] != label], other], ignore_index=True)
     return found
+
+
+def told(paper: str, scales: Iterable[str] = SCALES) -> str:
+    """What stands behind the titles of scales, for a caption.
+
+    Parameters
+    ----------
+    paper
+        Key of `scale.PUBLISHED`: where it tells its training, the share of it is told.
+    scales
+        Keys of `SCALES`.
+    """
+    floor = floors.table()["floor"]
+    parts = []
+    for data in scales:
+        of, here, theirs = SCALES[data], scale(data, paper, []), PUBLISHED[paper]
+        seeds = runs(data).query("state == 'done'").groupby("label")["seed"].nunique()
+        seen = f"{here.seen:,} images seen"
+        if here.share is not None:
+            seen += f", {here.share} of the paper's on {theirs.smallest or theirs.data}"
+        fewest = "" if seeds.min() == seeds.max() else f"{seeds.min()} to "
+        parts.append(
+            f"{of.title}: {of.images:,} images, {of.pixels.replace('x', '×')}, "
+            f"{_NETWORKS[of.network]}, {of.epochs} epochs ({seen}), "
+            f"{fewest}{seeds.max()} seeds, floor {floor[data, 'test', of.samples]:.2f}"
+        )
+    return "; ".join(parts)
 
 
 def scale(data: str, paper: str, rows: Iterable[str]) -> Scale:

@@ -126,6 +126,13 @@ class Scale:
         """Images seen in training: training images times epochs."""
         return self.images * (self.epochs or 0)
 
+    @property
+    def share(self) -> str | None:
+        """Images seen over those of the paper's training, in percent; None where it gives none."""
+        if self.paper is None or self.paper.epochs is None or self.epochs is None:
+            return None
+        return _percent(self.seen / (self.paper.images * self.paper.epochs))
+
     def __str__(self) -> str:
         parts = [f"{self.data} {self.pixels}", self.network]
         trained = self.epochs is not None
@@ -139,12 +146,11 @@ class Scale:
     def _beside(self, paper: Published) -> str:
         if self.epochs is None:
             return f"the paper's data: {paper.data}"
-        if paper.epochs is not None:
-            share = _percent(self.seen / (paper.images * paper.epochs))
+        if self.share is not None:
             where = (
                 f"on {paper.smallest} (of {paper.data})" if paper.smallest else f"({paper.data})"
             )
-            return f"{share} of the paper's {where}"
+            return f"{self.share} of the paper's {where}"
         share = _percent(self.images / paper.images)
         whose = f"{paper.smallest}'s" if paper.smallest else "its"
         return (

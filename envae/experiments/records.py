@@ -254,6 +254,8 @@ def _row(path: Path) -> dict[str, Any]:
         parameters, metrics = record["parameters"], record["metrics"]
         origin = {name: record["manifest"][name] for name in _ORIGIN}
         _check_names(parameters, metrics)
+        if metrics.keys() != record["units"].keys():
+            raise ValueError(f"metrics {[*metrics]}, but units for {[*record['units']]}")
         if not_finite := {name: value for name, value in metrics.items() if not _finite(value)}:
             raise ValueError(f"metrics are no finite numbers: {not_finite}")
         if path.stem != key(path.parent.name, parameters):

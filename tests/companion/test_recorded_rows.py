@@ -27,6 +27,21 @@ def test_every_scale_is_what_its_records_say(data):
     _, _, part = data.rpartition("-")
     whole = {"digits": 1297, "mnist": 60_000}
     assert SCALES[data].images == (whole[data] if data in whole else int(part))
+    unit = told["units"]["fd_generated"]
+    assert f"{SCALES[data].samples} samples against the test split" in unit
+
+
+def test_a_caption_says_what_stands_behind_a_title():
+    assert recorded_rows.told("takida2022 Sec. 6", ["mnist"]) == (
+        "MNIST: 60,000 images, 28 × 28, AR-ELBO's, 50 epochs (3,000,000 images seen, 50 % of the "
+        "paper's on MNIST), 1 to 3 seeds, floor 0.01"
+    )
+    told = recorded_rows.told("xu2025", ["digits", "mnist-5000"])
+    assert told.startswith(
+        "digits: 1,297 images, 8 × 8, an MLP, 200 epochs (259,400 images seen), "
+    )
+    assert "; MNIST-5000: " in told
+    assert "of the paper's" not in told
 
 
 def test_rows_that_came_nearer_at_another_number_have_it():
@@ -54,7 +69,7 @@ def test_a_run_that_a_reader_made_at_another_length_is_none_of_the_scale(tmp_pat
 def test_of_the_runs_beside_those_alone_are_taken_that_are_meant(tmp_path, monkeypatch):
     monkeypatch.setenv("ENVAE_RUNS", str(tmp_path))
     instead = {"L2": ("l2", {"alpha": 0.1}, 1e-3)}
-    monkeypatch.setitem(SCALES, "toy", recorded_rows.Recorded("", "", "mlp", 10, 5, instead))
+    monkeypatch.setitem(SCALES, "toy", recorded_rows.Recorded("", "", "mlp", 10, 5, 10, instead))
     meant = {"objective": "l2", "options": {"alpha": 0.1}, "lr": 1e-3, "epochs": 5, "seed": 1}
 
     def save(experiment, fd, **other):

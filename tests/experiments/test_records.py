@@ -270,6 +270,14 @@ def test_a_metric_that_is_no_finite_number_is_refused(runs, value):
         records.load("try")
 
 
+@pytest.mark.parametrize("metrics", [{}, {"loss": 1.5}, {"fd": 1.5, "loss": 1.5}])
+def test_a_record_that_lost_or_gained_a_metric_is_refused(runs, metrics):
+    path = save(fd=1.5)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"metrics": metrics}))
+    with pytest.raises(ValueError, match=r"not a whole run record .*but units for \['fd'\]"):
+        records.load("try")
+
+
 @pytest.mark.parametrize("name", ["seconds", "done", "key", "date", "fd"])
 def test_parameters_metrics_and_origin_have_names_of_their_own(runs, name):
     with pytest.raises(ValueError, match=rf"need names of their own: \['{name}'\]"):
