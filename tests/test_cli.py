@@ -76,7 +76,7 @@ REFUSED = {
     "a rate of nothing": (["-p", "lr", "0"], ["lr takes float, above 0 (learning rate)"]),
     "not a number": (["-p", "lr", "nan"], ["lr takes float, finite numbers", "nan"]),
     "an infinite rate": (["-p", "lr", "inf"], ["lr takes float, finite numbers", "inf"]),
-    "no seeds": (["-p", "seeds", ""], ["seeds takes list[int], from 0 up", "received []"]),
+    "no seeds": (["-p", "seeds", ""], ["seeds takes list[int], at least one", "received []"]),
     "a negative seed": (["-p", "seeds", "1,-1"], ["seeds takes list[int], from 0 up", "[1, -1]"]),
     "less than all": (["-p", "samples", "-1"], ["samples takes int, from 0 up", "received -1"]),
     "epochs without end": (["-p", "epochs", "1000001"], ["epochs takes int, at most 1,000,000"]),
@@ -118,7 +118,8 @@ def test_images_of_ones_own_are_for_the_chapter_that_takes_them():
     assert seven.name.startswith("07")
     for name, value in {"root": "here", "size": "32", "crop": "8"}.items():
         assert notebook_run.parameters(seven, "quick", own | {name: value})
-        with pytest.raises(notebook_run.RunError, match=f"{name} would not be used: add"):
+        unused = f"{name} would not be used for the data set 'digits': add"
+        with pytest.raises(notebook_run.RunError, match=unused):
             notebook_run.parameters(seven, "quick", {name: value})
 
 
@@ -682,17 +683,17 @@ LIMITS = {
     "seed: int = 1": ([0, 2**32 - 1], {-1: "from 0 up", 2**32: "at most 4,294,967,295"}),
     "lr: float = 0.1": ([1e-300, 1e300], {0.0: "above 0", float("inf"): "finite numbers"}),
     "alpha_l2: float = 0.1": ([1e-300, 1e300], {0.0: "above 0", -0.1: "above 0"}),
-    "betas: list[float] = [1.0]": ([[2.0, 0.5]], {(): "above 0", (1.0, 0.0): "above 0"}),
+    "betas: list[float] = [1.0]": ([[2.0, 0.5]], {(): "at least one", (1.0, 0.0): "above 0"}),
     "weights: list[float] = [1.0]": ([[0.1]], {(0.1, -0.1): "above 0"}),
-    "levels: list[float] = [0.1]": ([[0.0]], {(): "from 0 up", (0.1, -0.1): "from 0 up"}),
+    "levels: list[float] = [0.1]": ([[0.0]], {(): "at least one", (0.1, -0.1): "from 0 up"}),
     "epsilon: float = 0.1": ([0.0, 1e300], {-1e-300: "from 0 up"}),
     "weight: float = 1.0": ([-1e300, 0.0], {float("nan"): "finite numbers"}),
     "level: int = 1": (
         [1 - 2**63, 2**63 - 1], {2**63: "at most 9,223,372", -(2**63): "at most 9,223,372"}
     ),
-    "sizes: list[int] = [1]": ([[1, 1], 1000 * [2]], {(): "from 1 up", (1, 0): "from 1 up",
+    "sizes: list[int] = [1]": ([[1, 1], 1000 * [2]], {(): "at least one", (1, 0): "from 1 up",
                                                       1001 * (2,): "at most 1,000 of them"}),
-    "seeds: list[int] = [1]": ([[0], [2, 1]], {(): "from 0 up", (2, 1, 2): "each one once"}),
+    "seeds: list[int] = [1]": ([[0], [2, 1]], {(): "at least one", (2, 1, 2): "each one once"}),
     "names: list[str] = []": ([[], ["a", "a"]], {}),
 }  # fmt: skip
 

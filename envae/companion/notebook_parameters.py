@@ -117,8 +117,10 @@ class Parameter:
         if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
             raise ValueError(self._complaint(value, "finite numbers"))
         possible = _POSSIBLE[self.range]
-        if not all(map(possible, numbers)) or (self.range and not given):
+        if not all(map(possible, numbers)):
             raise ValueError(self._complaint(value, self.range))
+        if self.range and not given:
+            raise ValueError(self._complaint(value, "at least one"))
         if any(abs(number) > self._most for number in numbers if isinstance(number, int)):
             raise ValueError(self._complaint(value, f"at most {self._most:,}"))
         if len(given) > _MOST_ITEMS:

@@ -140,7 +140,8 @@ def _values(notebook: Path, profile: str, given: Mapping[str, str]) -> dict[str,
 def _check_own_images(known: Mapping[str, Parameter], values: Mapping[str, Any]) -> None:
     """Raise a ValueError where a folder of images is asked for that would not be looked at."""
     defaults = {name: parameter.default for name, parameter in known.items()}
-    asked = values.get("dataset", defaults.get("dataset")) == _OWN_IMAGES
+    data = values.get("dataset", defaults.get("dataset"))
+    asked = data == _OWN_IMAGES
     if asked and "root" not in known:
         told = f"envae run 07 -p dataset {_OWN_IMAGES} -p root DIR"
         raise ValueError(f"it takes no images of your own; this does: {told}")
@@ -148,7 +149,8 @@ def _check_own_images(known: Mapping[str, Parameter], values: Mapping[str, Any])
         return
     changed = {name for name, value in values.items() if value != defaults[name]}
     if unused := [name for name in _OF_OWN_IMAGES if name in changed]:
-        raise ValueError(f"{', '.join(unused)} would not be used: add `-p dataset {_OWN_IMAGES}`")
+        told = f"{', '.join(unused)} would not be used for the data set {data!r}"
+        raise ValueError(f"{told}: add `-p dataset {_OWN_IMAGES}`")
 
 
 _OWN_IMAGES = "imagefolder"
