@@ -109,7 +109,7 @@ def mean_and_spread(values: pd.Series, digits: int = 2) -> str:
     ----------
     values
         One for each seed; no number where it was not measured, and the text says for how many it
-        was: `0.27 (1 of 2)`. A dash where it was for none.
+        was: `0.27 (1/2)`. A dash where it was for none.
     digits
         Digits after the point.
     """
@@ -119,7 +119,7 @@ def mean_and_spread(values: pd.Series, digits: int = 2) -> str:
     mean, std = f"{measured.mean():.{digits}f}", f"{measured.std():.{digits}f}"
     told = f"{mean} ± {std}" if len(measured) > 1 else mean
     lacking = len(measured) < len(values)
-    return f"{told} ({len(measured)} of {len(values)})" if lacking else told
+    return f"{told} ({len(measured)}/{len(values)})" if lacking else told
 
 
 def means(runs: pd.DataFrame) -> pd.DataFrame:

@@ -89,8 +89,8 @@ def test_mean_and_spread_over_seeds():
     assert beside.mean_and_spread(pd.Series([1.0, 2.0]), digits=1) == "1.5 ± 0.7"
     assert beside.mean_and_spread(pd.Series([1.234])) == "1.23"
     lacking = [1.0, np.nan, 3.0]
-    assert beside.mean_and_spread(pd.Series(lacking)) == "2.00 ± 1.41 (2 of 3)"
-    assert beside.mean_and_spread(pd.Series(lacking[:2])) == "1.00 (1 of 2)"
+    assert beside.mean_and_spread(pd.Series(lacking)) == "2.00 ± 1.41 (2/3)"
+    assert beside.mean_and_spread(pd.Series(lacking[:2])) == "1.00 (1/2)"
     assert beside.mean_and_spread(pd.Series(lacking[1:2])) == "–"
     runs = pd.DataFrame({"x": [1.0, 3.0], "y": [2.0, 2.0]}, index=["L2", "L2"])
     by_row = runs.groupby(level=0).agg(beside.mean_and_spread)
