@@ -217,7 +217,7 @@ def _outlook(found: "Mapping[Task, Left]", jobs: int) -> str:
     longest = max(left.seconds / left.missing for left in lacking)  # of one run, which is one job
     end = datetime.datetime.now() + datetime.timedelta(seconds=max(seconds / jobs, longest))
     less = any(left.without_measuring for left in lacking)
-    runs = "1 run" if missing == 1 else f"{missing} runs"
+    runs = f"{missing} run{'' if missing == 1 else 's'}"
     told = f"{runs}, {_hours(seconds)}{_UNMEASURED if less else ''}"
     when = "not before" if less else "until"
     return f"{told}, {when} {end:%a %d %b %H:%M} with {jobs} at a time"

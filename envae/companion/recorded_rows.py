@@ -131,8 +131,8 @@ def told(paper: str, scales: Iterable[str] = SCALES) -> str:
     floor = floors.table()["floor"]
     parts = []
     for data in scales:
-        of, here, theirs = SCALES[data], scale(data, paper, []), PUBLISHED[paper]
-        seeds = runs(data).query("state == 'done'").groupby("label")["seed"].nunique()
+        of, seeds, theirs = SCALES[data], _seeds(data), PUBLISHED[paper]
+        here = _scale(data, paper, seeds.max())
         seen = f"{here.seen:,} images seen"
         if here.share is not None:
             seen += f", {here.share} of the paper's on {theirs.smallest or theirs.data}"
@@ -157,10 +157,19 @@ def scale(data: str, paper: str, rows: Iterable[str]) -> Scale:
     rows
         Labels.
     """
-    of, found = SCALES[data], runs(data).query("state == 'done'")
-    seeds = found.groupby("label")["seed"].nunique().reindex(list(rows)).dropna()
-    fewest = int(seeds.min()) if len(seeds) else 0
-    return Scale(data, of.pixels, of.network, of.images, of.epochs, fewest, PUBLISHED[paper])
+    seeds = _seeds(data).reindex(list(rows)).dropna()
+    return _scale(data, paper, int(seeds.min()) if len(seeds) else 0)
+
+
+def _seeds(data: str) -> pd.Series:
+    """For each row that was run through on some data, of how many seeds."""
+    found = runs(data)
+    return found[found["state"] == "done"].groupby("label")["seed"].nunique()
+
+
+def _scale(data: str, paper: str, seeds: int) -> Scale:
+    of = SCALES[data]
+    return Scale(data, of.pixels, of.network, of.images, of.epochs, seeds, PUBLISHED[paper])
 
 
 def moved(comparisons: Mapping[str, tuple[str, str, str]]) -> pd.DataFrame:
